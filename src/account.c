@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* account.c - see account.h. */
+#include "account.h"
+
+struct rcl_account rcl_account;

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * account.h - what the whole process holds, in a handful of counters.
+ *
+ * Every field is changed with relaxed atomics by whoever changes the thing it
+ * counts, under the lock that guards that thing.  Sums over arenas, so a reader
+ * sees a value that was true a moment ago: good enough to decide whether to
+ * purge, and exact when the process is quiet.
+ */
+#ifndef RCL_ACCOUNT_H
+#define RCL_ACCOUNT_H
+
+#include "base.h"
+
+struct rcl_account {
+    /* Pages in slabs, page runs and huge blocks: what the program holds, roughly. */
+    int64_t used_pages;
+    /* Free pages that may be resident: of free runs and kept mappings, and known ones in slabs. */
+    int64_t dirty_pages;
+    /* Bytes freed into slabs that have not been looked through since: may hide dirty pages. */
+    int64_t unscanned_bytes;
+    /* Pages the program has shown it takes back (decay.h), summed over arenas. */
+    int64_t demand_pages;
+    /* Bytes that thread caches may hold at most, summed over threads. */
+    int64_t cache_bytes;
+    /* Blocks that are page runs, and their pages: for statistics only. */
+    int64_t large_blocks;
+    int64_t large_pages;
+
+    /* Since the start: for statistics only. */
+    uint64_t purge_calls;
+    uint64_t purged_pages;
+    uint64_t purge_ns;
+    uint64_t purge_refused;   /* calls the kernel refused: locked memory */
+    uint64_t refaulted_pages; /* taken again after they had been purged */
+    uint64_t mapped_bytes;    /* chunks and huge mappings now */
+};
+
+extern struct rcl_account rcl_account;
+
+static inline void rcl_account_add(int64_t *field, int64_t n)
+{
+    __atomic_fetch_add(field, n, __ATOMIC_RELAXED);
+}
+
+static inline void rcl_account_count(uint64_t *field, uint64_t n)
+{
+    __atomic_fetch_add(field, n, __ATOMIC_RELAXED);
+}
+
+static inline int64_t rcl_account_get(const int64_t *field)
+{
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t rcl_account_read(const uint64_t *field)
+{
+    return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+#endif

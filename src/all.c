@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * all.c - the whole library as one translation unit, in the order of src/LAYERS.
+ *
+ * libreclaim.a and reclaim.o are made of it: a program that links either gets
+ * every replaced function or none, never a mixture with libc's.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+/* clang-format off */
+#include "os.c"
+#include "out.c"
+#include "die.c"
+#include "lock.c"
+#include "sizeclass.c"
+#include "options.c"
+#include "decay.c"
+#include "maxindex.c"
+#include "meta.c"
+#include "pagemap.c"
+#include "account.c"
+#include "demand.c"
+#include "runs.c"
+#include "slab.c"
+#include "bin.c"
+#include "large.c"
+#include "huge.c"
+#include "arena.c"
+#include "gate.c"
+#include "tcache.c"
+#include "thread.c"
+#include "purge.c"
+#include "background.c"
+#include "fork.c"
+#include "boot.c"
+#include "stats.c"
+#include "heap.c"
+#include "control.c"
+#include "new.c"
+#include "malloc.c"
+/* clang-format on */

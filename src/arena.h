@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena.h - one set of bins over one set of page runs; threads share arenas.
+ *
+ * There is one arena while there is one thread, then as many as the processors
+ * the process may really use (or the option narenas), made as threads come.
+ * Blocks always go back to the arena they came from, whoever frees them.
+ */
+#ifndef RCL_ARENA_H
+#define RCL_ARENA_H
+
+#include "base.h"
+#include "bin.h"
+#include "demand.h"
+#include "runs.h"
+#include "sizeclass.h"
+
+#ifndef RCL_ARENAS_MAX
+#define RCL_ARENAS_MAX 256
+#endif
+
+struct rcl_arena {
+    unsigned index;
+    unsigned next_purge; /* bin at which the next purge begins; relaxed */
+    struct rcl_demand demand;
+    struct rcl_runs runs;
+    struct rcl_bin bin[RCL_SMALL_LAST + 1]; /* by class; entry 0 unused */
+};
+
+/* Once, at boot; options are known. False: out of memory. */
+bool rcl_arena_boot(void);
+
+/* The arena for the next new thread.  Never NULL after boot. */
+struct rcl_arena *rcl_arena_assign(void);
+
+/* Arenas made so far: index 0 .. count - 1. */
+unsigned rcl_arena_count(void);
+struct rcl_arena *rcl_arena_get(unsigned index);
+
+/* The most there may be. */
+unsigned rcl_arena_limit(void);
+
+/*
+ * Give back n blocks of one small or medium class, of any arenas, none of them
+ * checked yet.  Reorders p[].  `caller` is named in the message about a bad one.
+ */
+void rcl_blocks_put(unsigned cls, void **p, size_t n, enum rcl_age age, const char *caller);
+
+/* 1 .. n blocks of a small or medium class; 0: out of memory.  *zero: the first one reads as zero. */
+size_t rcl_blocks_take(struct rcl_arena *a, unsigned cls, void **out, size_t n, bool *zero);
+
+#endif

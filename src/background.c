@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* background.c - see background.h. */
+#include "background.h"
+
+#include "account.h"
+#include "die.h"
+#include "gate.h"
+#include "options.h"
+#include "os.h"
+#include "purge.h"
+
+enum state {
+    IDLE,     /* there is none */
+    STARTING, /* somebody is making it */
+    RUNNING,
+    BLOCKED, /* fork is under way */
+};
+
+enum {
+    STACK_BYTES = 64 * 1024,
+    TLS_BYTES = 4 * 1024, /* bare thread pointer: nothing thread-local is used */
+    SLICE_PAGES = 1024,   /* returned per passage of the gate: fork waits about 0.3 ms at most */
+    STEPS_MIN = 6,        /* a window and a bit, before a small rest may be left alone */
+};
+#define RETRY_NS 1000000000u /* after a failed start */
+
+static struct {
+    uint32_t state;
+    uint32_t stop;     /* futex word: 1 asks it to end */
+    uint32_t tid_word; /* the kernel clears it at the thread's end */
+    int tid;
+    uint64_t not_before;
+    struct rcl_gate_pass gate;
+    char tls[TLS_BYTES] RCL_ALIGNED(RCL_CACHELINE);
+    char stack[STACK_BYTES] RCL_ALIGNED(RCL_CACHELINE);
+} helper;
+
+static bool change(enum state from, enum state to)
+{
+    uint32_t expected = from;
+    return __atomic_compare_exchange_n(&helper.state, &expected, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
+}
+
+/* Bytes that could be returned sooner or later. */
+static int64_t waiting(void)
+{
+    return (rcl_purge_suspected() << rcl_page_shift()) +
+           rcl_account_get(&rcl_account.cache_bytes);
+}
+
+static void helper_step(void)
+{
+    size_t spent;
+    rcl_gate_enter_patient(&helper.gate);
+    rcl_purge_step(NULL);
+    rcl_gate_leave(&helper.gate);
+    do {
+        rcl_gate_enter_patient(&helper.gate);
+        spent = rcl_purge_old(SLICE_PAGES);
+        rcl_gate_leave(&helper.gate);
+    } while (spent >= SLICE_PAGES && !__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE));
+}
+
+/* Runs as the helper thread.  No libc call, nothing thread-local. */
+static void run(void *arg)
+{
+    (void)arg;
+    unsigned steps = 0;
+    /* Until the starter has noted our id, which is what stopping us needs. */
+    while (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == STARTING)
+        rcl_os_yield();
+    for (;;) {
+        uint64_t deadline = rcl_os_now_ns() + rcl_purge_step_ns();
+        for (uint64_t now; (now = rcl_os_now_ns()) < deadline &&
+                           !__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE);)
+            rcl_os_futex_wait(&helper.stop, 0, deadline - now);
+        if (__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE))
+            break;
+        helper_step();
+        steps++;
+        int64_t rest = waiting();
+        if (rest > 0 && (rest > (int64_t)RCL_BACKGROUND_BYTES || steps < STEPS_MIN))
+            continue;
+        /* Who frees much from here on finds IDLE and starts another; who did so before is seen. */
+        __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
+        if (waiting() <= (int64_t)RCL_BACKGROUND_BYTES || !change(IDLE, RUNNING))
+            return;
+        steps = 0;
+    }
+    __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
+}
+
+static RCL_COLD void start(void)
+{
+    uint64_t now = rcl_os_coarse_ns();
+    if (now < __atomic_load_n(&helper.not_before, __ATOMIC_RELAXED) || !change(IDLE, STARTING))
+        return;
+    /* The last one may still be on its last instructions, on the same stack. */
+    if (__atomic_load_n(&helper.tid_word, __ATOMIC_ACQUIRE) != 0)
+        rcl_os_thread_join(&helper.tid_word, helper.tid);
+    helper.stop = 0;
+    int err = rcl_os_thread_start(run, NULL, helper.stack, sizeof helper.stack, helper.tls,
+                                  sizeof helper.tls, &helper.tid_word, &helper.tid);
+    if (err != 0)
+        __atomic_store_n(&helper.not_before, now + RETRY_NS, __ATOMIC_RELAXED);
+    __atomic_store_n(&helper.state, err == 0 ? RUNNING : IDLE, __ATOMIC_RELEASE);
+}
+
+void rcl_background_kick(void)
+{
+    if (likely(__atomic_load_n(&helper.state, __ATOMIC_RELAXED) != IDLE) ||
+        !rcl_opt.background_thread || rcl_purge_step_ns() == 0)
+        return;
+    if (waiting() > (int64_t)RCL_BACKGROUND_BYTES)
+        start();
+}
+
+void rcl_background_stop(void)
+{
+    while (!change(IDLE, BLOCKED)) {
+        if (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == RUNNING) {
+            __atomic_store_n(&helper.stop, 1, __ATOMIC_SEQ_CST);
+            rcl_os_futex_wake(&helper.stop, 1);
+        }
+        rcl_os_yield();
+    }
+    rcl_os_thread_join(&helper.tid_word, helper.tid);
+}
+
+void rcl_background_resume(void)
+{
+    __atomic_store_n(&helper.state, IDLE, __ATOMIC_RELEASE);
+}
+
+void rcl_background_forget(void)
+{
+    helper.tid_word = 0;
+    helper.stop = 0;
+    helper.gate = (struct rcl_gate_pass){0};
+    helper.state = IDLE;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * background.h - the helper thread that nobody sees.
+ *
+ * Started by the first free that leaves more than RCL_BACKGROUND_BYTES of
+ * returnable memory behind; takes one decay step after another; ends when
+ * nothing worth it is left.  An idle process has no thread of ours and no wake-up.
+ *
+ * It is a bare kernel thread (os.h): creating it calls nothing in libc, so it is
+ * safe from any free(), even one libc makes with its own locks held (it frees
+ * thread stacks so), and libc goes on believing that the process is
+ * single-threaded.  All signals are blocked in it.
+ *
+ * fork() stops and joins it first (fork.h), so that whoever counts threads sees
+ * none; afterwards a later free starts it again, in parent and child.
+ *
+ * Where no thread can be made, the ceiling inside free() still holds.
+ */
+#ifndef RCL_BACKGROUND_H
+#define RCL_BACKGROUND_H
+
+#include "base.h"
+
+#define RCL_BACKGROUND_BYTES MIB
+
+/* At the end of a slow path, outside the gate: is it needed? */
+void rcl_background_kick(void);
+
+/* fork: end it and let nobody start it; allow it again; in the child: it is gone. */
+void rcl_background_stop(void);
+void rcl_background_resume(void);
+void rcl_background_forget(void);
+
+#endif

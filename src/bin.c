@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/* bin.c - see bin.h. */
+#include "bin.h"
+
+#include "account.h"
+#include "die.h"
+#include "meta.h"
+#include "os.h"
+#include "pagemap.h"
+#include "sizeclass.h"
+#include "slab.h"
+
+enum {
+    QUARTERS = 4,
+    BIN_BATCH = 64, /* ranges per system call */
+    AGE_SLICE = 64,    /* slabs looked through per holding of the lock */
+};
+
+void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs)
+{
+    *b = (struct rcl_bin){.cls = (uint8_t)cls, .arena = arena, .runs = runs};
+    rcl_lock_init(&b->lock, RCL_RANK_BIN);
+    for (unsigned i = 0; i < RCL_PLACES; i++)
+        rcl_list_init(&b->place[i]);
+    rcl_list_init(&b->scan);
+}
+
+void rcl_bad_block(const char *caller, const struct rcl_span *s, const void *p, bool in_block)
+{
+    size_t size = rcl_classes[s->cls].size;
+    if (in_block) {
+        size_t offset = (size_t)((const char *)p - s->base);
+        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of "
+                "%zu bytes at %p)",
+                caller, p, offset % size, size, (const void *)((const char *)p - offset % size));
+    }
+    rcl_die("%s(): double free of %p: the block of %zu bytes is free already", caller, p, size);
+}
+
+/* --- lists ------------------------------------------------------------------------ */
+
+static unsigned place_of(const struct rcl_span *s)
+{
+    if (s->ready_slots > 0) {
+        unsigned used = s->slots - s->free_slots;
+        return RCL_PLACE_READY + (QUARTERS - 1 - used * QUARTERS / s->slots);
+    }
+    return s->free_slots > 0 && !s->purging ? RCL_PLACE_CLEAN : RCL_PLACE_NONE;
+}
+
+/* Put the slab on the list where it belongs now. */
+static void settle(struct rcl_bin *b, struct rcl_span *s)
+{
+    unsigned place = place_of(s);
+    if (place == s->place)
+        return;
+    if (s->place != RCL_PLACE_NONE)
+        rcl_list_remove(&s->link);
+    if (place != RCL_PLACE_NONE)
+        rcl_list_push_front(&b->place[place], &s->link);
+    s->place = (uint8_t)place;
+}
+
+static struct rcl_span *first_at(struct rcl_bin *b, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++)
+        if (!rcl_list_empty(&b->place[i]))
+            return container_of(b->place[i].next, struct rcl_span, link);
+    return NULL;
+}
+
+/* The slab no longer counts as having `bytes` that nobody has looked through. */
+static void forget_unscanned(struct rcl_span *s, size_t bytes)
+{
+    bytes = rcl_min(bytes, s->unscanned);
+    if (bytes != 0) {
+        s->unscanned -= (uint32_t)bytes;
+        rcl_account_add(&rcl_account.unscanned_bytes, -(int64_t)bytes);
+    }
+}
+
+/* --- slabs come and go --------------------------------------------------------------- */
+
+/* No lock is held. */
+static struct rcl_span *slab_new(struct rcl_bin *b)
+{
+    const struct rcl_class *c = &rcl_classes[b->cls];
+    struct rcl_run run;
+    struct rcl_span *s = rcl_meta_alloc(rcl_span_bytes(c->slots));
+    if (s == NULL)
+        return NULL;
+    if (!rcl_runs_take(b->runs, c->slab_pages, 1, &run)) {
+        rcl_meta_free(s, rcl_span_bytes(c->slots));
+        return NULL;
+    }
+    s->base = run.chunk->base + (run.first << rcl_page_shift());
+    s->chunk = run.chunk;
+    s->arena = b->arena;
+    s->first = (uint32_t)run.first;
+    s->pages = c->slab_pages;
+    s->slots = c->slots;
+    s->cls = b->cls;
+    s->place = RCL_PLACE_NONE;
+    rcl_slab_init(s, run.dirty[0]);
+    rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), b->cls, s);
+    return s;
+}
+
+/* Take an empty slab out of the bin.  The lock is held. */
+static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
+{
+    if (s->place != RCL_PLACE_NONE) {
+        rcl_list_remove(&s->link);
+        s->place = RCL_PLACE_NONE;
+    }
+    if (rcl_list_linked(&s->queue))
+        rcl_list_remove(&s->queue);
+    forget_unscanned(s, s->unscanned);
+    b->slabs--;
+}
+
+/* No lock is held, and nobody else knows the slab. */
+static void slab_drop(struct rcl_bin *b, struct rcl_span *s)
+{
+    /* Its returnable pages are counted as free already. */
+    rcl_demand_free(b->runs->demand, rcl_popcount(s->dirty & ~s->returnable));
+    rcl_pagemap_clear(s->base, (size_t)s->pages << rcl_page_shift());
+    rcl_runs_give(b->runs, s->chunk, s->first, s->pages, &s->dirty,
+                  s->aged ? RCL_AGE_OLD : RCL_AGE_NEW);
+    rcl_meta_free(s, rcl_span_bytes(s->slots));
+}
+
+static void slabs_drop(struct rcl_bin *b, struct rcl_list *empty)
+{
+    struct rcl_list *n;
+    while ((n = rcl_list_pop_front(empty)) != NULL)
+        slab_drop(b, container_of(n, struct rcl_span, link));
+}
+
+/* --- blocks ---------------------------------------------------------------------------- */
+
+static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_t n)
+{
+    size_t retaken;
+    n = rcl_slab_take(s, out, n, &retaken);
+    b->live += n;
+    forget_unscanned(s, n * rcl_classes[b->cls].size);
+    if (retaken != 0)
+        rcl_demand_take(b->runs->demand, retaken, 0);
+    settle(b, s);
+    return n;
+}
+
+size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
+{
+    size_t got = 0;
+    bool fresh_alone = rcl_classes[b->cls].size >= rcl_page_size();
+    *zero = false;
+    rcl_lock(&b->lock);
+    b->fills++;
+    while (got < n) {
+        struct rcl_span *s = first_at(b, RCL_PLACE_READY, RCL_PLACE_CLEAN);
+        if (s != NULL) {
+            got += take_from(b, s, out + got, n - got);
+            continue;
+        }
+        if (got > 0 && fresh_alone)
+            break;
+        s = first_at(b, RCL_PLACE_CLEAN, RCL_PLACES);
+        if (s != NULL) {
+            size_t clean;
+            bool fresh;
+            rcl_slab_activate(s, &clean, &fresh);
+            rcl_demand_take(b->runs->demand, 0, clean);
+            if (fresh_alone) {
+                /* Its neighbours may be ready too, but not on pages known to be zero. */
+                *zero = fresh;
+                got += take_from(b, s, out, 1);
+                break;
+            }
+            settle(b, s);
+            continue;
+        }
+        if (got > 0)
+            break;
+        rcl_unlock(&b->lock);
+        s = slab_new(b);
+        if (s == NULL)
+            return 0;
+        rcl_lock(&b->lock);
+        b->slabs++;
+        if (s->returnable != 0)
+            rcl_list_push_back(&b->scan, &s->queue);
+        settle(b, s);
+    }
+    rcl_unlock(&b->lock);
+    return got;
+}
+
+/* Blocks of the slab were freed: queue it, move it, or give it up.  The lock is held. */
+static void after_put(struct rcl_bin *b, struct rcl_span *s, struct rcl_list *empty)
+{
+    if (rcl_slab_empty(s)) {
+        slab_detach(b, s);
+        rcl_list_push_back(empty, &s->link);
+        return;
+    }
+    if (s->aged && rcl_list_linked(&s->queue))
+        rcl_list_remove(&s->queue);
+    if (!rcl_list_linked(&s->queue))
+        rcl_list_push_front(s->aged ? &b->scan : b->scan.prev, &s->queue);
+    settle(b, s);
+}
+
+size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller)
+{
+    size_t others = 0, freed = 0, size = rcl_classes[b->cls].size;
+    struct rcl_list empty;
+    struct rcl_span *last = NULL;
+    rcl_list_init(&empty);
+    rcl_lock(&b->lock);
+    b->flushes++;
+    for (size_t i = 0; i < n; i++) {
+        /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
+        if (unlikely(rcl_pagemap_class(p[i]) != b->cls))
+            rcl_die("%s(): double free of %p: the block of %zu bytes is free already", caller, p[i],
+                    size);
+        struct rcl_span *s = rcl_pagemap_desc(p[i]);
+        if (s->arena != b->arena) {
+            p[others++] = p[i];
+            continue;
+        }
+        if (s != last && last != NULL)
+            after_put(b, last, &empty);
+        enum rcl_slab_error err = rcl_slab_put(s, p[i]);
+        if (unlikely(err != RCL_SLAB_OK))
+            rcl_bad_block(caller, s, p[i], err == RCL_SLAB_NOT_A_BLOCK);
+        s->unscanned += (uint32_t)size;
+        s->aged = age == RCL_AGE_OLD;
+        freed++;
+        last = s;
+    }
+    /* A slab given up on the way has subtracted its part already: the counter is signed. */
+    rcl_account_add(&rcl_account.unscanned_bytes, (int64_t)(freed * size));
+    if (last != NULL)
+        after_put(b, last, &empty);
+    b->live -= freed;
+    rcl_unlock(&b->lock);
+    slabs_drop(b, &empty);
+    return others;
+}
+
+/* --- giving back pages ------------------------------------------------------------------- */
+
+/* Look through one slab of the queue.  The lock is held. */
+static void bin_scan(struct rcl_bin *b, struct rcl_span *s)
+{
+    size_t found = rcl_slab_scan(s);
+    forget_unscanned(s, s->unscanned);
+    if (found != 0)
+        rcl_demand_free(b->runs->demand, found);
+}
+
+void rcl_bin_age(struct rcl_bin *b)
+{
+    struct rcl_list old;
+    bool more = true;
+    rcl_list_init(&old);
+    rcl_lock(&b->lock);
+    uint8_t step = ++b->step;
+    while (more) {
+        /* The queue goes round once: what was looked at goes to the back with this step's mark. */
+        for (unsigned i = 0; i < AGE_SLICE && more; i++) {
+            struct rcl_list *n = b->scan.next;
+            struct rcl_span *s = container_of(n, struct rcl_span, queue);
+            more = n != &b->scan && s->step != step;
+            if (!more)
+                break;
+            s->step = step;
+            rcl_list_remove(n);
+            if (!s->purging) {
+                rcl_slab_age(s);
+                bin_scan(b, s);
+            }
+            if (rcl_slab_old(s) != 0)
+                rcl_list_push_back(&old, n);
+            else if (s->returnable != 0 || s->purging)
+                rcl_list_push_back(&b->scan, n);
+        }
+        /* Let others in.  Slabs on our own list can be taken off it meanwhile, like off any. */
+        rcl_unlock(&b->lock);
+        rcl_lock(&b->lock);
+    }
+    /* Those with pages to return stand in front, where purging looks. */
+    while (!rcl_list_empty(&old)) {
+        struct rcl_list *n = old.prev;
+        rcl_list_remove(n);
+        rcl_list_push_front(&b->scan, n);
+    }
+    rcl_unlock(&b->lock);
+}
+
+/* Pages on their way to the kernel. */
+struct bin_batch {
+    struct rcl_os_range range[BIN_BATCH];
+    struct {
+        struct rcl_span *slab;
+        uint64_t pages;
+    } part[BIN_BATCH];
+    size_t ranges, parts, pages;
+    size_t looked; /* slabs looked through */
+};
+
+/* Hold pages of one slab and add them to the batch as ranges.  The lock is held. */
+static void batch_add(struct bin_batch *t, struct rcl_span *s, uint64_t pages, size_t budget)
+{
+    uint64_t held = 0;
+    for (size_t at = rcl_bits_next_set(&pages, 0, 64);
+         at < 64 && t->ranges < BIN_BATCH && t->pages < budget;) {
+        size_t end = rcl_bits_next_clear(&pages, at, 64);
+        t->range[t->ranges].addr = s->base + (at << rcl_page_shift());
+        t->range[t->ranges].bytes = (end - at) << rcl_page_shift();
+        t->ranges++;
+        t->pages += end - at;
+        held |= rcl_bits_mask((unsigned)at, (unsigned)(end - at));
+        at = rcl_bits_next_set(&pages, end, 64);
+    }
+    rcl_slab_hold(s, held);
+    t->part[t->parts].slab = s;
+    t->part[t->parts].pages = held;
+    t->parts++;
+}
+
+/* Collect from the front of the queue.  The lock is held. */
+static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budget, struct bin_batch *t)
+{
+    t->ranges = t->parts = t->pages = t->looked = 0;
+    struct rcl_list *n = b->scan.next;
+    while (n != &b->scan && t->ranges < BIN_BATCH && t->pages + t->looked < budget) {
+        struct rcl_span *s = container_of(n, struct rcl_span, queue);
+        n = n->next;
+        t->looked++;
+        if (s->purging)
+            continue;
+        if (what == RCL_PURGE_ANY || s->aged)
+            bin_scan(b, s);
+        uint64_t pages = what == RCL_PURGE_ANY ? s->returnable : rcl_slab_old(s);
+        if (pages != 0) {
+            batch_add(t, s, pages, budget);
+            settle(b, s);
+        } else if (s->returnable == 0 && s->unscanned == 0) {
+            rcl_list_remove(&s->queue);
+        } else if (what == RCL_PURGE_OLD) {
+            break; /* the old ones stand in front */
+        }
+    }
+}
+
+/* The lock is held. */
+static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, struct rcl_list *empty)
+{
+    for (size_t i = 0; i < t->parts; i++) {
+        struct rcl_span *s = t->part[i].slab;
+        rcl_slab_finish(s, t->part[i].pages, purged);
+        if (rcl_slab_empty(s)) {
+            slab_detach(b, s);
+            rcl_list_push_back(empty, &s->link);
+            continue;
+        }
+        if (rcl_list_linked(&s->queue) && rcl_slab_old(s) == 0) {
+            rcl_list_remove(&s->queue);
+            if (s->returnable != 0 || s->unscanned != 0)
+                rcl_list_push_back(&b->scan, &s->queue);
+        }
+        settle(b, s);
+    }
+    if (purged)
+        rcl_demand_purged(b->runs->demand, t->pages);
+}
+
+size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
+{
+    size_t spent = 0;
+    struct bin_batch t; /* 2 KiB; the thread with the smallest stack comes through here */
+    while (spent < budget) {
+        struct rcl_list empty;
+        rcl_list_init(&empty);
+        rcl_lock(&b->lock);
+        bin_collect(b, what, budget - spent, &t);
+        rcl_unlock(&b->lock);
+        spent += t.looked;
+        if (t.parts == 0)
+            break;
+        uint64_t start = rcl_os_now_ns();
+        bool purged = rcl_os_purge_many(t.range, t.ranges) == 0;
+        rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
+        rcl_account_count(&rcl_account.purge_calls, 1);
+        rcl_lock(&b->lock);
+        bin_finish(b, &t, purged, &empty);
+        rcl_unlock(&b->lock);
+        slabs_drop(b, &empty);
+        if (!purged) {
+            rcl_account_count(&rcl_account.purge_refused, 1);
+            break;
+        }
+        spent += t.pages;
+    }
+    return spent;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bin.h - the slabs of one class in one arena; blocks in batches under one lock.
+ *
+ * Where the next block comes from, best first:
+ *   1. a slab with ready blocks, the fullest quarter before the next, so that
+ *      the emptier ones drain and their pages can go;
+ *   2. a slab whose free blocks are all on clean pages (a page fault each);
+ *   3. a new slab.
+ *
+ * Slabs that had blocks freed since they were last looked through stand in the
+ * scan queue: those with pages whose window is over in front, the others behind
+ * them in the order of their first free.  Purging looks there and nowhere else.
+ *
+ * Thread-safe: one lock per bin.  Page runs are taken and given back, and pages
+ * purged, with the lock dropped.
+ */
+#ifndef RCL_BIN_H
+#define RCL_BIN_H
+
+#include "base.h"
+#include "list.h"
+#include "lock.h"
+#include "runs.h"
+#include "span.h"
+
+enum rcl_place {
+    RCL_PLACE_READY, /* four lists by fullness, the fullest first */
+    RCL_PLACE_CLEAN = RCL_PLACE_READY + 4,
+    RCL_PLACE_NONE, /* full, or all its free blocks are in a purge: on no list */
+    RCL_PLACES = RCL_PLACE_NONE,
+};
+
+struct rcl_bin {
+    struct rcl_lock lock;
+    uint8_t cls;
+    uint8_t step; /* decay step, to know which slabs have been aged in it */
+    struct rcl_arena *arena;
+    struct rcl_runs *runs;
+    struct rcl_list place[RCL_PLACES];
+    struct rcl_list scan;
+    size_t slabs;
+    size_t live; /* blocks not in the bin: the program's and in thread caches */
+    uint64_t fills, flushes;
+} RCL_ALIGNED(RCL_CACHELINE);
+
+void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs);
+
+/*
+ * 1 .. n blocks into out[]; 0: out of memory.  For classes above a page only the
+ * first may be on fresh pages (*zero says whether it is), so that nothing is
+ * touched ahead of its use.
+ */
+size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero);
+
+/*
+ * Give back the blocks of this bin among p[0..n) and move the others to the
+ * front of p[]: how many others there are.  A pointer that is no block in use
+ * ends the program with a message naming `caller`.
+ */
+size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller);
+
+/* A decay step: age what is returnable, look for more. */
+void rcl_bin_age(struct rcl_bin *b);
+
+/*
+ * Return pages inside slabs.  The budget, and what is returned of it as spent, is
+ * in pages returned plus slabs looked through.
+ */
+size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget);
+
+/* Anything in the scan queue?  A hint, without the lock. */
+static inline bool rcl_bin_has_work(const struct rcl_bin *b)
+{
+    return __atomic_load_n(&b->scan.next, __ATOMIC_RELAXED) != &b->scan;
+}
+
+/* Die with one line about a bad pointer handed to `caller`. */
+__attribute__((noreturn, cold)) void rcl_bad_block(const char *caller, const struct rcl_span *s,
+                                                   const void *p, bool in_block);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* demand.c - see demand.h. */
+#include "demand.h"
+
+#include "account.h"
+#include "options.h"
+#include "os.h"
+
+void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns)
+{
+    rcl_lock_init(&d->lock, RCL_RANK_DEMAND);
+    rcl_decay_init(&d->decay, window_ns, rcl_os_coarse_ns());
+    d->published = 0;
+}
+
+/* The lock is held. */
+static void publish(struct rcl_demand *d, uint64_t now)
+{
+    size_t demand = rcl_decay_demand(&d->decay, now);
+    if (demand != d->published) {
+        rcl_account_add(&rcl_account.demand_pages, (int64_t)demand - (int64_t)d->published);
+        d->published = demand;
+    }
+}
+
+void rcl_demand_free(struct rcl_demand *d, size_t pages)
+{
+    uint64_t now = rcl_os_coarse_ns();
+    rcl_account_add(&rcl_account.dirty_pages, (int64_t)pages);
+    rcl_account_add(&rcl_account.used_pages, -(int64_t)pages);
+    rcl_lock(&d->lock);
+    rcl_decay_free(&d->decay, now, pages);
+    publish(d, now);
+    rcl_unlock(&d->lock);
+}
+
+void rcl_demand_take(struct rcl_demand *d, size_t dirty, size_t clean)
+{
+    uint64_t now = rcl_os_coarse_ns();
+    rcl_account_add(&rcl_account.used_pages, (int64_t)(dirty + clean));
+    if (dirty != 0)
+        rcl_account_add(&rcl_account.dirty_pages, -(int64_t)dirty);
+    rcl_lock(&d->lock);
+    size_t refaulted = rcl_decay_take(&d->decay, now, dirty, clean);
+    publish(d, now);
+    rcl_unlock(&d->lock);
+    if (refaulted != 0)
+        rcl_account_count(&rcl_account.refaulted_pages, refaulted);
+}
+
+void rcl_demand_purged(struct rcl_demand *d, size_t pages)
+{
+    uint64_t now = rcl_os_coarse_ns();
+    rcl_account_add(&rcl_account.dirty_pages, -(int64_t)pages);
+    rcl_account_count(&rcl_account.purged_pages, pages);
+    rcl_lock(&d->lock);
+    rcl_decay_purged(&d->decay, now, pages);
+    publish(d, now);
+    rcl_unlock(&d->lock);
+}
+
+void rcl_demand_tick(struct rcl_demand *d)
+{
+    rcl_lock(&d->lock);
+    publish(d, rcl_os_coarse_ns());
+    rcl_unlock(&d->lock);
+}
+
+static size_t positive(int64_t n)
+{
+    return n > 0 ? (size_t)n : 0;
+}
+
+size_t rcl_demand_ceiling(void)
+{
+    if (rcl_opt.dirty_decay_ms == 0)
+        return 0;
+    return rcl_decay_ceiling((size_t)rcl_opt.dirty_min >> rcl_page_shift(),
+                             positive(rcl_account_get(&rcl_account.used_pages)),
+                             (size_t)rcl_opt.dirty_share,
+                             positive(rcl_account_get(&rcl_account.demand_pages)));
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * die.h - the last words: one line on stderr, then abort(); asserts; warnings.
+ *
+ * rcl_assert() states what this library believes of itself.  It is always
+ * compiled (so it cannot rot) and checked in debug builds (--enable-debug).
+ * What a program can do wrong is not an assert: it is checked always and ends
+ * in rcl_die() with the address and what is known of it.
+ */
+#ifndef RCL_DIE_H
+#define RCL_DIE_H
+
+#include "base.h"
+
+#ifndef RCL_DEBUG
+#define RCL_DEBUG 0
+#endif
+
+/* Print "libreclaim: " and the message (formats of out.h), end the line, abort. */
+__attribute__((noreturn, cold, format(printf, 1, 2))) void rcl_die(const char *format, ...);
+
+/* The same line, and the program goes on. */
+__attribute__((cold, format(printf, 1, 2))) void rcl_warn(const char *format, ...);
+
+#define rcl_assert(condition)                                                                   \
+    do {                                                                                        \
+        if (RCL_DEBUG && unlikely(!(condition)))                                                \
+            rcl_die("internal error, please report: %s:%d: %s", __FILE__, __LINE__, #condition); \
+    } while (0)
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* huge.c - see huge.h. */
+#include "huge.h"
+
+#include "account.h"
+#include "demand.h"
+#include "die.h"
+#include "lock.h"
+#include "meta.h"
+#include "os.h"
+#include "pagemap.h"
+#include "sizeclass.h"
+
+enum {
+    REUSE_SLACK = 8, /* a kept block serves a request of at least 7/8 of its size */
+};
+#define THP_BYTES (2 * MIB)
+
+static struct {
+    struct rcl_lock lock;
+    struct rcl_list live;
+    struct rcl_list kept; /* oldest first */
+    struct rcl_huge_stats stats;
+    struct rcl_demand demand;
+} huge = {.lock = RCL_LOCK_INIT(RCL_RANK_HUGE)};
+
+void rcl_huge_init(uint64_t window_ns)
+{
+    rcl_list_init(&huge.live);
+    rcl_list_init(&huge.kept);
+    rcl_demand_init(&huge.demand, window_ns);
+}
+
+static size_t pages_of(size_t bytes)
+{
+    return bytes >> rcl_page_shift();
+}
+
+/* --- the two lists; the lock is held in these ------------------------------------------ */
+
+static void enter_live(struct rcl_huge *h)
+{
+    h->kept = false;
+    rcl_list_push_back(&huge.live, &h->link);
+    huge.stats.live_blocks++;
+    huge.stats.live_bytes += h->bytes;
+}
+
+static void leave_live(struct rcl_huge *h)
+{
+    rcl_list_remove(&h->link);
+    huge.stats.live_blocks--;
+    huge.stats.live_bytes -= h->bytes;
+}
+
+static void enter_kept(struct rcl_huge *h)
+{
+    h->kept = true;
+    h->age = 0;
+    rcl_list_push_back(&huge.kept, &h->link);
+    huge.stats.kept_blocks++;
+    huge.stats.kept_bytes += h->bytes;
+}
+
+static void leave_kept(struct rcl_huge *h)
+{
+    rcl_list_remove(&h->link);
+    huge.stats.kept_blocks--;
+    huge.stats.kept_bytes -= h->bytes;
+}
+
+/* --- taking -------------------------------------------------------------------------------- */
+
+/* The smallest kept block that fits closely. */
+static struct rcl_huge *take_kept(size_t bytes, size_t align)
+{
+    struct rcl_huge *best = NULL;
+    rcl_lock(&huge.lock);
+    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        if (h->bytes >= bytes && h->bytes - bytes <= h->bytes / REUSE_SLACK &&
+            ((uintptr_t)h->base & (align - 1)) == 0 && (best == NULL || h->bytes < best->bytes))
+            best = h;
+    }
+    if (best != NULL) {
+        leave_kept(best);
+        enter_live(best);
+    }
+    rcl_unlock(&huge.lock);
+    return best;
+}
+
+void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
+{
+    size_t page = rcl_page_size();
+    bytes = rcl_align_up(bytes, page);
+    align = rcl_max(align, page);
+    struct rcl_huge *h = take_kept(bytes, align);
+    *zero = h == NULL;
+    if (h != NULL) {
+        rcl_demand_take(&huge.demand, pages_of(h->bytes), 0);
+    } else {
+        h = rcl_meta_alloc(sizeof *h);
+        if (h == NULL)
+            return NULL;
+        h->base = rcl_os_map_aligned(bytes, align);
+        if (h->base == NULL || !rcl_pagemap_cover(h->base, bytes)) {
+            if (h->base != NULL)
+                rcl_os_unmap(h->base, bytes);
+            rcl_meta_free(h, sizeof *h);
+            return NULL;
+        }
+        h->bytes = bytes;
+        h->unlisted = false;
+        rcl_account_count(&rcl_account.mapped_bytes, bytes);
+        rcl_lock(&huge.lock);
+        enter_live(h);
+        rcl_unlock(&huge.lock);
+        rcl_demand_take(&huge.demand, 0, pages_of(bytes));
+    }
+    rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
+    return h->base;
+}
+
+void *rcl_huge_take_unlisted(size_t bytes, size_t align)
+{
+    size_t page = rcl_page_size();
+    bytes = rcl_max(rcl_align_up(bytes, page), page);
+    struct rcl_huge *h = rcl_os_map(page);
+    if (h == NULL)
+        return NULL;
+    h->base = rcl_os_map_aligned(bytes, rcl_max(align, page));
+    h->bytes = bytes;
+    h->unlisted = true;
+    if (h->base == NULL || !rcl_pagemap_cover(h->base, bytes)) {
+        if (h->base != NULL)
+            rcl_os_unmap(h->base, bytes);
+        rcl_os_unmap(h, page);
+        return NULL;
+    }
+    rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
+    return h->base;
+}
+
+/* --- giving back ------------------------------------------------------------------------------ */
+
+/* On no list any more; its pages are counted as dirty. */
+static void discard(struct rcl_huge *h)
+{
+    uint64_t start = rcl_os_now_ns();
+    /* munmap can fail when it would split a mapping and there are too many: then only purge. */
+    if (rcl_os_unmap(h->base, h->bytes) != 0)
+        rcl_os_purge(h->base, h->bytes);
+    rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
+    rcl_account_count(&rcl_account.purge_calls, 1);
+    rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)h->bytes);
+    rcl_demand_purged(&huge.demand, pages_of(h->bytes));
+    rcl_meta_free(h, sizeof *h);
+}
+
+/* May so many more pages stay?  What is waiting to be scanned is not counted: it may be nothing. */
+static bool room_for(size_t pages)
+{
+    int64_t dirty = rcl_account_get(&rcl_account.dirty_pages);
+    return dirty + (int64_t)pages <= (int64_t)rcl_demand_ceiling();
+}
+
+void rcl_huge_give(struct rcl_huge *h)
+{
+    size_t pages = pages_of(h->bytes);
+    rcl_pagemap_clear(h->base, 1);
+    if (h->unlisted) {
+        rcl_os_unmap(h->base, h->bytes);
+        rcl_os_unmap(h, rcl_page_size());
+        return;
+    }
+    bool keep = room_for(pages);
+    if (keep && h->bytes >= THP_BYTES)
+        rcl_os_no_hugepage(h->base, h->bytes);
+    rcl_demand_free(&huge.demand, pages);
+    rcl_lock(&huge.lock);
+    leave_live(h);
+    if (keep)
+        enter_kept(h);
+    rcl_unlock(&huge.lock);
+    if (!keep)
+        discard(h);
+}
+
+void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
+{
+    bytes = rcl_align_up(bytes, rcl_page_size());
+    size_t old = h->bytes;
+    if (bytes == old)
+        return h->base;
+    /* Once moved, the old address may be another thread's in the same instant. */
+    rcl_pagemap_clear(h->base, 1);
+    char *base = rcl_os_remap(h->base, old, bytes);
+    if (base == NULL) {
+        rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
+        return NULL;
+    }
+    if (!rcl_pagemap_cover(base, bytes)) {
+        if (rcl_os_remap_to(base, bytes, old, h->base) != 0)
+            rcl_die("realloc(): out of memory for the page map, and %p cannot be moved back",
+                    (void *)h->base);
+        rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
+        return NULL;
+    }
+    rcl_lock(&huge.lock);
+    h->base = base;
+    h->bytes = bytes;
+    if (!h->unlisted)
+        huge.stats.live_bytes += bytes - old;
+    rcl_unlock(&huge.lock);
+    rcl_pagemap_set(base, 1, RCL_CLASS_HUGE, h);
+    if (h->unlisted)
+        return base;
+    rcl_account_count(&rcl_account.mapped_bytes, bytes - old);
+    if (bytes > old) {
+        rcl_demand_take(&huge.demand, 0, pages_of(bytes - old));
+    } else {
+        rcl_demand_free(&huge.demand, pages_of(old - bytes));
+        rcl_demand_purged(&huge.demand, pages_of(old - bytes));
+    }
+    return base;
+}
+
+void rcl_huge_age(void)
+{
+    rcl_lock(&huge.lock);
+    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        if (h->age <= RCL_AGE_MAX)
+            h->age++;
+    }
+    rcl_unlock(&huge.lock);
+    rcl_demand_tick(&huge.demand);
+}
+
+size_t rcl_huge_purge(enum rcl_purge_what what, size_t budget)
+{
+    size_t returned = 0;
+    while (returned < budget) {
+        struct rcl_huge *h = NULL;
+        rcl_lock(&huge.lock);
+        if (!rcl_list_empty(&huge.kept)) {
+            h = container_of(huge.kept.next, struct rcl_huge, link);
+            if (what == RCL_PURGE_OLD && h->age < RCL_AGE_MAX)
+                h = NULL;
+            else
+                leave_kept(h);
+        }
+        rcl_unlock(&huge.lock);
+        if (h == NULL)
+            break;
+        returned += pages_of(h->bytes);
+        discard(h);
+    }
+    return returned;
+}
+
+const struct rcl_huge *rcl_huge_around(const void *p)
+{
+    const struct rcl_huge *found = NULL;
+    rcl_lock(&huge.lock);
+    for (struct rcl_list *n = huge.live.next; n != &huge.live && found == NULL; n = n->next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        if ((uintptr_t)p - (uintptr_t)h->base < h->bytes)
+            found = h;
+    }
+    rcl_unlock(&huge.lock);
+    return found;
+}
+
+void rcl_huge_usage(struct rcl_huge_stats *out)
+{
+    rcl_lock(&huge.lock);
+    *out = huge.stats;
+    rcl_unlock(&huge.lock);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * huge.h - a block above 1 MiB: a mapping of its own.
+ *
+ * It grows by mremap, so realloc never holds two copies, and is unmapped when it
+ * goes, so that what was advised on it (MADV_HUGEPAGE) goes with it.  A freed
+ * block is kept for reuse while the ceiling of free pages allows (demand.h) and
+ * until it is a window old; a kept block has its huge-page advice taken back.
+ *
+ * Thread-safe: one lock around two lists; no system call is made with it held.
+ */
+#ifndef RCL_HUGE_H
+#define RCL_HUGE_H
+
+#include "base.h"
+#include "list.h"
+#include "runs.h"
+
+struct rcl_huge {
+    struct rcl_list link; /* live or kept blocks */
+    char *base;
+    size_t bytes; /* of the mapping, all of it usable */
+    uint8_t age;  /* decay steps since it was kept */
+    bool kept;
+    bool unlisted; /* made by rcl_huge_take_unlisted(): on no list, in no count */
+};
+
+/* Once, at boot, with the decay window. */
+void rcl_huge_init(uint64_t window_ns);
+
+/* At least `bytes` aligned to `align` (a power of two).  *zero: all of it reads as zero.  NULL: no memory. */
+void *rcl_huge_take(size_t bytes, size_t align, bool *zero);
+
+/*
+ * The same for any size, with no lock taken and nothing counted: for the one
+ * case where every lock may be frozen, see gate.h.  Its descriptor is a mapping
+ * of its own.
+ */
+void *rcl_huge_take_unlisted(size_t bytes, size_t align);
+
+void rcl_huge_give(struct rcl_huge *h);
+
+/* The block `bytes` (above RCL_LARGE_MAX) long, its content kept, perhaps elsewhere.  NULL: unchanged. */
+void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
+
+/* A decay step for kept blocks; then, as in runs.h: unmap kept blocks, pages returned. */
+void rcl_huge_age(void);
+size_t rcl_huge_purge(enum rcl_purge_what what, size_t budget);
+
+/* The live block that contains `p`, or NULL: for error messages, linear. */
+const struct rcl_huge *rcl_huge_around(const void *p);
+
+struct rcl_huge_stats {
+    size_t live_blocks, live_bytes;
+    size_t kept_blocks, kept_bytes;
+};
+void rcl_huge_usage(struct rcl_huge_stats *out);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* large.c - see large.h. */
+#include "large.h"
+
+#include "account.h"
+#include "die.h"
+#include "meta.h"
+#include "pagemap.h"
+#include "sizeclass.h"
+
+void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, size_t align,
+                     unsigned cls, struct rcl_run *run)
+{
+    size_t page = rcl_page_size();
+    size_t pages = (bytes + page - 1) / page;
+    struct rcl_span *s = rcl_meta_alloc(rcl_span_bytes(1));
+    if (s == NULL)
+        return NULL;
+    if (!rcl_runs_take(r, pages, rcl_max(align / page, 1), run)) {
+        rcl_meta_free(s, rcl_span_bytes(1));
+        return NULL;
+    }
+    rcl_demand_take(r->demand, run->dirty_pages, pages - run->dirty_pages);
+    s->base = run->chunk->base + (run->first << rcl_page_shift());
+    s->chunk = run->chunk;
+    s->arena = arena;
+    s->first = (uint32_t)run->first;
+    s->pages = (uint16_t)pages;
+    s->slots = 1;
+    s->cls = (uint8_t)cls;
+    rcl_account_add(&rcl_account.large_blocks, 1);
+    rcl_account_add(&rcl_account.large_pages, (int64_t)pages);
+    rcl_pagemap_set(s->base, 1, cls, s);
+    return s->base;
+}
+
+void rcl_large_give(struct rcl_span *s, enum rcl_age age)
+{
+    struct rcl_runs *r = s->chunk->runs;
+    rcl_pagemap_clear(s->base, 1);
+    rcl_account_add(&rcl_account.large_blocks, -1);
+    rcl_account_add(&rcl_account.large_pages, -(int64_t)s->pages);
+    rcl_demand_free(r->demand, s->pages);
+    rcl_runs_give(r, s->chunk, s->first, s->pages, NULL, age);
+    rcl_meta_free(s, rcl_span_bytes(1));
+}
+
+bool rcl_large_resize(struct rcl_span *s, size_t bytes)
+{
+    struct rcl_runs *r = s->chunk->runs;
+    size_t page = rcl_page_size();
+    size_t pages = (bytes + page - 1) / page, old = s->pages;
+    rcl_assert(s->cls == RCL_CLASS_LARGE);
+    if (pages > old) {
+        size_t dirty;
+        if (!rcl_runs_extend(r, s->chunk, s->first, old, pages - old, &dirty))
+            return false;
+        rcl_demand_take(r->demand, dirty, pages - old - dirty);
+    } else if (pages < old) {
+        rcl_demand_free(r->demand, old - pages);
+        rcl_runs_give(r, s->chunk, s->first + pages, old - pages, NULL, RCL_AGE_NEW);
+    }
+    rcl_account_add(&rcl_account.large_pages, (int64_t)pages - (int64_t)old);
+    s->pages = (uint16_t)pages;
+    return true;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * large.h - a block that is a page run of its own (above 32 KiB, to 1 MiB).
+ *
+ * Only its first granule has a class byte in the page map, so a pointer into it
+ * is seen to be no block.  Its descriptor is the constant part of a rcl_span.
+ * Thread-safe: the runs' lock is all there is.
+ */
+#ifndef RCL_LARGE_H
+#define RCL_LARGE_H
+
+#include "base.h"
+#include "os.h"
+#include "runs.h"
+#include "span.h"
+
+/*
+ * At least `bytes` (at most RCL_LARGE_MAX) aligned to `align` (a power of two);
+ * cls: the class byte, a medium class or LARGE.  *run: which pages hold old
+ * data.  NULL: out of memory.
+ */
+void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, size_t align,
+                     unsigned cls, struct rcl_run *run);
+
+/* Give a block back.  The caller knows that the descriptor is live. */
+void rcl_large_give(struct rcl_span *s, enum rcl_age age);
+
+/* Make a block without a class `bytes` long where it stands.  False: not possible, unchanged. */
+bool rcl_large_resize(struct rcl_span *s, size_t bytes);
+
+static inline size_t rcl_large_bytes(const struct rcl_span *s)
+{
+    return (size_t)s->pages * rcl_page_size();
+}
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * malloc.c - the C, POSIX and glibc entry points: argument rules, errno, and the
+ * hit path.  Everything that is not a hit is one tail call away, in heap.c.
+ */
+#include "boot.h"
+#include "control.h"
+#include "heap.h"
+#include "os.h"
+#include "out.h"
+#include "pagemap.h"
+#include "sizeclass.h"
+#include "stats.h"
+#include "thread.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the hit path ------------------------------------------------------------------------------- */
+
+static RCL_COLD void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+static RCL_NOINLINE void *malloc_slow(size_t size)
+{
+    void *p = rcl_heap_alloc(size);
+    return likely(p != NULL) ? p : out_of_memory();
+}
+
+RCL_EXPORT void *malloc(size_t size)
+{
+    if (likely(size <= RCL_SMALL_MAX)) {
+        struct rcl_tls *self = &rcl_tls;
+        void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(size));
+        if (likely(p != NULL)) {
+            rcl_thread_end(self);
+            return p;
+        }
+    }
+    return malloc_slow(size);
+}
+
+static RCL_NOINLINE void free_slow(void *p)
+{
+    rcl_heap_free(p, "free");
+}
+
+RCL_EXPORT void free(void *p)
+{
+    struct rcl_tls *self = &rcl_tls;
+    /* Class 0, "no block starts here", and classes without a cache are full: push fails. */
+    if (likely(rcl_tcache_push(rcl_thread_begin(self), rcl_pagemap_class(p), p)))
+        rcl_thread_end(self);
+    else
+        free_slow(p);
+}
+
+/* --- the rest of the C library's functions ------------------------------------------------------- */
+
+RCL_EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        return out_of_memory();
+    if (likely(bytes <= RCL_SMALL_MAX)) {
+        struct rcl_tls *self = &rcl_tls;
+        void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(bytes));
+        if (likely(p != NULL)) {
+            rcl_thread_end(self);
+            return memset(p, 0, bytes);
+        }
+    }
+    void *p = rcl_heap_alloc_zero(bytes);
+    return likely(p != NULL) ? p : out_of_memory();
+}
+
+RCL_EXPORT void *realloc(void *p, size_t size)
+{
+    if (p == NULL)
+        return malloc(size);
+    if (size == 0) {
+        /* As glibc does, and as C23 leaves open no longer: free, and say so with NULL. */
+        free(p);
+        return NULL;
+    }
+    void *q = rcl_heap_realloc(p, size);
+    return likely(q != NULL) ? q : out_of_memory();
+}
+
+RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        return out_of_memory();
+    return realloc(p, bytes);
+}
+
+/* C23: the size is the program's promise; the page map knows better, so it is not needed. */
+RCL_EXPORT void free_sized(void *p, size_t size);
+RCL_EXPORT void free_sized(void *p, size_t size)
+{
+    (void)size;
+    free(p);
+}
+
+RCL_EXPORT void free_aligned_sized(void *p, size_t align, size_t size);
+RCL_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
+{
+    (void)align;
+    (void)size;
+    free(p);
+}
+
+static void *alloc_aligned(size_t align, size_t size)
+{
+    return align <= RCL_MIN_ALIGN ? rcl_heap_alloc(size) : rcl_heap_alloc_aligned(align, size);
+}
+
+RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
+{
+    if (!rcl_is_pow2(align) || align % sizeof(void *) != 0)
+        return EINVAL;
+    void *p = alloc_aligned(align, size);
+    if (p == NULL)
+        return ENOMEM;
+    *out = p;
+    return 0;
+}
+
+RCL_EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+    if (unlikely(!rcl_is_pow2(align))) {
+        errno = EINVAL;
+        return NULL;
+    }
+    void *p = alloc_aligned(align, size);
+    return likely(p != NULL) ? p : out_of_memory();
+}
+
+RCL_EXPORT void *memalign(size_t align, size_t size)
+{
+    /* glibc rounds an odd alignment up to a power of two, and refuses what has none. */
+    if (unlikely(align > SIZE_MAX / 2 + 1)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    size_t pow2 = RCL_MIN_ALIGN;
+    while (pow2 < align)
+        pow2 *= 2;
+    return aligned_alloc(pow2, size);
+}
+
+RCL_EXPORT void *valloc(size_t size)
+{
+    rcl_boot(); /* knows the page size */
+    return aligned_alloc(rcl_page_size(), size);
+}
+
+RCL_EXPORT void *pvalloc(size_t size)
+{
+    rcl_boot();
+    size_t page = rcl_page_size();
+    if (size > PTRDIFF_MAX - page)
+        return out_of_memory();
+    return valloc(rcl_align_up(size, page));
+}
+
+RCL_EXPORT size_t malloc_usable_size(void *p)
+{
+    return p == NULL ? 0 : rcl_heap_usable(p, "malloc_usable_size");
+}
+
+/* --- glibc's own ------------------------------------------------------------------------------------ */
+
+RCL_EXPORT void cfree(void *p);
+RCL_EXPORT void cfree(void *p)
+{
+    free(p);
+}
+
+RCL_EXPORT int malloc_trim(size_t pad)
+{
+    /* `pad` asks to keep room at the top of glibc's heap; there is no such place here. */
+    (void)pad;
+    return rcl_control_purge() != 0;
+}
+
+RCL_EXPORT int mallopt(int parameter, int value)
+{
+    /* Known parameters tune mechanisms that do not exist here, so there is nothing to refuse. */
+    (void)value;
+    switch (parameter) {
+    case M_MXFAST:
+    case M_TRIM_THRESHOLD:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+RCL_EXPORT struct mallinfo2 mallinfo2(void)
+{
+    struct rcl_stats s;
+    rcl_stats_read(&s);
+    size_t runs = s.mapped_bytes - rcl_min(s.mapped_bytes, s.huge_bytes);
+    size_t live = rcl_stats_live(&s) - rcl_min(rcl_stats_live(&s), s.huge_bytes);
+    return (struct mallinfo2){
+        .arena = runs,
+        .hblks = s.huge_blocks,
+        .hblkhd = s.huge_bytes,
+        .uordblks = live,
+        .fordblks = runs - rcl_min(runs, live),
+        .keepcost = s.dirty_bytes,
+    };
+}
+
+static int clamp_int(size_t n)
+{
+    return n > INT32_MAX ? INT32_MAX : (int)n;
+}
+
+RCL_EXPORT struct mallinfo mallinfo(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return (struct mallinfo){
+        .arena = clamp_int(m.arena),
+        .hblks = clamp_int(m.hblks),
+        .hblkhd = clamp_int(m.hblkhd),
+        .uordblks = clamp_int(m.uordblks),
+        .fordblks = clamp_int(m.fordblks),
+        .keepcost = clamp_int(m.keepcost),
+    };
+}
+
+RCL_EXPORT void malloc_stats(void)
+{
+    struct rcl_stats s;
+    struct rcl_out_fd fd;
+    rcl_stats_read(&s);
+    rcl_stats_print(&s, rcl_out_to_fd(&fd, 2));
+    rcl_out_flush(&fd.out);
+}
+
+static void to_stream(void *arg, const char *text, size_t bytes)
+{
+    fwrite(text, 1, bytes, arg);
+}
+
+RCL_EXPORT int malloc_info(int options, FILE *stream)
+{
+    if (options != 0)
+        return EINVAL;
+    struct rcl_stats s;
+    char buf[512];
+    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = to_stream, .arg = stream};
+    rcl_stats_read(&s);
+    rcl_stats_xml(&s, &o);
+    rcl_out_flush(&o);
+    return 0;
+}
+
+/*
+ * The names under which glibc exports its own functions: some programs call them
+ * from wrappers, and in a static link they keep glibc's malloc out.
+ */
+#if __has_attribute(copy)
+#define LIKE(of) __attribute__((copy(of)))
+#else
+#define LIKE(of)
+#endif
+#define ALIAS(name, of) RCL_EXPORT extern LIKE(of) __typeof__(of) name __attribute__((alias(#of)))
+ALIAS(__libc_malloc, malloc);
+ALIAS(__libc_calloc, calloc);
+ALIAS(__libc_realloc, realloc);
+ALIAS(__libc_free, free);
+ALIAS(__libc_memalign, memalign);
+ALIAS(__libc_valloc, valloc);
+ALIAS(__libc_pvalloc, pvalloc);
+ALIAS(__posix_memalign, posix_memalign);

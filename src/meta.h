@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * meta.h - memory for the allocator's own structures, apart from user memory.
+ *
+ *   segment (1 MiB, aligned)
+ *   +--------+---------+---------+-- ... --+
+ *   | table  | block 1 | block 2 |         |   a block holds objects of one size
+ *   +--------+---------+---------+-- ... --+
+ *
+ * The table at the front describes the blocks, so an empty block holds nothing
+ * and its pages can be returned (rcl_meta_purge): what describes returned memory
+ * must not itself stay for ever.  Objects are multiples of a cache line.
+ *
+ * Thread-safe; one lock, the last in rank.  Out of memory is NULL.
+ */
+#ifndef RCL_META_H
+#define RCL_META_H
+
+#include "base.h"
+
+enum { RCL_META_MAX = 4096 }; /* largest object */
+
+/* Memory of at least `bytes` (1 .. RCL_META_MAX), cache-line aligned, content unspecified. */
+void *rcl_meta_alloc(size_t bytes);
+
+/* `bytes` as given to rcl_meta_alloc. */
+void rcl_meta_free(void *p, size_t bytes);
+
+/* Return the pages of empty blocks; number of bytes returned. */
+size_t rcl_meta_purge(void);
+
+/* Bytes in segments (address space), and bytes in use by live objects. */
+void rcl_meta_usage(size_t *mapped, size_t *live);
+
+#endif

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/* os.c - raw system calls; see os.h for the contract. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "os.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* the same number on every architecture */
+#endif
+enum {
+    OS_PIDFD_SELF = -10001, /* PIDFD_SELF_THREAD_GROUP, Linux 6.14 */
+    OS_MEMBARRIER_PRIVATE = 1 << 3,
+    OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
+    OS_IOV_MAX = 512,
+    OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+                     CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
+};
+
+unsigned rcl_os_page_shift = RCL_GRANULE_SHIFT;
+
+/* What the kernel turned out not to have; each flips once, from 1 to 0. */
+static struct {
+    int vector_purge;
+    int barrier; /* 0: no; 1: not registered yet; 2: registered */
+    int vma_name;
+} os_can = {1, 1, 1};
+
+/* --- the system call itself ------------------------------------------------ */
+
+#if defined(__x86_64__)
+
+static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+    long ret;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+
+#elif defined(__aarch64__)
+
+static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+    register long x8 __asm__("x8") = nr;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc #0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+}
+
+#else
+#error "libreclaim knows the system calls of x86-64 and aarch64 only"
+#endif
+
+#define sys0(nr) sys6(nr, 0, 0, 0, 0, 0, 0)
+#define sys1(nr, a) sys6(nr, (long)(a), 0, 0, 0, 0, 0)
+#define sys2(nr, a, b) sys6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
+#define sys3(nr, a, b, c) sys6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define sys4(nr, a, b, c, d) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define sys5(nr, a, b, c, d, e) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+
+static bool sys_failed(long ret)
+{
+    return ret < 0 && ret >= -4095;
+}
+
+static int sys_errno(long ret)
+{
+    return sys_failed(ret) ? (int)-ret : 0;
+}
+
+/* --- the page ----------------------------------------------------------- */
+
+void rcl_os_init(void)
+{
+#ifdef RCL_TEST_PAGE_SIZE
+    size_t page = RCL_TEST_PAGE_SIZE;
+#else
+    size_t page = getauxval(AT_PAGESZ);
+#endif
+    unsigned shift = RCL_GRANULE_SHIFT;
+    while (((size_t)1 << shift) < page)
+        shift++;
+    rcl_os_page_shift = shift;
+}
+
+/* --- memory ------------------------------------------------------------- */
+
+static void *os_mmap(void *hint, size_t bytes)
+{
+    long p = sys6(SYS_mmap, (long)hint, (long)bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return sys_failed(p) ? NULL : (void *)p;
+}
+
+void *rcl_os_map_aligned(size_t bytes, size_t align)
+{
+    /* The kernel aligns to its own page, which a pretended page may exceed. */
+    char *p = os_mmap(NULL, bytes);
+    if (p == NULL || ((uintptr_t)p & (align - 1)) == 0)
+        return p;
+    rcl_os_unmap(p, bytes);
+    if (bytes + align < bytes)
+        return NULL;
+    p = os_mmap(NULL, bytes + align);
+    if (p == NULL)
+        return NULL;
+    size_t head = rcl_align_up((uintptr_t)p, align) - (uintptr_t)p;
+    if (head > 0)
+        rcl_os_unmap(p, head);
+    if (align - head > 0)
+        rcl_os_unmap(p + head + bytes, align - head);
+    return p + head;
+}
+
+void *rcl_os_map(size_t bytes)
+{
+    return rcl_os_map_aligned(bytes, rcl_page_size());
+}
+
+int rcl_os_unmap(void *addr, size_t bytes)
+{
+    return sys_errno(sys2(SYS_munmap, addr, bytes));
+}
+
+void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes)
+{
+    long p = sys4(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE);
+    return sys_failed(p) ? NULL : (void *)p;
+}
+
+int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target)
+{
+    return sys_errno(sys5(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                          target));
+}
+
+int rcl_os_purge(void *addr, size_t bytes)
+{
+    return sys_errno(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED));
+}
+
+static int os_purge_each(const struct rcl_os_range *ranges, size_t n)
+{
+    int first = 0;
+    for (size_t i = 0; i < n; i++) {
+        int err = rcl_os_purge(ranges[i].addr, ranges[i].bytes);
+        if (err != 0 && first == 0)
+            first = err;
+    }
+    return first;
+}
+
+int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
+{
+    while (n > 1 && __atomic_load_n(&os_can.vector_purge, __ATOMIC_RELAXED)) {
+        size_t batch = rcl_min(n, OS_IOV_MAX);
+        size_t want = 0;
+        for (size_t i = 0; i < batch; i++)
+            want += ranges[i].bytes;
+        /* struct rcl_os_range is laid out as struct iovec. */
+        long done = sys5(SYS_process_madvise, OS_PIDFD_SELF, ranges, batch, MADV_DONTNEED, 0);
+        if (sys_failed(done)) {
+            /* Old kernel, seccomp, locked memory: one by one tells which. */
+            if (done != -ENOMEM && done != -EAGAIN && done != -EINTR)
+                __atomic_store_n(&os_can.vector_purge, 0, __ATOMIC_RELAXED);
+            break;
+        }
+        if ((size_t)done != want)
+            break; /* partly done: purging a purged page again is harmless */
+        ranges += batch;
+        n -= batch;
+    }
+    return os_purge_each(ranges, n);
+}
+
+void rcl_os_no_hugepage(void *addr, size_t bytes)
+{
+    sys3(SYS_madvise, addr, bytes, MADV_NOHUGEPAGE);
+}
+
+void rcl_os_hugepage(void *addr, size_t bytes)
+{
+    sys3(SYS_madvise, addr, bytes, MADV_HUGEPAGE);
+}
+
+void rcl_os_name(void *addr, size_t bytes, const char *name)
+{
+    if (!__atomic_load_n(&os_can.vma_name, __ATOMIC_RELAXED))
+        return;
+    if (sys_failed(sys5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, bytes, name)))
+        __atomic_store_n(&os_can.vma_name, 0, __ATOMIC_RELAXED);
+}
+
+/* --- threads and time ------------------------------------------------------ */
+
+/* libc's clock_gettime is the vDSO: no system call, no errno on success, no lock. */
+static uint64_t os_clock_ns(clockid_t clock)
+{
+    struct timespec ts;
+    clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + 1;
+}
+
+uint64_t rcl_os_now_ns(void)
+{
+    return os_clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t rcl_os_coarse_ns(void)
+{
+    return os_clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+void rcl_os_futex_wait(uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                          .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    sys6(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (long)expected,
+         timeout_ns != 0 ? (long)&ts : 0, 0, 0);
+}
+
+void rcl_os_futex_wake(uint32_t *word, int count)
+{
+    sys3(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count);
+}
+
+void rcl_os_yield(void)
+{
+    sys0(SYS_sched_yield);
+}
+
+int rcl_os_pid(void)
+{
+    return (int)sys0(SYS_getpid);
+}
+
+int rcl_os_tid(void)
+{
+    return (int)sys0(SYS_gettid);
+}
+
+bool rcl_os_process_barrier(void)
+{
+    int can = __atomic_load_n(&os_can.barrier, __ATOMIC_RELAXED);
+    if (can == 1) {
+        can = sys_failed(sys2(SYS_membarrier, OS_MEMBARRIER_REGISTER_PRIVATE, 0)) ? 0 : 2;
+        __atomic_store_n(&os_can.barrier, can, __ATOMIC_RELAXED);
+    }
+    return can == 2 && !sys_failed(sys2(SYS_membarrier, OS_MEMBARRIER_PRIVATE, 0));
+}
+
+struct os_thread_start {
+    void (*fn)(void *);
+    void *arg;
+};
+
+/* Runs on the new stack; returns only by ending the thread. */
+__attribute__((noreturn, used)) static void os_thread_main(struct os_thread_start *start)
+{
+    start->fn(start->arg);
+    for (;;)
+        sys1(SYS_exit, 0);
+}
+
+/*
+ * The new thread must not return into the frame of its parent, which lives on
+ * another stack: so clone, switch and call are one piece of assembly.
+ */
+static long os_clone(void *stack_top, void *tls, uint32_t *tid_word, struct os_thread_start *start)
+{
+#if defined(__x86_64__)
+    long ret;
+    register long r10 __asm__("r10") = (long)tid_word; /* child_tid */
+    register long r8 __asm__("r8") = (long)tls;
+    register struct os_thread_start *r12 __asm__("r12") = start;
+    register void (*r13)(struct os_thread_start *) __asm__("r13") = os_thread_main;
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "mov %%r12, %%rdi\n\t"
+                     "call *%%r13\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "=a"(ret)
+                     : "a"((long)SYS_clone), "D"((long)OS_CLONE_FLAGS), "S"(stack_top),
+                       "d"(tid_word), "r"(r10), "r"(r8), "r"(r12), "r"(r13)
+                     : "rcx", "r11", "memory");
+    return ret;
+#else
+    register long x8 __asm__("x8") = SYS_clone;
+    register long x0 __asm__("x0") = OS_CLONE_FLAGS;
+    register void *x1 __asm__("x1") = stack_top;
+    register uint32_t *x2 __asm__("x2") = tid_word;
+    register void *x3 __asm__("x3") = tls;
+    register uint32_t *x4 __asm__("x4") = tid_word;
+    register struct os_thread_start *x9 __asm__("x9") = start;
+    register void (*x10)(struct os_thread_start *) __asm__("x10") = os_thread_main;
+    __asm__ volatile("svc #0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x29, xzr\n\t"
+                     "mov x30, xzr\n\t"
+                     "mov x0, x9\n\t"
+                     "blr x10\n\t"
+                     "brk #0\n"
+                     "1:"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x9), "r"(x10)
+                     : "memory");
+    return x0;
+#endif
+}
+
+int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack_bytes,
+                        void *tls_block, size_t tls_bytes, uint32_t *tid_word, int *tid)
+{
+    struct os_thread_start *start =
+        (struct os_thread_start *)rcl_align_down((uintptr_t)stack + stack_bytes - sizeof *start, 64);
+    start->fn = fn;
+    start->arg = arg;
+
+    /* The thread pointer stands in the middle: compilers address both sides of it. */
+    char *tp = (char *)rcl_align_down((uintptr_t)tls_block + tls_bytes / 2, 64);
+    *(void **)tp = tp; /* x86-64: %fs:0 holds the thread pointer itself */
+
+    uint64_t all = ~(uint64_t)0, old = 0;
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof all);
+    long ret = os_clone(start, tp, tid_word, start);
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
+    *tid = sys_failed(ret) ? 0 : (int)ret;
+    return sys_errno(ret);
+}
+
+void rcl_os_thread_join(uint32_t *tid_word, int tid)
+{
+    uint32_t now;
+    while ((now = __atomic_load_n(tid_word, __ATOMIC_ACQUIRE)) != 0) {
+        /* The kernel's wake at thread end is a shared one: no FUTEX_PRIVATE_FLAG here. */
+        sys6(SYS_futex, (long)tid_word, FUTEX_WAIT, (long)now, 0, 0, 0);
+    }
+    /* The word clears a little before the thread leaves the process's thread count. */
+    while (sys3(SYS_tgkill, rcl_os_pid(), tid, 0) == 0)
+        rcl_os_yield();
+}
+
+/* --- files and the environment ------------------------------------------ */
+
+void rcl_os_write(int fd, const char *text, size_t bytes)
+{
+    while (bytes > 0) {
+        long n = sys3(SYS_write, fd, text, bytes);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        text += n;
+        bytes -= (size_t)n;
+    }
+}
+
+long rcl_os_read_file(const char *path, char *buf, size_t size)
+{
+    long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (sys_failed(fd))
+        return -1;
+    long total = 0;
+    while ((size_t)total < size) {
+        long n = sys3(SYS_read, fd, buf + total, size - (size_t)total);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        total += n;
+    }
+    sys1(SYS_close, fd);
+    return total;
+}
+
+long rcl_os_read_link(const char *path, char *buf, size_t size)
+{
+    long n = sys4(SYS_readlinkat, AT_FDCWD, path, buf, size - 1);
+    if (sys_failed(n))
+        return -1;
+    buf[n] = '\0';
+    return n;
+}
+
+extern char **environ;
+
+const char *rcl_os_getenv(const char *name, bool *known)
+{
+    *known = environ != NULL;
+    if (environ == NULL || getauxval(AT_SECURE) != 0)
+        return NULL;
+    for (char **e = environ; *e != NULL; e++) {
+        const char *a = *e, *b = name;
+        while (*b != '\0' && *a == *b) {
+            a++;
+            b++;
+        }
+        if (*b == '\0' && *a == '=')
+            return a + 1;
+    }
+    return NULL;
+}
+
+/* The quota of a cgroup v2 or v1 file in processors, rounded up; 0: no limit known. */
+static unsigned os_cgroup_cpus(void)
+{
+    char buf[64];
+    long n = rcl_os_read_file("/sys/fs/cgroup/cpu.max", buf, sizeof buf - 1);
+    if (n <= 0 || buf[0] < '0' || buf[0] > '9')
+        return 0;
+    buf[n] = '\0';
+    uint64_t value[2] = {0, 0};
+    const char *p = buf;
+    for (int i = 0; i < 2; i++) {
+        while (*p >= '0' && *p <= '9')
+            value[i] = value[i] * 10 + (uint64_t)(*p++ - '0');
+        while (*p == ' ')
+            p++;
+    }
+    return value[1] != 0 ? (unsigned)((value[0] + value[1] - 1) / value[1]) : 0;
+}
+
+unsigned rcl_os_ncpu(void)
+{
+    uint64_t mask[128]; /* 8192 processors, the most Linux is configured for */
+    long n = sys3(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    unsigned cpus = 0;
+    for (long i = 0; i < n / 8; i++)
+        cpus += (unsigned)__builtin_popcountll(mask[i]);
+    unsigned quota = os_cgroup_cpus();
+    if (quota != 0 && quota < cpus)
+        cpus = quota;
+    return cpus == 0 ? 1 : cpus;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * os.h - everything libreclaim asks of the kernel, and nothing else does.
+ *
+ * All calls are raw system calls: they go around libc, so they can be made
+ * before libc is initialised, cannot be intercepted by another preloaded
+ * library, never touch errno, and never call back into malloc.  Calls that can
+ * fail return 0 or a positive errno value.  Addresses and lengths passed to the
+ * memory calls must be multiples of the page size unless stated otherwise.
+ * Every function may be called by any thread at any time.
+ */
+#ifndef RCL_OS_H
+#define RCL_OS_H
+
+#include "base.h"
+
+struct rcl_os_range {
+    void *addr;
+    size_t bytes;
+};
+
+/* --- the page ----------------------------------------------------------- */
+
+extern unsigned rcl_os_page_shift; /* log2 of the page size; set by rcl_os_init() */
+
+static inline unsigned rcl_page_shift(void)
+{
+    return rcl_os_page_shift;
+}
+
+static inline size_t rcl_page_size(void)
+{
+    return (size_t)1 << rcl_os_page_shift;
+}
+
+/* Learn page size and processor count.  Idempotent; first call of boot. */
+void rcl_os_init(void);
+
+/* --- memory ------------------------------------------------------------- */
+
+/* Fresh zeroed private memory, or NULL when the kernel has none to give. */
+void *rcl_os_map(size_t bytes);
+
+/* As rcl_os_map, aligned to `align` (a power of two >= the page size). */
+void *rcl_os_map_aligned(size_t bytes, size_t align);
+
+/* Give address space back.  ENOMEM is possible (mapping count): the memory then stays mapped. */
+int rcl_os_unmap(void *addr, size_t bytes);
+
+/* Resize a mapping, moving it where needed; NULL when the kernel refuses (old mapping intact). */
+void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes);
+
+/* Move a mapping to `target`, replacing what is there.  errno. */
+int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target);
+
+/*
+ * Return the pages of one range or of several to the kernel; they read as zero
+ * when touched again.  Several ranges go in one system call where the kernel
+ * can (process_madvise on oneself, Linux 6.13+; probed once, quietly).
+ * On failure (locked memory) the content is unspecified: not known to be zero.
+ */
+int rcl_os_purge(void *addr, size_t bytes);
+int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n);
+
+/* Ask the kernel not to back the range with huge pages, or to do so.  Advice: failure is silent. */
+void rcl_os_no_hugepage(void *addr, size_t bytes);
+void rcl_os_hugepage(void *addr, size_t bytes);
+
+/* Show `name` for the mapping in /proc/PID/maps where the kernel supports it. */
+void rcl_os_name(void *addr, size_t bytes, const char *name);
+
+/* --- threads and time ------------------------------------------------------ */
+
+uint64_t rcl_os_now_ns(void);    /* monotonic; never 0 */
+uint64_t rcl_os_coarse_ns(void); /* the same clock, some milliseconds behind, cheaper */
+
+/* Wait while *word == expected, at most timeout_ns (0: no limit).  Spurious wake-ups happen. */
+void rcl_os_futex_wait(uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void rcl_os_futex_wake(uint32_t *word, int count);
+void rcl_os_yield(void);
+
+int rcl_os_pid(void);
+int rcl_os_tid(void);
+
+/* Processors this process may really use: affinity mask, capped by the cgroup's cpu quota. */
+unsigned rcl_os_ncpu(void);
+
+/*
+ * A full memory barrier executed by every running thread of the process.
+ * False: not available, nothing was ordered.
+ */
+bool rcl_os_process_barrier(void);
+
+/*
+ * Start `fn(arg)` as a bare kernel thread of this process on the given stack:
+ * all signals blocked, no libc state, a thread pointer of its own (tls_block:
+ * zeroed memory of at least 512 bytes).  *tid_word holds the thread's id while
+ * it lives and is set to 0 (with a futex wake) by the kernel at its very end;
+ * *tid gets the id too.  fn must use no libc call and no thread-local variable.
+ */
+int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack_bytes,
+                        void *tls_block, size_t tls_bytes, uint32_t *tid_word, int *tid);
+
+/* Wait until the thread of *tid_word has ended and the kernel no longer counts it. */
+void rcl_os_thread_join(uint32_t *tid_word, int tid);
+
+/* --- files and the environment ------------------------------------------ */
+
+/* Write all of it; errors are ignored, there is nobody to tell. */
+void rcl_os_write(int fd, const char *text, size_t bytes);
+
+/* The start of a file: bytes read (at most `size`), or -1. */
+long rcl_os_read_file(const char *path, char *buf, size_t size);
+
+/* Text of a symbolic link, NUL-terminated; -1 when there is none. */
+long rcl_os_read_link(const char *path, char *buf, size_t size);
+
+/*
+ * The value of an environment variable, NULL when unset.  *known is false when
+ * libc has not set up the environment yet.  NULL in a set-user-ID program.
+ */
+const char *rcl_os_getenv(const char *name, bool *known);
+
+#endif

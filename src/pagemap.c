@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* pagemap.c - see pagemap.h. */
+#include "pagemap.h"
+
+#include "os.h"
+
+#include <string.h>
+
+struct rcl_leaf *rcl_pagemap_root[RCL_ROOT_ENTRIES];
+
+bool rcl_pagemap_cover(const void *addr, size_t bytes)
+{
+    size_t first = (uintptr_t)addr >> RCL_LEAF_SHIFT;
+    size_t last = ((uintptr_t)addr + bytes - 1) >> RCL_LEAF_SHIFT;
+    if (last >= RCL_ROOT_ENTRIES)
+        return false;
+    for (size_t i = first; i <= last; i++) {
+        if (__atomic_load_n(&rcl_pagemap_root[i], __ATOMIC_ACQUIRE) != NULL)
+            continue;
+        size_t size = rcl_align_up(sizeof(struct rcl_leaf), rcl_page_size());
+        struct rcl_leaf *leaf = rcl_os_map(size), *none = NULL;
+        if (leaf == NULL)
+            return false;
+        rcl_os_no_hugepage(leaf, size);
+        rcl_os_name(leaf, size, "libreclaim page map");
+        if (!__atomic_compare_exchange_n(&rcl_pagemap_root[i], &none, leaf, false,
+                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            rcl_os_unmap(leaf, size); /* another thread was faster */
+    }
+    return true;
+}
+
+/* The part of a range of granules that lies in one leaf. */
+struct piece {
+    struct rcl_leaf *leaf;
+    size_t slot, count;
+};
+
+/* The next piece of [*at, end) in granules; moves *at behind it. */
+static bool next_piece(size_t *at, size_t end, struct piece *p)
+{
+    if (*at >= end)
+        return false;
+    p->leaf = rcl_pagemap_root[*at / RCL_LEAF_GRANULES];
+    p->slot = *at % RCL_LEAF_GRANULES;
+    p->count = rcl_min(end - *at, RCL_LEAF_GRANULES - p->slot);
+    *at += p->count;
+    return true;
+}
+
+static size_t first_granule(const void *addr)
+{
+    return (uintptr_t)addr >> RCL_GRANULE_SHIFT;
+}
+
+static size_t end_granule(const void *addr, size_t bytes)
+{
+    return ((uintptr_t)addr + bytes + RCL_GRANULE - 1) >> RCL_GRANULE_SHIFT;
+}
+
+void rcl_pagemap_set(const void *addr, size_t bytes, unsigned cls, void *desc)
+{
+    struct piece p;
+    for (size_t at = first_granule(addr), end = end_granule(addr, bytes);
+         next_piece(&at, end, &p);) {
+        for (size_t i = p.slot; i < p.slot + p.count; i++)
+            p.leaf->desc[i] = desc;
+        memset(&p.leaf->cls[p.slot], (int)cls, p.count);
+    }
+}
+
+void rcl_pagemap_clear(const void *addr, size_t bytes)
+{
+    struct piece p;
+    for (size_t at = first_granule(addr), end = end_granule(addr, bytes); next_piece(&at, end, &p);)
+        memset(&p.leaf->cls[p.slot], RCL_CLASS_NONE, p.count);
+}
+
+void rcl_pagemap_forget(const void *addr, size_t bytes)
+{
+    size_t page = rcl_page_size();
+    struct piece p;
+    for (size_t at = first_granule(addr), end = end_granule(addr, bytes);
+         next_piece(&at, end, &p);) {
+        uintptr_t from = rcl_align_up((uintptr_t)&p.leaf->desc[p.slot], page);
+        uintptr_t to = rcl_align_down((uintptr_t)&p.leaf->desc[p.slot + p.count], page);
+        if (from < to)
+            rcl_os_purge((void *)from, to - from);
+    }
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* purge.c - see purge.h. */
+#include "purge.h"
+
+#include "arena.h"
+#include "decay.h"
+#include "huge.h"
+#include "meta.h"
+#include "options.h"
+
+enum {
+    /*
+     * Work per free, in pages: at 0.2 us a page in long ranges, 0.5 us one by one,
+     * 50 to 130 us.  A flush frees at most 128 KiB, 32 pages.
+     */
+    EXCESS_BUDGET = 256,
+    CEILING_SLACK = 8,       /* go below the ceiling by 1/8, so as not to come back for each page */
+    KEEP_EMPTY_CHUNKS = 1,   /* per arena: address space for the next burst */
+};
+#define REFUSED_PAUSE_NS 100000000u /* after the kernel refused (locked memory): do not insist */
+
+static uint64_t refused_until; /* relaxed; a lost update costs a system call */
+
+/* --- one round over everything ------------------------------------------------------------- */
+
+/* Bins of one arena, beginning where the last round ended. */
+static size_t purge_bins(struct rcl_arena *a, enum rcl_purge_what what, size_t budget)
+{
+    size_t spent = 0;
+    unsigned first = __atomic_load_n(&a->next_purge, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < RCL_SMALL_LAST && spent < budget; i++) {
+        unsigned cls = RCL_CLASS_FIRST + (first + i) % RCL_SMALL_LAST;
+        if (!rcl_bin_has_work(&a->bin[cls]))
+            continue;
+        spent += rcl_bin_purge(&a->bin[cls], what, budget - spent);
+        __atomic_store_n(&a->next_purge, (first + i) % RCL_SMALL_LAST, __ATOMIC_RELAXED);
+    }
+    return spent;
+}
+
+/* Free runs and kept mappings. */
+static size_t purge_runs(enum rcl_purge_what what, size_t budget)
+{
+    size_t spent = rcl_huge_purge(what, budget);
+    for (unsigned i = 0; i < rcl_arena_count() && spent < budget; i++)
+        spent += rcl_runs_purge(&rcl_arena_get(i)->runs, what, budget - spent);
+    return spent;
+}
+
+static size_t purge_slabs(enum rcl_purge_what what, size_t budget)
+{
+    size_t spent = 0;
+    for (unsigned i = 0; i < rcl_arena_count() && spent < budget; i++)
+        spent += purge_bins(rcl_arena_get(i), what, budget - spent);
+    return spent;
+}
+
+static size_t unmap_empty(size_t keep, bool dirty_too)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        bytes += rcl_runs_unmap_empty(&rcl_arena_get(i)->runs, keep, dirty_too);
+    return bytes;
+}
+
+/* --- amount ----------------------------------------------------------------------------------- */
+
+/* Return pages until at most `target` are suspected, or the budget is spent. */
+static void purge_down_to(int64_t target, size_t budget)
+{
+    size_t spent = 0;
+    int64_t over = rcl_account_get(&rcl_account.dirty_pages) - target;
+    if (over > 0)
+        spent = purge_runs(RCL_PURGE_ANY, rcl_min((size_t)over, budget));
+    if (spent < budget && rcl_purge_suspected() > target)
+        purge_slabs(RCL_PURGE_ANY, budget - spent);
+}
+
+static RCL_COLD void purge_excess(size_t ceiling)
+{
+    if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
+        return;
+    uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
+    purge_down_to((int64_t)(ceiling - ceiling / CEILING_SLACK), EXCESS_BUDGET);
+    if (rcl_account_read(&rcl_account.purge_refused) != refused)
+        __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
+    unmap_empty(KEEP_EMPTY_CHUNKS, false);
+}
+
+void rcl_purge_excess(void)
+{
+    size_t ceiling = rcl_demand_ceiling();
+    if (unlikely(rcl_purge_suspected() > (int64_t)ceiling))
+        purge_excess(ceiling);
+}
+
+void rcl_purge_undemanded(void)
+{
+    int64_t demand = rcl_account_get(&rcl_account.demand_pages);
+    if (rcl_purge_suspected() > demand)
+        purge_down_to(demand, SIZE_MAX);
+}
+
+/* --- time --------------------------------------------------------------------------------------- */
+
+uint64_t rcl_purge_step_ns(void)
+{
+    int64_t ms = rcl_opt.dirty_decay_ms;
+    return ms <= 0 ? 0 : (uint64_t)ms * 1000000u / RCL_DECAY_STEPS;
+}
+
+void rcl_purge_step(struct rcl_tls *self)
+{
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        rcl_runs_age(&a->runs);
+        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
+            if (rcl_bin_has_work(&a->bin[cls]))
+                rcl_bin_age(&a->bin[cls]);
+        rcl_demand_tick(&a->demand);
+    }
+    rcl_huge_age();
+    /* After the ageing: what an idle cache held has been idle for a window already. */
+    rcl_threads_drain(self, RCL_DRAIN_IDLE);
+}
+
+size_t rcl_purge_old(size_t budget)
+{
+    size_t spent = purge_slabs(RCL_PURGE_OLD, budget);
+    if (spent < budget)
+        spent += purge_runs(RCL_PURGE_OLD, budget - spent);
+    if (spent < budget) {
+        unmap_empty(KEEP_EMPTY_CHUNKS, false);
+        rcl_meta_purge();
+    }
+    return spent;
+}
+
+/* --- request --------------------------------------------------------------------------------------- */
+
+size_t rcl_purge_all(struct rcl_tls *self)
+{
+    uint64_t before = rcl_account_read(&rcl_account.purged_pages);
+    rcl_threads_drain(self, RCL_DRAIN_ALL);
+    purge_slabs(RCL_PURGE_ANY, SIZE_MAX);
+    purge_runs(RCL_PURGE_ANY, SIZE_MAX);
+    unmap_empty(0, true);
+    return rcl_meta_purge() +
+           ((rcl_account_read(&rcl_account.purged_pages) - before) << rcl_page_shift());
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runs.h - the pages of one arena: find a run of free pages, take it, give it
+ * back, and return free pages to the kernel.
+ *
+ * Mappings are chunks of 4 MiB (less when the kernel has no more), added when
+ * nothing fits and unmapped when wholly free and clean.  State is two bits and
+ * an age per page, in bitmaps of the chunk, so neighbours merge by themselves.
+ *
+ * Which run: one whose pages are all dirty (resident: no fault to pay), in the
+ * lowest chunk, at the lowest place that fits; else any free run, likewise.  So
+ * the high chunks drain and can go.
+ *
+ * Purging takes the pages out of the free map, drops the lock for the system
+ * call, and puts them back as clean: to everybody else they are in use meanwhile.
+ *
+ * Pages keep being counted (demand.h) as what they are when they move between a
+ * slab and its runs, so taking and giving leave the counting to the caller.
+ *
+ * Thread-safe: one lock per struct; no system call is made with it held, except
+ * to grow the table of chunks (once per doubling, from 2 GiB).
+ */
+#ifndef RCL_RUNS_H
+#define RCL_RUNS_H
+
+#include "base.h"
+#include "demand.h"
+#include "list.h"
+#include "lock.h"
+#include "maxindex.h"
+#include "span.h"
+
+enum {
+    RCL_RUN_PAGES_MAX = 256, /* the longest run that is ever taken */
+    RCL_RUN_WORDS = RCL_BITS_WORDS(RCL_RUN_PAGES_MAX),
+};
+
+struct rcl_runs {
+    struct rcl_lock lock;
+    size_t nchunks;            /* entries of chunk[] in use, NULL ones included */
+    size_t capacity;
+    struct rcl_chunk **chunk;  /* by index */
+    struct rcl_maxindex any;   /* per chunk: at least the longest run of free pages */
+    struct rcl_maxindex dirty; /* the same for free dirty pages */
+    struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
+    size_t empty_chunks;       /* chunks with all their pages free */
+    bool thp;                  /* leave huge pages to the system's setting */
+    struct rcl_demand *demand; /* of the arena */
+};
+
+/* A run as taken: which pages, and which of them may hold old data. */
+struct rcl_run {
+    struct rcl_chunk *chunk;
+    size_t first;
+    size_t pages;
+    size_t dirty_pages;
+    uint64_t dirty[RCL_RUN_WORDS]; /* bit i: page first + i */
+};
+
+enum rcl_age {
+    RCL_AGE_NEW, /* freed by the program just now */
+    RCL_AGE_OLD, /* has been idle for a window already */
+};
+
+enum rcl_purge_what {
+    RCL_PURGE_OLD, /* pages whose window is over */
+    RCL_PURGE_ANY, /* oldest chunks first */
+};
+
+void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp);
+
+/*
+ * `pages` (1 .. RCL_RUN_PAGES_MAX) pages whose address is a multiple of
+ * align_pages pages (a power of two).  False: out of memory.
+ */
+bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run);
+
+/* The `more` pages behind a run that one holds, if they are free. */
+bool rcl_runs_extend(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,
+                     size_t more, size_t *dirty_pages);
+
+/* Give pages back; `dirty` as in struct rcl_run, NULL: all of them. */
+void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,
+                   const uint64_t *dirty, enum rcl_age age);
+
+/* A decay step has passed: every free dirty page is one older. */
+void rcl_runs_age(struct rcl_runs *r);
+
+/*
+ * Return about `budget` pages or all that qualify; the number returned.  0 may
+ * also mean that the kernel refused (locked memory).
+ */
+size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budget);
+
+/* Unmap wholly free chunks, clean or not, but for `keep` of them.  Bytes unmapped. */
+size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* sizeclass.c - fills the tables of sizeclass.h. */
+#include "sizeclass.h"
+
+#include "bits.h"
+#include "die.h"
+
+#ifndef RCL_TCACHE_CAP_MAX
+#define RCL_TCACHE_CAP_MAX 256 /* blocks of one class in one thread cache */
+#endif
+
+enum {
+    CACHE_SMALL_BYTES = 64 * 1024,  /* of one class of at most 1 KiB in one thread cache */
+    CACHE_LARGE_BYTES = 128 * 1024, /* of one class above that */
+    SLAB_SLOTS_WANTED = 32,         /* enough to spread the cost of making a slab, */
+    SLAB_BYTES_WANTED = 32 * 1024,  /* and this much at least */
+    SLAB_WASTE_SHARE = 128,         /* accept a tail of 1/128 of the slab */
+};
+
+struct rcl_class rcl_classes[RCL_NCLASSES];
+uint8_t rcl_small_table[RCL_SMALL_MAX / 16 + 1];
+uint8_t rcl_medium_table[RCL_MEDIUM_MAX / RCL_GRANULE + 1];
+
+/* Pages of a slab: the fewest with enough slots and a small tail, else the best tail. */
+static unsigned slab_pages(size_t size, size_t page)
+{
+    size_t most = rcl_min(RCL_SLAB_PAGES_MAX, rcl_max(RCL_SLAB_BYTES_MAX / page, 1));
+    size_t wanted = rcl_max(size * SLAB_SLOTS_WANTED, SLAB_BYTES_WANTED);
+    size_t fewest = rcl_min(most, rcl_align_up(wanted, page) / page);
+    size_t best = most, best_tail = SIZE_MAX;
+    for (size_t n = fewest; n <= most; n++) {
+        size_t bytes = n * page;
+        size_t tail = bytes % size;
+        if (tail * SLAB_WASTE_SHARE <= bytes)
+            return (unsigned)n;
+        /* Compare tails as shares: tail / n. */
+        if (best_tail == SIZE_MAX || tail * best < best_tail * n) {
+            best = n;
+            best_tail = tail;
+        }
+    }
+    return (unsigned)best;
+}
+
+static void class_fill(unsigned cls, size_t size, size_t page)
+{
+    struct rcl_class *c = &rcl_classes[cls];
+    size_t cached = (size <= 1024 ? CACHE_SMALL_BYTES : CACHE_LARGE_BYTES) / size;
+    c->size = (uint32_t)size;
+    c->reciprocal = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
+    if (rcl_class_is_small(cls)) {
+        c->slots = (uint16_t)(slab_pages(size, page) * page / size);
+        c->slab_pages = (uint16_t)(rcl_align_up(c->slots * size, page) / page);
+    } else {
+        c->slab_pages = (uint16_t)(rcl_align_up(size, page) / page);
+        c->slots = 1;
+    }
+    c->cache_max = (uint16_t)rcl_min(rcl_max(cached, 2), RCL_TCACHE_CAP_MAX);
+    c->cache_min = (uint16_t)rcl_min(c->cache_max, size <= 1024 ? 8 : 2);
+}
+
+void rcl_sizeclass_init(size_t page_size)
+{
+    unsigned cls = RCL_CLASS_FIRST;
+    for (size_t size = 16; size <= 512; size += 16)
+        class_fill(cls++, size, page_size);
+    for (size_t base = 512; base < RCL_SMALL_MAX; base *= 2)
+        for (unsigned step = 1; step <= RCL_SMALL_STEPS; step++)
+            class_fill(cls++, base + step * base / RCL_SMALL_STEPS, page_size);
+    for (size_t base = RCL_SMALL_MAX; base < RCL_MEDIUM_MAX; base *= 2)
+        for (unsigned step = 1; step <= RCL_MEDIUM_STEPS; step++)
+            class_fill(cls++, base + step * base / RCL_MEDIUM_STEPS, page_size);
+    rcl_assert(cls == RCL_CLASS_LARGE);
+
+    cls = RCL_CLASS_FIRST;
+    for (size_t i = 0; i < array_len(rcl_small_table); i++) {
+        if (i * 16 > rcl_classes[cls].size)
+            cls++;
+        rcl_small_table[i] = (uint8_t)cls;
+    }
+    cls = RCL_SMALL_LAST + 1;
+    for (size_t i = RCL_SMALL_MAX / RCL_GRANULE + 1; i < array_len(rcl_medium_table); i++) {
+        if (i * RCL_GRANULE > rcl_classes[cls].size)
+            cls++;
+        rcl_medium_table[i] = (uint8_t)cls;
+    }
+}
+
+unsigned rcl_class_of_aligned(size_t size, size_t align)
+{
+    /* Slots stand at multiples of the size from a page boundary. */
+    if (size > RCL_SMALL_MAX || align > RCL_GRANULE)
+        return RCL_CLASS_NONE;
+    for (unsigned cls = rcl_class_of_small(rcl_max(size, align)); cls <= RCL_SMALL_LAST; cls++)
+        if (rcl_classes[cls].size % align == 0)
+            return cls;
+    return RCL_CLASS_NONE;
+}

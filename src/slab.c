@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* slab.c - see slab.h. */
+#include "slab.h"
+
+#include "die.h"
+#include "os.h"
+#include "sizeclass.h"
+
+#include <string.h>
+
+static uint64_t *free_map(struct rcl_span *s)
+{
+    return s->bits;
+}
+
+static uint64_t *ready_map(struct rcl_span *s)
+{
+    return s->bits + RCL_BITS_WORDS(s->slots);
+}
+
+static size_t block_size(const struct rcl_span *s)
+{
+    return rcl_classes[s->cls].size;
+}
+
+/* Blocks that touch the pages [first, last], as first block and count. */
+struct slots {
+    size_t first, count;
+};
+
+static struct slots slots_on_pages(const struct rcl_span *s, unsigned first, unsigned last)
+{
+    size_t size = block_size(s);
+    size_t lo = ((size_t)first << rcl_page_shift()) / size;
+    size_t hi = ((((size_t)last + 1) << rcl_page_shift()) - 1) / size;
+    hi = rcl_min(hi, s->slots - 1u);
+    return (struct slots){lo, hi + 1 - lo};
+}
+
+/* The pages that the blocks [first, first + count) touch. */
+static uint64_t pages_of_slots(const struct rcl_span *s, size_t first, size_t count)
+{
+    size_t size = block_size(s);
+    unsigned lo = (unsigned)(first * size >> rcl_page_shift());
+    unsigned hi = (unsigned)(((first + count) * size - 1) >> rcl_page_shift());
+    return rcl_bits_mask(lo, hi - lo + 1);
+}
+
+/* Make ready what is free among the blocks [first, first + count), all on dirty pages. */
+static void make_ready(struct rcl_span *s, size_t first, size_t count)
+{
+    uint64_t *free = free_map(s), *ready = ready_map(s);
+    for (size_t at = first, end = first + count; at < end;) {
+        unsigned len = rcl_bits_piece(at, end - at);
+        uint64_t add =
+            free[at / 64] & ~ready[at / 64] & rcl_bits_mask((unsigned)(at % 64), len);
+        ready[at / 64] |= add;
+        s->ready_slots = (uint16_t)(s->ready_slots + rcl_popcount(add));
+        at += len;
+    }
+}
+
+/* After the pages [first, last] became dirty: which blocks are ready now? */
+static void ready_on_pages(struct rcl_span *s, unsigned first, unsigned last)
+{
+    struct slots in = slots_on_pages(s, first, last);
+    /* Only the outermost blocks can reach over to a page that is still clean. */
+    while (in.count > 0 && (pages_of_slots(s, in.first, 1) & ~s->dirty) != 0) {
+        in.first++;
+        in.count--;
+    }
+    while (in.count > 0 && (pages_of_slots(s, in.first + in.count - 1, 1) & ~s->dirty) != 0)
+        in.count--;
+    if (in.count > 0)
+        make_ready(s, in.first, in.count);
+}
+
+void rcl_slab_init(struct rcl_span *s, uint64_t dirty)
+{
+    size_t words = RCL_BITS_WORDS(s->slots);
+    s->purging = false;
+    s->aged = false;
+    s->step = 0;
+    s->free_slots = s->slots;
+    s->ready_slots = 0;
+    s->clean_hint = 0;
+    s->unscanned = 0;
+    rcl_list_init(&s->link);
+    rcl_list_init(&s->queue);
+    s->dirty = dirty;
+    s->returnable = dirty;
+    s->age_low = 0;
+    s->age_high = 0;
+    memset(s->bits, 0, 2 * words * sizeof s->bits[0]);
+    rcl_bits_set_range(free_map(s), 0, s->slots);
+    for (size_t at = rcl_bits_next_set(&dirty, 0, s->pages); at < s->pages;) {
+        size_t end = rcl_bits_next_clear(&dirty, at, s->pages);
+        ready_on_pages(s, (unsigned)at, (unsigned)end - 1);
+        at = rcl_bits_next_set(&dirty, end, s->pages);
+    }
+}
+
+size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
+{
+    uint64_t *free = free_map(s), *ready = ready_map(s);
+    size_t size = block_size(s), words = RCL_BITS_WORDS(s->slots), taken = 0;
+    uint64_t again = 0;
+    n = rcl_min(n, s->ready_slots);
+    for (size_t w = 0; taken < n; w++) {
+        rcl_assert(w < words);
+        uint64_t have = ready[w], left = have;
+        while (left != 0 && taken < n) {
+            out[taken++] = s->base + (w * 64 + rcl_ctz(left)) * size;
+            left &= left - 1;
+        }
+        uint64_t gone = have & ~left;
+        if (gone == 0)
+            continue;
+        ready[w] = left;
+        free[w] &= ~gone;
+        if (s->returnable != 0) {
+            unsigned lo = rcl_ctz(gone), hi = rcl_log2(gone);
+            again |= pages_of_slots(s, w * 64 + lo, hi - lo + 1);
+        }
+    }
+    (void)words;
+    s->free_slots = (uint16_t)(s->free_slots - taken);
+    s->ready_slots = (uint16_t)(s->ready_slots - taken);
+    again &= s->returnable;
+    s->returnable &= ~again;
+    *retaken = rcl_popcount(again);
+    return taken;
+}
+
+bool rcl_slab_activate(struct rcl_span *s, size_t *clean, bool *zero)
+{
+    if (s->purging || s->free_slots == s->ready_slots)
+        return false;
+    uint64_t *free = free_map(s), *ready = ready_map(s);
+    size_t w = s->clean_hint / 64;
+    while ((free[w] & ~ready[w]) == 0)
+        w++;
+    size_t slot = w * 64 + rcl_ctz(free[w] & ~ready[w]);
+    s->clean_hint = (uint16_t)slot;
+    uint64_t pages = pages_of_slots(s, slot, 1);
+    *zero = s->ready_slots == 0 && (s->dirty & pages) == 0;
+    *clean = rcl_popcount(pages & ~s->dirty);
+    s->dirty |= pages;
+    ready_on_pages(s, rcl_ctz(pages), rcl_log2(pages));
+    rcl_assert(rcl_bits_test(ready, slot));
+    return true;
+}
+
+/* The block number of `p`, or s->slots when it is not a block's start. */
+static size_t slot_of(const struct rcl_span *s, const void *p)
+{
+    const struct rcl_class *c = &rcl_classes[s->cls];
+    size_t offset = (size_t)((const char *)p - s->base);
+    /* Exact for multiples of the size; anything else fails the multiplication back. */
+    size_t slot = (offset * c->reciprocal) >> 32;
+    return slot * c->size == offset && slot < s->slots ? slot : s->slots;
+}
+
+enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
+{
+    size_t slot = slot_of(s, p);
+    if (slot == s->slots)
+        return RCL_SLAB_NOT_A_BLOCK;
+    return rcl_bits_test(s->bits, slot) ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
+}
+
+enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p)
+{
+    size_t slot = slot_of(s, p);
+    if (unlikely(slot == s->slots))
+        return RCL_SLAB_NOT_A_BLOCK;
+    uint64_t bit = (uint64_t)1 << (slot % 64);
+    uint64_t *free = free_map(s) + slot / 64;
+    if (unlikely(*free & bit))
+        return RCL_SLAB_NOT_IN_USE;
+    *free |= bit;
+    ready_map(s)[slot / 64] |= bit; /* it was in use, so its pages are dirty */
+    s->free_slots++;
+    s->ready_slots++;
+    return RCL_SLAB_OK;
+}
+
+size_t rcl_slab_scan(struct rcl_span *s)
+{
+    uint64_t found = 0;
+    for (uint64_t left = s->dirty & ~s->returnable; left != 0; left &= left - 1) {
+        unsigned page = rcl_ctz(left);
+        struct slots on = slots_on_pages(s, page, page);
+        if (rcl_bits_all_range(free_map(s), on.first, on.count))
+            found |= (uint64_t)1 << page;
+    }
+    if (s->aged) {
+        s->age_low |= found;
+        s->age_high |= found;
+    } else {
+        s->age_low &= ~found;
+        s->age_high &= ~found;
+    }
+    s->aged = false;
+    s->returnable |= found;
+    return rcl_popcount(found);
+}
+
+void rcl_slab_age(struct rcl_span *s)
+{
+    uint64_t low = s->age_low, high = s->age_high;
+    s->age_low = ~low | high;
+    s->age_high = high | low;
+}
+
+uint64_t rcl_slab_old(const struct rcl_span *s)
+{
+    return s->returnable & s->age_low & s->age_high;
+}
+
+void rcl_slab_hold(struct rcl_span *s, uint64_t pages)
+{
+    rcl_assert((pages & ~s->returnable) == 0 && !s->purging);
+    uint64_t *ready = ready_map(s);
+    for (uint64_t left = pages; left != 0; left &= left - 1) {
+        struct slots on = slots_on_pages(s, rcl_ctz(left), rcl_ctz(left));
+        size_t had = rcl_bits_count_range(ready, on.first, on.count);
+        rcl_bits_clear_range(ready, on.first, on.count);
+        s->ready_slots = (uint16_t)(s->ready_slots - had);
+        s->clean_hint = (uint16_t)rcl_min(s->clean_hint, on.first);
+    }
+    s->purging = true;
+}
+
+void rcl_slab_finish(struct rcl_span *s, uint64_t pages, bool purged)
+{
+    s->purging = false;
+    if (purged) {
+        s->dirty &= ~pages;
+        s->returnable &= ~pages;
+        return;
+    }
+    for (uint64_t left = pages; left != 0; left &= left - 1)
+        ready_on_pages(s, rcl_ctz(left), rcl_ctz(left));
+    s->age_low &= ~pages;
+    s->age_high &= ~pages;
+}
+
+void rcl_slab_verify(const struct rcl_span *s)
+{
+    size_t words = RCL_BITS_WORDS(s->slots), free = 0, ready = 0;
+    for (size_t i = 0; i < s->slots; i++) {
+        bool is_free = rcl_bits_test(s->bits, i), is_ready = rcl_bits_test(s->bits + words, i);
+        uint64_t pages = pages_of_slots(s, i, 1);
+        free += is_free;
+        ready += is_ready;
+        if (is_ready && !is_free)
+            rcl_die("slab %p: block %zu is ready but not free", (const void *)s->base, i);
+        if ((!is_free || is_ready) && (pages & ~s->dirty) != 0)
+            rcl_die("slab %p: block %zu is on a clean page", (const void *)s->base, i);
+        if (!is_free && (pages & s->returnable) != 0)
+            rcl_die("slab %p: block %zu is in use on a returnable page", (const void *)s->base, i);
+        if (is_free && !is_ready && !s->purging && (pages & ~s->dirty) == 0)
+            rcl_die("slab %p: block %zu should be ready", (const void *)s->base, i);
+    }
+    if (free != s->free_slots || ready != s->ready_slots)
+        rcl_die("slab %p: counts %u/%u, maps say %zu/%zu", (const void *)s->base, s->free_slots,
+                s->ready_slots, free, ready);
+    if ((s->returnable & ~s->dirty) != 0)
+        rcl_die("slab %p: a clean page is returnable", (const void *)s->base);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * slab.h - blocks of one size on a span of pages.
+ *
+ * Two bits per block, out of line:
+ *   free    the block is not the program's.
+ *   ready   free, and all its pages are dirty: handing it out faults no page.
+ * Lowest block first.  When no block is ready, the lowest free one is activated:
+ * its pages become dirty and every free block that lies on dirty pages only
+ * becomes ready with it.  So a fresh slab is touched page by page.
+ *
+ * Returning pages of a part-used slab takes three steps, so that no lock is held
+ * in the system call:
+ *   scan    find the dirty pages on which no block is in use
+ *   hold    take the blocks on them out of `ready`; the slab is `purging`, and
+ *           while it is nothing in it is activated and it is not given up
+ *   finish  the pages are clean now (or, if the kernel refused, ready again)
+ *
+ * Locking: every call with the lock of the span's bin held.
+ */
+#ifndef RCL_SLAB_H
+#define RCL_SLAB_H
+
+#include "base.h"
+#include "span.h"
+
+/* All blocks free; the pages in `dirty` are resident and so returnable.  Constant fields are set. */
+void rcl_slab_init(struct rcl_span *s, uint64_t dirty);
+
+/* Up to n ready blocks into out[], lowest first.  *retaken: returnable pages that are used again. */
+size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken);
+
+/*
+ * Make at least one block ready; false: none is free, or the slab is purging.
+ * *clean: pages that became dirty.  *zero: the lowest ready block is on fresh pages alone.
+ */
+bool rcl_slab_activate(struct rcl_span *s, size_t *clean, bool *zero);
+
+enum rcl_slab_error {
+    RCL_SLAB_OK,
+    RCL_SLAB_NOT_A_BLOCK, /* inside a block, or behind the last one */
+    RCL_SLAB_NOT_IN_USE,  /* free already */
+};
+
+/* The program gives a block back.  Nothing is changed on an error. */
+enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p);
+
+/* Whether `p` is the start of a block that is not free. */
+enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p);
+
+/* Find returnable pages; `s->aged` decides the age of new ones.  How many are new. */
+size_t rcl_slab_scan(struct rcl_span *s);
+
+/* One decay step for the returnable pages. */
+void rcl_slab_age(struct rcl_span *s);
+
+/* Returnable pages whose window is over. */
+uint64_t rcl_slab_old(const struct rcl_span *s);
+
+/* pages: a subset of s->returnable. */
+void rcl_slab_hold(struct rcl_span *s, uint64_t pages);
+void rcl_slab_finish(struct rcl_span *s, uint64_t pages, bool purged);
+
+static inline bool rcl_slab_empty(const struct rcl_span *s)
+{
+    return s->free_slots == s->slots && !s->purging;
+}
+
+/* Whole-structure check for debug builds and tests: dies on an inconsistency. */
+void rcl_slab_verify(const struct rcl_span *s);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * span.h - the descriptors: chunk (a mapping cut into pages) and span (some
+ * pages of it in use).  Data only; the verbs are in runs.h, slab.h and bin.h.
+ *
+ *   chunk   |.....SSSSSSSS..L...SSSS.....|        . free page   S slab   L one block
+ *                 ^span     ^span
+ *
+ * The life of a page.  "Dirty" means: may be resident.
+ *
+ *            take (run)                    block handed out
+ *   clean free ------> clean, in a slab -------------------> in use, dirty
+ *     ^  ^                                                     |
+ *     |  | purge                                 last block on it freed
+ *     |  +---- dirty free <---- dirty, in a slab, no block <---+
+ *     |        (in a run)  slab          |
+ *     |                    empty         | purge
+ *     +----------------------------------+
+ *
+ * All of this lives out of line (meta.h): nothing of ours is in user pages.
+ */
+#ifndef RCL_SPAN_H
+#define RCL_SPAN_H
+
+#include "base.h"
+#include "bits.h"
+#include "list.h"
+
+#ifndef RCL_CHUNK_BYTES
+#define RCL_CHUNK_BYTES (4 * MIB)
+#endif
+
+enum {
+    RCL_CHUNK_PAGES_MAX = RCL_CHUNK_BYTES / RCL_GRANULE,
+    RCL_CHUNK_WORDS = RCL_BITS_WORDS(RCL_CHUNK_PAGES_MAX),
+    RCL_AGE_MAX = 3, /* a page this old at the next step goes back; two bits */
+};
+
+/*
+ * Pages and their age, as bit planes over the same page numbers: the age of a
+ * page is 2 * high + low.  A page is aged once per decay step while it stays
+ * free and dirty.
+ */
+
+/* A mapping.  All fields: lock of its struct rcl_runs. */
+struct rcl_chunk {
+    char *base;
+    struct rcl_runs *runs;
+    uint32_t index;       /* its place in runs->chunk[]; stable, lowest places fill first */
+    uint32_t pages;       /* at most RCL_CHUNK_PAGES_MAX */
+    uint32_t free_pages;  /* bits set in free[] */
+    uint32_t dirty_pages; /* bits set in dirty[], all of them free */
+    struct rcl_list dirty_link;         /* runs->dirty, oldest first; linked iff dirty_pages > 0 */
+    uint64_t free[RCL_CHUNK_WORDS];     /* in no span and not being purged */
+    uint64_t dirty[RCL_CHUNK_WORDS];    /* subset of free: may be resident */
+    uint64_t age_low[RCL_CHUNK_WORDS];  /* meaningful where dirty */
+    uint64_t age_high[RCL_CHUNK_WORDS];
+};
+
+/*
+ * Pages in use: a slab (many blocks of a class) or a run (one block).
+ * base .. slots are constant for the span's life; the rest belongs to the lock
+ * of its bin.  A run uses nothing below `slots`.
+ */
+struct rcl_span {
+    char *base;
+    struct rcl_chunk *chunk;
+    struct rcl_arena *arena;
+    uint32_t first; /* page number in the chunk */
+    uint16_t pages;
+    uint16_t slots;
+    uint8_t cls;
+
+    uint8_t place;         /* enum rcl_place: which list of the bin it is on */
+    bool purging;          /* some of its pages are in a purge, see slab.h */
+    bool aged;             /* last freed by emptying an idle cache: new free pages are old already */
+    uint8_t step;          /* decay step in which it was last aged */
+    uint16_t free_slots;   /* bits set in the free map */
+    uint16_t ready_slots;  /* bits set in the ready map */
+    uint16_t clean_hint;   /* no free slot that is not ready below this one */
+    uint32_t unscanned;    /* bytes freed since the last scan, for rcl_account */
+    struct rcl_list link;  /* of the bin, by place */
+    struct rcl_list queue; /* bin->scan: has pages that may be returnable; oldest first */
+    uint64_t dirty;        /* pages that may be resident */
+    uint64_t returnable;   /* subset of dirty: no block on them, as of the last scan */
+    uint64_t age_low;      /* meaningful where returnable */
+    uint64_t age_high;
+    uint64_t bits[];       /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
+};
+
+/* Bytes of descriptor for a slab of that many slots; 0 or 1: a run. */
+static inline size_t rcl_span_bytes(size_t slots)
+{
+    if (slots <= 1)
+        return offsetof(struct rcl_span, place);
+    return offsetof(struct rcl_span, bits) + 2 * RCL_BITS_WORDS(slots) * sizeof(uint64_t);
+}
+
+#endif

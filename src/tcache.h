@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcache.h - per thread and class, a stack of free blocks.
+ *
+ *   array: [ . . . . b b b b 0 ]      b a block, 0 the sentinel NULL
+ *            ^       ^       ^
+ *            limit   top     array + cap
+ *
+ * Pop reads *top: a block, or the sentinel when there is none, in one load and
+ * one test.  Push is refused when top has come down to limit.  A class without
+ * a cache has top == limit at a shared NULL: empty and full at once, so it needs
+ * no test of its own; the classes that are never cached stay like that for ever,
+ * and so does everything in rcl_tcache_none, which a thread has before its first
+ * allocation, while its cache has been taken away (thread.h), and at its end.
+ * No block is touched: arrays hold addresses, nothing is written into blocks.
+ *
+ * Capacities start small and double with use, within a budget per thread and one
+ * for the process.
+ *
+ * Locking: none; a cache belongs to its thread, or to whoever has taken it away.
+ */
+#ifndef RCL_TCACHE_H
+#define RCL_TCACHE_H
+
+#include "arena.h"
+#include "base.h"
+#include "list.h"
+#include "sizeclass.h"
+
+struct rcl_cbin {
+    void **top;
+    void **limit;
+};
+
+struct rcl_tcache {
+    struct rcl_cbin bin[RCL_NCLASSES];
+    uint16_t cap[RCL_NCLASSES]; /* 0: no array */
+    struct rcl_arena *arena;    /* where misses go */
+    size_t bytes;               /* sum of cap * size: what it may hold */
+    struct rcl_list link;       /* thread.c: all caches */
+    struct rcl_tls *owner;      /* thread.c */
+    uintptr_t seen;             /* thread.c: all tops as of the last decay step, to see idleness */
+    uint32_t idle_steps;        /* thread.c */
+    uint64_t misses, overflows;
+};
+
+extern const struct rcl_tcache rcl_tcache_none;
+
+/* The hit path: NULL is a miss. */
+static inline void *rcl_tcache_pop(struct rcl_tcache *tc, unsigned cls)
+{
+    struct rcl_cbin *b = &tc->bin[cls];
+    void **top = b->top;
+    void *p = *top;
+    if (likely(p != NULL))
+        b->top = top + 1;
+    return p;
+}
+
+/* The hit path: false is full. */
+static inline bool rcl_tcache_push(struct rcl_tcache *tc, unsigned cls, void *p)
+{
+    struct rcl_cbin *b = &tc->bin[cls];
+    void **top = b->top;
+    if (unlikely(top == b->limit))
+        return false;
+    *--top = p;
+    b->top = top;
+    return true;
+}
+
+/* A cache with no arrays yet; NULL: out of memory. */
+struct rcl_tcache *rcl_tcache_new(struct rcl_arena *arena);
+
+/* All blocks go back to their bins; the cache is gone.  Not for rcl_tcache_none. */
+void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age);
+
+/* Fill after a miss of a small or medium class, and take one.  NULL: out of memory. */
+void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero);
+
+/* Make room by growing or by giving the oldest half back, then push. */
+void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller);
+
+/* Blocks and bytes it holds now. */
+size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
+
+#endif

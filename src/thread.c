@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* thread.c - see thread.h. */
+#include "thread.h"
+
+#include "die.h"
+#include "lock.h"
+#include "os.h"
+
+#include <pthread.h>
+
+enum {
+    IDLE_STEPS = 2, /* decay steps without a change that make a cache idle */
+};
+
+__thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
+    /* Never written through: every store is behind a test that the empty cache fails. */
+    .cache = (struct rcl_tcache *)&rcl_tcache_none,
+};
+
+static struct {
+    struct rcl_lock lock; /* the list, and every rcl_tls.cache */
+    struct rcl_list caches;
+    uint32_t shards;
+    bool key_made;
+    pthread_key_t key;
+} threads = {
+    .lock = RCL_LOCK_INIT(RCL_RANK_THREADS),
+    .caches = {&threads.caches, &threads.caches},
+};
+
+static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
+{
+    __atomic_store_n(&self->cache, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
+}
+
+struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    if (likely(tc != &rcl_tcache_none) || self->ended)
+        return tc;
+    rcl_lock(&threads.lock);
+    tc = self->cache; /* the taker may have put it back */
+    if (tc == &rcl_tcache_none) {
+        struct rcl_tcache *fresh = rcl_tcache_new(rcl_arena_assign());
+        if (fresh != NULL) {
+            fresh->owner = self;
+            rcl_list_push_back(&threads.caches, &fresh->link);
+            set_cache(self, fresh);
+            tc = fresh;
+        }
+    }
+    rcl_unlock(&threads.lock);
+    return tc;
+}
+
+/* libc calls this when a thread ends, perhaps before other destructors that allocate. */
+static void thread_ended(void *arg)
+{
+    struct rcl_tls *self = arg;
+    rcl_gate_enter_patient(&self->gate);
+    rcl_lock(&threads.lock);
+    struct rcl_tcache *tc = self->cache;
+    set_cache(self, &rcl_tcache_none);
+    self->ended = 1;
+    if (tc != &rcl_tcache_none)
+        rcl_list_remove(&tc->link);
+    rcl_unlock(&threads.lock);
+    if (tc != &rcl_tcache_none)
+        rcl_tcache_delete(tc, RCL_AGE_NEW);
+    rcl_gate_leave(&self->gate);
+}
+
+void rcl_thread_boot(void)
+{
+    if (!threads.key_made)
+        threads.key_made = pthread_key_create(&threads.key, thread_ended) == 0;
+}
+
+void rcl_thread_register(struct rcl_tls *self)
+{
+    if (likely(self->known) || !threads.key_made)
+        return;
+    self->known = true; /* first: pthread_setspecific may come back through malloc */
+    pthread_setspecific(threads.key, self);
+}
+
+/* --- taking caches away ------------------------------------------------------------------- */
+
+/* Has the owner used it since the last step?  A race here costs a wrong guess, nothing else. */
+static bool step_idle(struct rcl_tcache *tc)
+{
+    uintptr_t sum = 0;
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    tc->idle_steps = sum == tc->seen ? tc->idle_steps + 1 : 0;
+    tc->seen = sum;
+    return tc->idle_steps >= IDLE_STEPS;
+}
+
+static bool in_use(struct rcl_tls *owner)
+{
+    return __atomic_load_n(&owner->busy, __ATOMIC_RELAXED) != 0 ||
+           __atomic_load_n(&owner->gate.inside, __ATOMIC_RELAXED) != 0;
+}
+
+/* Close the caches that qualify: `taken` gets them all.  The lock is held. */
+static void close_caches(struct rcl_tls *self, enum rcl_drain which, struct rcl_list *taken)
+{
+    struct rcl_list *next;
+    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
+        next = n->next;
+        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        bool idle = step_idle(tc);
+        if ((which == RCL_DRAIN_IDLE && !idle) || (tc->owner != self && in_use(tc->owner)))
+            continue;
+        set_cache(tc->owner, &rcl_tcache_none);
+        rcl_list_remove(n);
+        rcl_list_push_back(taken, n);
+    }
+}
+
+/* Put back what turned out to be in use after all.  The lock is held. */
+static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *taken)
+{
+    struct rcl_list *next;
+    for (struct rcl_list *n = taken->next; n != taken; n = next) {
+        next = n->next;
+        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        if (tc->owner == self || (barrier && !in_use(tc->owner)))
+            continue;
+        rcl_list_remove(n);
+        rcl_list_push_back(&threads.caches, n);
+        set_cache(tc->owner, tc);
+    }
+}
+
+size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+{
+    size_t count = 0;
+    struct rcl_list taken;
+    rcl_list_init(&taken);
+    rcl_lock(&threads.lock);
+    close_caches(self, which, &taken);
+    if (!rcl_list_empty(&taken))
+        reopen_caches(self, rcl_os_process_barrier(), &taken);
+    rcl_unlock(&threads.lock);
+
+    struct rcl_list *n;
+    while ((n = rcl_list_pop_front(&taken)) != NULL) {
+        rcl_tcache_delete(container_of(n, struct rcl_tcache, link), RCL_AGE_OLD);
+        count++;
+    }
+    return count;
+}
+
+void rcl_threads_forked(struct rcl_tls *self)
+{
+    struct rcl_list *next;
+    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
+        next = n->next;
+        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        if (tc->owner == self)
+            continue;
+        rcl_list_remove(n);
+        rcl_tcache_delete(tc, RCL_AGE_NEW);
+    }
+}
+
+void rcl_threads_usage(size_t *caches, size_t *bytes)
+{
+    *caches = 0;
+    *bytes = 0;
+    rcl_lock(&threads.lock);
+    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next) {
+        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        (*caches)++;
+        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+            size_t count = rcl_tcache_count(tc, cls);
+            if (count <= tc->cap[cls]) /* the owner may be at work */
+                *bytes += count * rcl_classes[cls].size;
+        }
+    }
+    rcl_unlock(&threads.lock);
+}

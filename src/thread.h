@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thread.h - a thread's own word, and taking an idle thread's cache away.
+ *
+ * The thread-local part is a pointer to the cache and a few flags, in the
+ * initial-exec model: no call and no lazy set-up to reach it.  It starts with
+ * the constant empty cache, so the hit path needs no "am I ready".
+ *
+ * Taking a cache away from a thread that may be running (or may have been
+ * stopped anywhere, even in a signal handler in the middle of a malloc):
+ *
+ *     owner, each hit               taker, with the registry's lock
+ *       busy = 1                      owner.cache = &rcl_tcache_none
+ *       use cache                     process-wide memory barrier
+ *       busy = 0                      busy or inside the gate?  put it back
+ *                                     else the cache is the taker's
+ *
+ * After the barrier (sys_membarrier) either the taker sees busy, or the owner
+ * loads the empty cache from now on and goes the slow way, where the lock waits
+ * for it.  The owner pays two plain stores.  (Asymmetric Dekker: D. Dice,
+ * H. Huang, M. Yang, "Asymmetric Dekker Synchronization", 2001.)
+ * Where there is no membarrier, caches of other threads are left alone.
+ */
+#ifndef RCL_THREAD_H
+#define RCL_THREAD_H
+
+#include "base.h"
+#include "gate.h"
+#include "tcache.h"
+
+struct rcl_tls {
+    struct rcl_tcache *cache; /* changed under the registry's lock; read by the owner */
+    uint32_t busy;            /* the owner is between loading `cache` and its last use of it */
+    uint32_t ended;           /* the thread's destructors run: it gets no cache any more */
+    struct rcl_gate_pass gate;
+    bool known; /* the destructor is registered, or being registered */
+};
+
+extern __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec")));
+
+/* The fences are for the compiler; the processor's part is the barrier above. */
+static inline struct rcl_tcache *rcl_thread_begin(struct rcl_tls *self)
+{
+    __atomic_store_n(&self->busy, 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+}
+
+static inline void rcl_thread_end(struct rcl_tls *self)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELAXED);
+}
+
+/*
+ * The cache to use in a slow path, inside the gate; made if there is none.
+ * rcl_tcache_none when the thread has ended or memory is short: then blocks are
+ * taken from and given to rcl_arena_get(0) one by one.
+ */
+struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self);
+
+/*
+ * Have libc call us when the thread ends.  Outside the gate: it may allocate.
+ * Cheap after the first time.
+ */
+void rcl_thread_register(struct rcl_tls *self);
+
+/* Once, when libc is ready (constructor). */
+void rcl_thread_boot(void);
+
+enum rcl_drain {
+    RCL_DRAIN_IDLE, /* unused for the last steps */
+    RCL_DRAIN_ALL,
+};
+
+/*
+ * A step of idleness for every cache, then take away those that qualify and
+ * empty them.  `self`: the caller's, whose own cache may be taken too; NULL for
+ * a thread without one.  Inside the gate.  Blocks given back count as `old`.
+ */
+size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
+
+/* In a forked child: the caches of the threads that are gone. */
+void rcl_threads_forked(struct rcl_tls *self);
+
+/* Blocks and bytes in all caches, about (owners go on meanwhile). */
+void rcl_threads_usage(size_t *caches, size_t *bytes);
+
+#endif
