@@ -19,7 +19,15 @@ static inline unsigned rcl_ctz(uint64_t w)
 
 static inline unsigned rcl_popcount(uint64_t w)
 {
+#if defined(__POPCNT__) || defined(__aarch64__)
     return (unsigned)__builtin_popcountll(w);
+#else
+    /* The compiler's fallback is a call; this is the usual sum in parallel. */
+    w -= (w >> 1) & 0x5555555555555555u;
+    w = (w & 0x3333333333333333u) + ((w >> 2) & 0x3333333333333333u);
+    w = (w + (w >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)((w * 0x0101010101010101u) >> 56);
+#endif
 }
 
 /* floor(log2(n)); n must not be 0. */

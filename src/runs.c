@@ -342,7 +342,7 @@ static void chunk_collect(struct rcl_runs *r, struct rcl_chunk *c, enum rcl_purg
     size_t at = rcl_bits_next_set(map, 0, c->pages);
     while (at < c->pages && b->n < RUNS_BATCH && b->pages < budget) {
         size_t end = rcl_bits_next_clear(map, at, c->pages);
-        end = rcl_min(end, at + (budget - b->pages));
+        end = at + rcl_min(end - at, budget - b->pages);
         b->range[b->n].addr = c->base + (at << rcl_page_shift());
         b->range[b->n].bytes = (end - at) << rcl_page_shift();
         b->run[b->n].chunk = c;
