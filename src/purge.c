@@ -81,7 +81,8 @@ static RCL_COLD void purge_excess(size_t ceiling)
     if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
         return;
     uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
-    purge_down_to((int64_t)(ceiling - ceiling / CEILING_SLACK), EXCESS_BUDGET);
+    int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_cached();
+    purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
     if (rcl_account_read(&rcl_account.purge_refused) != refused)
         __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
@@ -90,7 +91,7 @@ static RCL_COLD void purge_excess(size_t ceiling)
 void rcl_purge_excess(void)
 {
     size_t ceiling = rcl_demand_ceiling();
-    if (unlikely(rcl_purge_suspected() > (int64_t)ceiling))
+    if (unlikely(rcl_purge_suspected() + rcl_purge_cached() > (int64_t)ceiling))
         purge_excess(ceiling);
 }
 

@@ -20,6 +20,12 @@ static inline int64_t rcl_purge_suspected(void)
            (rcl_account_get(&rcl_account.unscanned_bytes) >> rcl_page_shift());
 }
 
+/* Pages that thread caches may keep resident: they count against the ceiling as well. */
+static inline int64_t rcl_purge_cached(void)
+{
+    return rcl_account_get(&rcl_account.cache_bytes) >> rcl_page_shift();
+}
+
 /*
  * Amount: called by every free that goes the slow way.  Above the ceiling
  * (demand.h) it returns memory, oldest first, until somewhat below it; not more
