@@ -13,9 +13,8 @@ static struct {
     struct rcl_lock lock;
     unsigned limit;
     unsigned count;      /* entries of arena[]; grows with release */
-    uint32_t assigned;   /* threads that have asked */
     struct rcl_arena *arena[RCL_ARENAS_MAX];
-} arenas = {.lock = RCL_LOCK_INIT(RCL_RANK_ARENAS)};
+} arenas;
 
 static uint64_t window_ns(void)
 {
@@ -50,14 +49,29 @@ bool rcl_arena_boot(void)
 
 struct rcl_arena *rcl_arena_assign(void)
 {
-    unsigned turn = __atomic_fetch_add(&arenas.assigned, 1, __ATOMIC_RELAXED) % arenas.limit;
-    if (turn >= rcl_arena_count()) {
-        rcl_lock(&arenas.lock);
-        while (arenas.count <= turn && add_arena()) {
+    unsigned count = rcl_arena_count();
+    struct rcl_arena *best = arenas.arena[0];
+    uint32_t fewest = __atomic_load_n(&best->threads, __ATOMIC_RELAXED);
+    for (unsigned i = 1; i < count && fewest > 0; i++) {
+        uint32_t n = __atomic_load_n(&arenas.arena[i]->threads, __ATOMIC_RELAXED);
+        if (n < fewest) {
+            fewest = n;
+            best = arenas.arena[i];
         }
+    }
+    if (fewest > 0 && count < arenas.limit) {
+        rcl_lock(&arenas.lock);
+        if (arenas.count > count || add_arena())
+            best = arenas.arena[count];
         rcl_unlock(&arenas.lock);
     }
-    return arenas.arena[turn % rcl_arena_count()];
+    __atomic_fetch_add(&best->threads, 1, __ATOMIC_RELAXED);
+    return best;
+}
+
+void rcl_arena_release(struct rcl_arena *a)
+{
+    __atomic_fetch_sub(&a->threads, 1, __ATOMIC_RELAXED);
 }
 
 unsigned rcl_arena_count(void)

@@ -22,6 +22,7 @@
 struct rcl_arena {
     unsigned index;
     unsigned next_purge; /* bin at which the next purge begins; relaxed */
+    uint32_t threads;    /* caches that are filled from here; relaxed */
     struct rcl_demand demand;
     struct rcl_runs runs;
     struct rcl_bin bin[RCL_SMALL_LAST + 1]; /* by class; entry 0 unused */
@@ -30,8 +31,12 @@ struct rcl_arena {
 /* Once, at boot; options are known. False: out of memory. */
 bool rcl_arena_boot(void);
 
-/* The arena for the next new thread.  Never NULL after boot. */
+/*
+ * The arena for a new thread cache: the one with the fewest, so that a thread
+ * that follows another inherits its memory.  Never NULL after boot.
+ */
 struct rcl_arena *rcl_arena_assign(void);
+void rcl_arena_release(struct rcl_arena *a);
 
 /* Arenas made so far: index 0 .. count - 1. */
 unsigned rcl_arena_count(void);

@@ -19,7 +19,7 @@ enum {
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs)
 {
     *b = (struct rcl_bin){.cls = (uint8_t)cls, .arena = arena, .runs = runs};
-    rcl_lock_init(&b->lock, RCL_RANK_BIN);
+    rcl_lock_init(&b->lock);
     for (unsigned i = 0; i < RCL_PLACES; i++)
         rcl_list_init(&b->place[i]);
     rcl_list_init(&b->scan);
@@ -123,7 +123,8 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
 static void slab_drop(struct rcl_bin *b, struct rcl_span *s)
 {
     /* Its returnable pages are counted as free already. */
-    rcl_demand_free(b->runs->demand, rcl_popcount(s->dirty & ~s->returnable));
+    rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){
+                                         .freed = rcl_popcount(s->dirty & ~s->returnable)});
     rcl_pagemap_clear(s->base, (size_t)s->pages << rcl_page_shift());
     rcl_runs_give(b->runs, s->chunk, s->first, s->pages, &s->dirty,
                   s->aged ? RCL_AGE_OLD : RCL_AGE_NEW);
@@ -139,14 +140,14 @@ static void slabs_drop(struct rcl_bin *b, struct rcl_list *empty)
 
 /* --- blocks ---------------------------------------------------------------------------- */
 
-static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_t n)
+static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_t n,
+                        struct rcl_demand_note *note)
 {
     size_t retaken;
     n = rcl_slab_take(s, out, n, &retaken);
     b->live += n;
     forget_unscanned(s, n * rcl_classes[b->cls].size);
-    if (retaken != 0)
-        rcl_demand_take(b->runs->demand, retaken, 0);
+    note->taken_dirty += retaken;
     settle(b, s);
     return n;
 }
@@ -154,6 +155,7 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
 size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
 {
     size_t got = 0;
+    struct rcl_demand_note note = {0};
     bool fresh_alone = rcl_classes[b->cls].size >= rcl_page_size();
     *zero = false;
     rcl_lock(&b->lock);
@@ -161,7 +163,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
     while (got < n) {
         struct rcl_span *s = first_at(b, RCL_PLACE_READY, RCL_PLACE_CLEAN);
         if (s != NULL) {
-            got += take_from(b, s, out + got, n - got);
+            got += take_from(b, s, out + got, n - got, &note);
             continue;
         }
         if (got > 0 && fresh_alone)
@@ -171,11 +173,11 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             size_t clean;
             bool fresh;
             rcl_slab_activate(s, &clean, &fresh);
-            rcl_demand_take(b->runs->demand, 0, clean);
+            note.taken_clean += clean;
             if (fresh_alone) {
                 /* Its neighbours may be ready too, but not on pages known to be zero. */
                 *zero = fresh;
-                got += take_from(b, s, out, 1);
+                got += take_from(b, s, out, 1, &note);
                 break;
             }
             settle(b, s);
@@ -194,6 +196,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
         settle(b, s);
     }
     rcl_unlock(&b->lock);
+    rcl_demand_tell(b->runs->demand, &note);
     return got;
 }
 
@@ -253,17 +256,16 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
 /* --- giving back pages ------------------------------------------------------------------- */
 
 /* Look through one slab of the queue.  The lock is held. */
-static void bin_scan(struct rcl_bin *b, struct rcl_span *s)
+static void bin_scan(struct rcl_span *s, struct rcl_demand_note *note)
 {
-    size_t found = rcl_slab_scan(s);
+    note->freed += rcl_slab_scan(s);
     forget_unscanned(s, s->unscanned);
-    if (found != 0)
-        rcl_demand_free(b->runs->demand, found);
 }
 
 void rcl_bin_age(struct rcl_bin *b)
 {
     struct rcl_list old;
+    struct rcl_demand_note note = {0};
     bool more = true;
     rcl_list_init(&old);
     rcl_lock(&b->lock);
@@ -280,7 +282,7 @@ void rcl_bin_age(struct rcl_bin *b)
             rcl_list_remove(n);
             if (!s->purging) {
                 rcl_slab_age(s);
-                bin_scan(b, s);
+                bin_scan(s, &note);
             }
             if (rcl_slab_old(s) != 0)
                 rcl_list_push_back(&old, n);
@@ -298,6 +300,7 @@ void rcl_bin_age(struct rcl_bin *b)
         rcl_list_push_front(&b->scan, n);
     }
     rcl_unlock(&b->lock);
+    rcl_demand_tell(b->runs->demand, &note);
 }
 
 /* Pages on their way to the kernel. */
@@ -309,6 +312,7 @@ struct bin_batch {
     } part[BIN_BATCH];
     size_t ranges, parts, pages;
     size_t looked; /* slabs looked through */
+    struct rcl_demand_note note;
 };
 
 /* Hold pages of one slab and add them to the batch as ranges.  The lock is held. */
@@ -335,6 +339,7 @@ static void batch_add(struct bin_batch *t, struct rcl_span *s, uint64_t pages, s
 static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budget, struct bin_batch *t)
 {
     t->ranges = t->parts = t->pages = t->looked = 0;
+    t->note = (struct rcl_demand_note){0};
     struct rcl_list *n = b->scan.next;
     while (n != &b->scan && t->ranges < BIN_BATCH && t->pages + t->looked < budget) {
         struct rcl_span *s = container_of(n, struct rcl_span, queue);
@@ -343,7 +348,7 @@ static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budg
         if (s->purging)
             continue;
         if (what == RCL_PURGE_ANY || s->aged)
-            bin_scan(b, s);
+            bin_scan(s, &t->note);
         uint64_t pages = what == RCL_PURGE_ANY ? s->returnable : rcl_slab_old(s);
         if (pages != 0) {
             batch_add(t, s, pages, budget);
@@ -374,8 +379,6 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, stru
         }
         settle(b, s);
     }
-    if (purged)
-        rcl_demand_purged(b->runs->demand, t->pages);
 }
 
 size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
@@ -389,6 +392,7 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
         bin_collect(b, what, budget - spent, &t);
         rcl_unlock(&b->lock);
         spent += t.looked;
+        rcl_demand_tell(b->runs->demand, &t.note);
         if (t.parts == 0)
             break;
         uint64_t start = rcl_os_now_ns();
@@ -403,6 +407,7 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
             rcl_account_count(&rcl_account.purge_refused, 1);
             break;
         }
+        rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages});
         spent += t.pages;
     }
     return spent;

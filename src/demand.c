@@ -8,7 +8,7 @@
 
 void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns)
 {
-    rcl_lock_init(&d->lock, RCL_RANK_DEMAND);
+    rcl_lock_init(&d->lock);
     rcl_decay_init(&d->decay, window_ns, rcl_os_coarse_ns());
     d->published = 0;
 }
@@ -23,40 +23,34 @@ static void publish(struct rcl_demand *d, uint64_t now)
     }
 }
 
-void rcl_demand_free(struct rcl_demand *d, size_t pages)
+void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
 {
-    uint64_t now = rcl_os_coarse_ns();
-    rcl_account_add(&rcl_account.dirty_pages, (int64_t)pages);
-    rcl_account_add(&rcl_account.used_pages, -(int64_t)pages);
-    rcl_lock(&d->lock);
-    rcl_decay_free(&d->decay, now, pages);
-    publish(d, now);
-    rcl_unlock(&d->lock);
-}
-
-void rcl_demand_take(struct rcl_demand *d, size_t dirty, size_t clean)
-{
-    uint64_t now = rcl_os_coarse_ns();
-    rcl_account_add(&rcl_account.used_pages, (int64_t)(dirty + clean));
+    size_t taken = note->taken_dirty + note->taken_clean;
+    if ((note->freed | taken | note->purged) == 0)
+        return;
+    int64_t used = (int64_t)taken - (int64_t)note->freed;
+    int64_t dirty = (int64_t)note->freed - (int64_t)note->taken_dirty - (int64_t)note->purged;
+    if (used != 0)
+        rcl_account_add(&rcl_account.used_pages, used);
     if (dirty != 0)
-        rcl_account_add(&rcl_account.dirty_pages, -(int64_t)dirty);
+        rcl_account_add(&rcl_account.dirty_pages, dirty);
+
+    uint64_t now = rcl_os_coarse_ns();
+    size_t refaulted = 0;
     rcl_lock(&d->lock);
-    size_t refaulted = rcl_decay_take(&d->decay, now, dirty, clean);
+    if (note->freed != 0)
+        rcl_decay_free(&d->decay, now, note->freed);
+    if (taken != 0)
+        refaulted = rcl_decay_take(&d->decay, now, note->taken_dirty, note->taken_clean);
+    if (note->purged != 0)
+        rcl_decay_purged(&d->decay, now, note->purged);
     publish(d, now);
     rcl_unlock(&d->lock);
+
+    if (note->purged != 0)
+        rcl_account_count(&rcl_account.purged_pages, note->purged);
     if (refaulted != 0)
         rcl_account_count(&rcl_account.refaulted_pages, refaulted);
-}
-
-void rcl_demand_purged(struct rcl_demand *d, size_t pages)
-{
-    uint64_t now = rcl_os_coarse_ns();
-    rcl_account_add(&rcl_account.dirty_pages, -(int64_t)pages);
-    rcl_account_count(&rcl_account.purged_pages, pages);
-    rcl_lock(&d->lock);
-    rcl_decay_purged(&d->decay, now, pages);
-    publish(d, now);
-    rcl_unlock(&d->lock);
 }
 
 void rcl_demand_tick(struct rcl_demand *d)

@@ -2,9 +2,9 @@
 /*
  * demand.h - one arena's decay.h with a lock and a clock, feeding account.h.
  *
- * Whoever moves pages between used, dirty and clean says so here, with the lock
- * of those pages held; this keeps the process-wide counters and the arena's
- * demand true.  Called once per page or per run, not per block.
+ * Whoever moves pages between used, dirty and clean says so here, right after
+ * dropping the lock of those pages; this keeps the process-wide counters and the
+ * arena's demand true, but for that moment.  Called per batch, not per block.
  */
 #ifndef RCL_DEMAND_H
 #define RCL_DEMAND_H
@@ -22,14 +22,18 @@ struct rcl_demand {
 /* window_ns as in decay.h. */
 void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns);
 
-/* Pages that were used are free (and dirty) now. */
-void rcl_demand_free(struct rcl_demand *d, size_t pages);
+/*
+ * What happened to pages while a lock was held, to be told after it is dropped:
+ * no lock is ever waited for while another is held (lock.h).
+ */
+struct rcl_demand_note {
+    size_t freed;       /* used -> free and dirty */
+    size_t taken_dirty; /* free, counted as dirty -> used */
+    size_t taken_clean; /* free and clean -> used */
+    size_t purged;      /* free and dirty -> clean, or unmapped */
+};
 
-/* Free pages are used now: `dirty` that were counted as dirty, `clean` that were not. */
-void rcl_demand_take(struct rcl_demand *d, size_t dirty, size_t clean);
-
-/* Dirty pages were purged (or left our books, unmapped). */
-void rcl_demand_purged(struct rcl_demand *d, size_t pages);
+void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note);
 
 /* The most free pages that may stay resident now, by the options and all arenas' demand. */
 size_t rcl_demand_ceiling(void);

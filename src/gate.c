@@ -13,8 +13,12 @@ static struct {
     struct rcl_gate_pass *owner; /* who closed the gate; NULL: open */
     uint32_t closed;             /* futex word: 1 while closed */
     uint32_t left;               /* futex word: counts leavers while closed */
-    struct rcl_lock forks;       /* one fork at a time; held from begin to end */
-} gate = {.forks = RCL_LOCK_INIT(RCL_RANK_FORKS)};
+    uint32_t impatient;          /* somebody has waited long enough: nobody waits any more */
+    struct rcl_gate_pass *forker; /* who is forking */
+    uint32_t nested;              /* forks of the forker from its signal handlers */
+} gate;
+
+enum { FORK_WAIT_NS = 1000000 };
 
 void *rcl_gate_deferred_head;
 
@@ -37,11 +41,13 @@ static RCL_COLD bool wait_and_enter(struct rcl_gate_pass *me, bool patient)
 {
     uint64_t start = rcl_os_now_ns();
     for (;;) {
+        if (!patient && __atomic_load_n(&gate.impatient, __ATOMIC_RELAXED))
+            return false;
         rcl_os_futex_wait(&gate.closed, 1, RCL_GATE_PATIENCE_NS / 4);
         if (try_enter(me))
             return true;
-        if (!patient && rcl_os_now_ns() - start > RCL_GATE_PATIENCE_NS)
-            return false;
+        if (rcl_os_now_ns() - start > RCL_GATE_PATIENCE_NS)
+            __atomic_store_n(&gate.impatient, 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -75,14 +81,41 @@ static uint32_t count_inside(void)
     return n;
 }
 
-void rcl_gate_fork_begin(void)
+bool rcl_gate_fork_begin(struct rcl_gate_pass *me)
 {
-    rcl_lock(&gate.forks);
+    struct rcl_gate_pass *none = NULL;
+    while (!__atomic_compare_exchange_n(&gate.forker, &none, me, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST)) {
+        if (none == me) {
+            gate.nested++;
+            return false;
+        }
+        none = NULL;
+        uint32_t left = __atomic_load_n(&gate.left, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&gate.forker, __ATOMIC_SEQ_CST) != NULL)
+            rcl_os_futex_wait(&gate.left, left, FORK_WAIT_NS);
+    }
+    return true;
 }
 
-void rcl_gate_fork_end(void)
+bool rcl_gate_fork_end(struct rcl_gate_pass *me)
 {
-    rcl_unlock(&gate.forks);
+    (void)me;
+    if (gate.nested > 0) {
+        gate.nested--;
+        return false;
+    }
+    __atomic_store_n(&gate.forker, NULL, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+/* Everybody else is out, or waits for a lock that `me` holds. */
+static bool quiet(const struct rcl_gate_pass *me)
+{
+    uint32_t others = count_inside() - me->inside;
+    if (others == 0)
+        return true;
+    return me->inside > 0 && others == __atomic_load_n(&rcl_lock_waiters, __ATOMIC_SEQ_CST);
 }
 
 void rcl_gate_close(struct rcl_gate_pass *me)
@@ -91,10 +124,10 @@ void rcl_gate_close(struct rcl_gate_pass *me)
     __atomic_store_n(&gate.owner, me, __ATOMIC_SEQ_CST);
     for (;;) {
         uint32_t left = __atomic_load_n(&gate.left, __ATOMIC_SEQ_CST);
-        /* Sums of moving counters, but a shard at zero stays at zero except for a moment. */
-        if (count_inside() <= me->inside)
+        /* Twice: who was woken from a lock a moment ago still counts as waiting for it. */
+        if (quiet(me) && (me->inside == 0 || quiet(me)))
             return;
-        rcl_os_futex_wait(&gate.left, left, 1000000);
+        rcl_os_futex_wait(&gate.left, left, FORK_WAIT_NS);
     }
 }
 
@@ -102,18 +135,20 @@ void rcl_gate_open(void)
 {
     __atomic_store_n(&gate.owner, NULL, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.closed, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&gate.impatient, 0, __ATOMIC_RELAXED);
     rcl_os_futex_wake(&gate.closed, INT32_MAX);
 }
 
 void rcl_gate_reset(struct rcl_gate_pass *me)
 {
-    /* Threads that were looking at the closed gate do not exist here. */
+    /* Threads that were looking at the closed gate or waiting for a lock do not exist here. */
     for (unsigned i = 0; i < RCL_GATE_SHARDS; i++)
         gate.shard[i].inside = 0;
     gate.shard[me->shard].inside = me->inside;
     gate.owner = NULL;
     gate.closed = 0;
-    rcl_lock_init(&gate.forks, RCL_RANK_FORKS);
+    gate.impatient = 0;
+    rcl_lock_waiters = 0;
 }
 
 void rcl_gate_defer(void *p)

@@ -13,7 +13,13 @@
  * their holder may be waiting for memory just then (glibc bug 19431).  So nobody
  * waits for ever: after RCL_GATE_PATIENCE_NS a thread is told to do without, and
  * its request is served without locks (huge.h, rcl_huge_take_unlisted) or, if it
- * is a free, put off (rcl_gate_defer).
+ * is a free, put off (rcl_gate_defer); so are all others until the gate opens.
+ *
+ * fork from a signal handler that interrupted a slow path: then the forking
+ * thread is inside itself and may hold a lock that others inside wait for.  They
+ * hold none (lock.h), so they have nothing half done, and closing is complete
+ * when everybody else inside is waiting for a lock.  The child goes on with the
+ * interrupted slow path, as the parent does.
  *
  * Cost: two atomic additions per slow path, on one of RCL_GATE_SHARDS counters.
  */
@@ -38,11 +44,15 @@ void rcl_gate_leave(struct rcl_gate_pass *me);
 /* Wait as long as it takes: for a thread that nobody waits for. */
 void rcl_gate_enter_patient(struct rcl_gate_pass *me);
 
-/* One fork at a time. */
-void rcl_gate_fork_begin(void);
-void rcl_gate_fork_end(void);
+/*
+ * One fork at a time: waits for another thread's.  False: this thread is forking
+ * already (from a signal handler during its own fork): do nothing then.  end:
+ * whether the fork that ends was the outermost.
+ */
+bool rcl_gate_fork_begin(struct rcl_gate_pass *me);
+bool rcl_gate_fork_end(struct rcl_gate_pass *me);
 
-/* close: returns when nobody but `me` is inside.  open: parent.  reset: child, ends the fork too. */
+/* close: nobody but `me` is at work inside when it returns.  open: parent.  reset: child. */
 void rcl_gate_close(struct rcl_gate_pass *me);
 void rcl_gate_open(void);
 void rcl_gate_reset(struct rcl_gate_pass *me);

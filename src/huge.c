@@ -22,7 +22,7 @@ static struct {
     struct rcl_list kept; /* oldest first */
     struct rcl_huge_stats stats;
     struct rcl_demand demand;
-} huge = {.lock = RCL_LOCK_INIT(RCL_RANK_HUGE)};
+} huge;
 
 void rcl_huge_init(uint64_t window_ns)
 {
@@ -34,6 +34,11 @@ void rcl_huge_init(uint64_t window_ns)
 static size_t pages_of(size_t bytes)
 {
     return bytes >> rcl_page_shift();
+}
+
+static void tell(struct rcl_demand_note note)
+{
+    rcl_demand_tell(&huge.demand, &note);
 }
 
 /* --- the two lists; the lock is held in these ------------------------------------------ */
@@ -98,7 +103,7 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
     struct rcl_huge *h = take_kept(bytes, align);
     *zero = h == NULL;
     if (h != NULL) {
-        rcl_demand_take(&huge.demand, pages_of(h->bytes), 0);
+        tell((struct rcl_demand_note){.taken_dirty = pages_of(h->bytes)});
     } else {
         h = rcl_meta_alloc(sizeof *h);
         if (h == NULL)
@@ -116,7 +121,7 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
         rcl_lock(&huge.lock);
         enter_live(h);
         rcl_unlock(&huge.lock);
-        rcl_demand_take(&huge.demand, 0, pages_of(bytes));
+        tell((struct rcl_demand_note){.taken_clean = pages_of(bytes)});
     }
     rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
     return h->base;
@@ -154,7 +159,7 @@ static void discard(struct rcl_huge *h)
     rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
     rcl_account_count(&rcl_account.purge_calls, 1);
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)h->bytes);
-    rcl_demand_purged(&huge.demand, pages_of(h->bytes));
+    tell((struct rcl_demand_note){.purged = pages_of(h->bytes)});
     rcl_meta_free(h, sizeof *h);
 }
 
@@ -177,7 +182,7 @@ void rcl_huge_give(struct rcl_huge *h)
     bool keep = room_for(pages);
     if (keep && h->bytes >= THP_BYTES)
         rcl_os_no_hugepage(h->base, h->bytes);
-    rcl_demand_free(&huge.demand, pages);
+    tell((struct rcl_demand_note){.freed = pages});
     rcl_lock(&huge.lock);
     leave_live(h);
     if (keep)
@@ -217,12 +222,11 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
     if (h->unlisted)
         return base;
     rcl_account_count(&rcl_account.mapped_bytes, bytes - old);
-    if (bytes > old) {
-        rcl_demand_take(&huge.demand, 0, pages_of(bytes - old));
-    } else {
-        rcl_demand_free(&huge.demand, pages_of(old - bytes));
-        rcl_demand_purged(&huge.demand, pages_of(old - bytes));
-    }
+    if (bytes > old)
+        tell((struct rcl_demand_note){.taken_clean = pages_of(bytes - old)});
+    else
+        tell((struct rcl_demand_note){.freed = pages_of(old - bytes),
+                                      .purged = pages_of(old - bytes)});
     return base;
 }
 

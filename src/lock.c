@@ -4,7 +4,12 @@
 
 #include "os.h"
 
-enum { LOCK_SPINS = 100 };
+enum {
+    LOCK_SPINS = 100,
+    HOLDERS_MAX = 4096, /* threads that hold a lock at one time, in debug builds */
+};
+
+uint32_t rcl_lock_waiters;
 
 static inline void cpu_relax(void)
 {
@@ -15,9 +20,9 @@ static inline void cpu_relax(void)
 #endif
 }
 
-void rcl_lock_init(struct rcl_lock *l, enum rcl_lock_rank rank)
+void rcl_lock_init(struct rcl_lock *l)
 {
-    *l = (struct rcl_lock)RCL_LOCK_INIT(rank);
+    *l = (struct rcl_lock){0};
 }
 
 void rcl_lock_slow(struct rcl_lock *l)
@@ -28,11 +33,40 @@ void rcl_lock_slow(struct rcl_lock *l)
             return;
         cpu_relax();
     }
+    __atomic_fetch_add(&rcl_lock_waiters, 1, __ATOMIC_SEQ_CST);
     while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0)
         rcl_os_futex_wait(&l->word, 2, 0);
+    __atomic_fetch_sub(&rcl_lock_waiters, 1, __ATOMIC_SEQ_CST);
 }
 
 void rcl_unlock_slow(struct rcl_lock *l)
 {
     rcl_os_futex_wake(&l->word, 1);
+}
+
+/* Thread ids of those that hold a lock; open addressing.  By tid: the helper has no TLS. */
+static int holders[HOLDERS_MAX];
+
+void rcl_lock_held(void)
+{
+    int me = rcl_os_tid();
+    for (unsigned i = 0; i < HOLDERS_MAX; i++) {
+        int *slot = &holders[((unsigned)me + i) % HOLDERS_MAX], none = 0;
+        if (__atomic_load_n(slot, __ATOMIC_RELAXED) == me)
+            rcl_die("internal error, please report: a lock is taken while another is held");
+        if (__atomic_compare_exchange_n(slot, &none, me, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            return;
+    }
+}
+
+void rcl_lock_released(void)
+{
+    int me = rcl_os_tid();
+    for (unsigned i = 0; i < HOLDERS_MAX; i++) {
+        int *slot = &holders[((unsigned)me + i) % HOLDERS_MAX];
+        if (__atomic_load_n(slot, __ATOMIC_RELAXED) == me) {
+            __atomic_store_n(slot, 0, __ATOMIC_RELAXED);
+            return;
+        }
+    }
 }

@@ -7,36 +7,31 @@
  * no system call, no libc.  A waiter spins a little first, because no lock here
  * is held across a system call.
  *
- * Ranks: a thread that holds a lock may take only locks of a later rank, never
- * one of the same.  The enum is the whole order.
+ * The order of locks is the simplest there is: a thread that holds one waits for
+ * no other.  So no cycle can form, and a thread that waits has nothing half done:
+ * fork (gate.h) relies on it.  Debug builds check it.
  */
 #ifndef RCL_LOCK_H
 #define RCL_LOCK_H
 
 #include "base.h"
-
-enum rcl_lock_rank {
-    RCL_RANK_FORKS,   /* gate.c: one fork at a time */
-    RCL_RANK_THREADS, /* thread.c: the registry of thread caches */
-    RCL_RANK_ARENAS,  /* arena.c: creation of arenas */
-    RCL_RANK_BIN,     /* bin.c: one class of one arena */
-    RCL_RANK_HUGE,    /* huge.c: list of huge blocks and kept mappings */
-    RCL_RANK_RUNS,    /* runs.c: page runs of one arena */
-    RCL_RANK_DEMAND,  /* demand.c: what the program takes back */
-    RCL_RANK_META,    /* meta.c: memory for descriptors */
-};
+#include "die.h"
 
 struct rcl_lock {
     uint32_t word;
-    uint32_t rank;
-    uint64_t waits; /* how often somebody found it held; relaxed */
+    uint32_t waits; /* how often somebody found it held; relaxed */
 };
 
-#define RCL_LOCK_INIT(r) {.rank = (r)}
+/* Threads that wait for a lock just now. */
+extern uint32_t rcl_lock_waiters;
 
-void rcl_lock_init(struct rcl_lock *l, enum rcl_lock_rank rank);
+void rcl_lock_init(struct rcl_lock *l);
 void rcl_lock_slow(struct rcl_lock *l);
 void rcl_unlock_slow(struct rcl_lock *l);
+
+/* Debug builds: note that this thread holds a lock (dies if it does already), or none. */
+void rcl_lock_held(void);
+void rcl_lock_released(void);
 
 static inline bool rcl_lock_try(struct rcl_lock *l)
 {
@@ -47,6 +42,8 @@ static inline bool rcl_lock_try(struct rcl_lock *l)
 
 static inline void rcl_lock(struct rcl_lock *l)
 {
+    if (RCL_DEBUG)
+        rcl_lock_held();
     if (unlikely(!rcl_lock_try(l)))
         rcl_lock_slow(l);
 }
@@ -55,6 +52,8 @@ static inline void rcl_unlock(struct rcl_lock *l)
 {
     if (unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2))
         rcl_unlock_slow(l);
+    if (RCL_DEBUG)
+        rcl_lock_released();
 }
 
 #endif

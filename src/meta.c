@@ -42,7 +42,7 @@ static struct {
     struct rcl_list partial[SIZES]; /* blocks with room, by object size */
     struct rcl_list empty;          /* clean ones behind, dirty ones in front */
     size_t mapped, live, dirty_blocks;
-} meta = {.lock = RCL_LOCK_INIT(RCL_RANK_META)};
+} meta;
 
 static void meta_init(void)
 {
@@ -146,11 +146,12 @@ void rcl_meta_free(void *p, size_t bytes)
     rcl_unlock(&meta.lock);
 }
 
-size_t rcl_meta_purge(void)
+size_t rcl_meta_purge(size_t keep)
 {
     size_t returned = 0;
     rcl_lock(&meta.lock);
-    while (meta.dirty_blocks > 0) {
+    bool worth = meta.dirty_blocks * meta.block_bytes > keep;
+    while (worth && meta.dirty_blocks > 0) {
         /* Dirty blocks stand in front.  Out of the list, nobody else can take it. */
         struct block *b = container_of(rcl_list_pop_front(&meta.empty), struct block, link);
         b->dirty = false;

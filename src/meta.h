@@ -26,8 +26,8 @@ void *rcl_meta_alloc(size_t bytes);
 /* `bytes` as given to rcl_meta_alloc. */
 void rcl_meta_free(void *p, size_t bytes);
 
-/* Return the pages of empty blocks; number of bytes returned. */
-size_t rcl_meta_purge(void);
+/* Return the pages of empty blocks, if they hold more than `keep` bytes; the number returned. */
+size_t rcl_meta_purge(size_t keep);
 
 /* Bytes in segments (address space), and bytes in use by live objects. */
 void rcl_meta_usage(size_t *mapped, size_t *live);

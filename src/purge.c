@@ -17,6 +17,7 @@ enum {
     CEILING_SLACK = 8,       /* go below the ceiling by 1/8, so as not to come back for each page */
     KEEP_EMPTY_CHUNKS = 1,   /* per arena: address space for the next burst */
 };
+#define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
 #define REFUSED_PAUSE_NS 100000000u /* after the kernel refused (locked memory): do not insist */
 
 static uint64_t refused_until; /* relaxed; a lost update costs a system call */
@@ -86,6 +87,7 @@ static RCL_COLD void purge_excess(size_t ceiling)
     if (rcl_account_read(&rcl_account.purge_refused) != refused)
         __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
+    rcl_meta_purge(META_KEEP_BYTES);
 }
 
 void rcl_purge_excess(void)
@@ -132,7 +134,7 @@ size_t rcl_purge_old(size_t budget)
         spent += purge_runs(RCL_PURGE_OLD, budget - spent);
     if (spent < budget) {
         unmap_empty(KEEP_EMPTY_CHUNKS, false);
-        rcl_meta_purge();
+        rcl_meta_purge(0);
     }
     return spent;
 }
@@ -146,6 +148,6 @@ size_t rcl_purge_all(struct rcl_tls *self)
     purge_slabs(RCL_PURGE_ANY, SIZE_MAX);
     purge_runs(RCL_PURGE_ANY, SIZE_MAX);
     unmap_empty(0, true);
-    return rcl_meta_purge() +
+    return rcl_meta_purge(0) +
            ((rcl_account_read(&rcl_account.purged_pages) - before) << rcl_page_shift());
 }

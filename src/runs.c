@@ -18,7 +18,7 @@ enum {
 void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp)
 {
     memset(r, 0, sizeof *r);
-    rcl_lock_init(&r->lock, RCL_RANK_RUNS);
+    rcl_lock_init(&r->lock);
     rcl_list_init(&r->dirty_list);
     r->demand = demand;
     r->thp = thp;
@@ -93,7 +93,9 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     struct rcl_chunk *c = rcl_meta_alloc(sizeof *c);
     if (c == NULL)
         return NULL;
-    size_t least = pages * page, bytes = rcl_max(RCL_CHUNK_BYTES, least);
+    /* The first ones are smaller: most programs never need a second, some have a tight limit. */
+    size_t usual = RCL_CHUNK_BYTES >> (2 - rcl_min(r->nchunks, 2));
+    size_t least = pages * page, bytes = rcl_max(usual, least);
     size_t align = rcl_max(align_pages * page, page);
     void *base = NULL;
     while ((base = rcl_os_map_aligned(bytes, align)) == NULL && bytes > least)
@@ -156,8 +158,7 @@ static void chunk_discard(struct rcl_chunk *c)
 {
     size_t bytes = c->pages * rcl_page_size();
     rcl_pagemap_forget(c->base, bytes);
-    if (c->dirty_pages > 0)
-        rcl_demand_purged(c->runs->demand, c->dirty_pages);
+    rcl_demand_tell(c->runs->demand, &(struct rcl_demand_note){.purged = c->dirty_pages});
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)bytes);
     rcl_os_unmap(c->base, bytes);
     rcl_meta_free(c, sizeof *c);
@@ -387,13 +388,12 @@ size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budge
         for (size_t i = 0; i < b.n; i++)
             chunk_give(r, b.run[i].chunk, b.run[i].first, b.run[i].pages, done ? clean : NULL,
                        RCL_AGE_NEW);
-        if (done)
-            rcl_demand_purged(r->demand, b.pages);
         rcl_unlock(&r->lock);
         if (!done) {
             rcl_account_count(&rcl_account.purge_refused, 1);
             break;
         }
+        rcl_demand_tell(r->demand, &(struct rcl_demand_note){.purged = b.pages});
         returned += b.pages;
     }
     return returned;

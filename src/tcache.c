@@ -40,13 +40,13 @@ size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls)
     return (size_t)(array_end(tc, cls) - tc->bin[cls].top);
 }
 
-struct rcl_tcache *rcl_tcache_new(struct rcl_arena *arena)
+struct rcl_tcache *rcl_tcache_new(void)
 {
     struct rcl_tcache *tc = rcl_meta_alloc(sizeof *tc);
     if (tc == NULL)
         return NULL;
     *tc = rcl_tcache_none;
-    tc->arena = arena;
+    tc->arena = rcl_arena_assign();
     rcl_list_init(&tc->link);
     return tc;
 }
@@ -106,6 +106,7 @@ void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
         rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
     }
     budget_give(tc, tc->bytes);
+    rcl_arena_release(tc->arena);
     rcl_meta_free(tc, sizeof *tc);
 }
 

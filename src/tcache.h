@@ -41,6 +41,7 @@ struct rcl_tcache {
     struct rcl_tls *owner;      /* thread.c */
     uintptr_t seen;             /* thread.c: all tops as of the last decay step, to see idleness */
     uint32_t idle_steps;        /* thread.c */
+    uint32_t generation;        /* thread.c: forks its process has come through */
     uint64_t misses, overflows;
 };
 
@@ -70,7 +71,7 @@ static inline bool rcl_tcache_push(struct rcl_tcache *tc, unsigned cls, void *p)
 }
 
 /* A cache with no arrays yet; NULL: out of memory. */
-struct rcl_tcache *rcl_tcache_new(struct rcl_arena *arena);
+struct rcl_tcache *rcl_tcache_new(void);
 
 /* All blocks go back to their bins; the cache is gone.  Not for rcl_tcache_none. */
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age);

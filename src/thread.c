@@ -20,11 +20,11 @@ __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
 static struct {
     struct rcl_lock lock; /* the list, and every rcl_tls.cache */
     struct rcl_list caches;
-    uint32_t shards;
+    uint32_t generation; /* forks this process has come through */
+    uint32_t shards;     /* of the gate, given out in turn; relaxed */
     bool key_made;
     pthread_key_t key;
 } threads = {
-    .lock = RCL_LOCK_INIT(RCL_RANK_THREADS),
     .caches = {&threads.caches, &threads.caches},
 };
 
@@ -38,18 +38,20 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
     struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
     if (likely(tc != &rcl_tcache_none) || self->ended)
         return tc;
+    struct rcl_tcache *fresh = rcl_tcache_new();
     rcl_lock(&threads.lock);
     tc = self->cache; /* the taker may have put it back */
-    if (tc == &rcl_tcache_none) {
-        struct rcl_tcache *fresh = rcl_tcache_new(rcl_arena_assign());
-        if (fresh != NULL) {
-            fresh->owner = self;
-            rcl_list_push_back(&threads.caches, &fresh->link);
-            set_cache(self, fresh);
-            tc = fresh;
-        }
+    if (tc == &rcl_tcache_none && fresh != NULL) {
+        fresh->owner = self;
+        fresh->generation = threads.generation;
+        rcl_list_push_back(&threads.caches, &fresh->link);
+        set_cache(self, fresh);
+        tc = fresh;
+        fresh = NULL;
     }
     rcl_unlock(&threads.lock);
+    if (fresh != NULL)
+        rcl_tcache_delete(fresh, RCL_AGE_NEW);
     return tc;
 }
 
@@ -81,6 +83,7 @@ void rcl_thread_register(struct rcl_tls *self)
     if (likely(self->known) || !threads.key_made)
         return;
     self->known = true; /* first: pthread_setspecific may come back through malloc */
+    self->gate.shard = __atomic_fetch_add(&threads.shards, 1, __ATOMIC_RELAXED) % RCL_GATE_SHARDS;
     pthread_setspecific(threads.key, self);
 }
 
@@ -103,6 +106,12 @@ static bool in_use(struct rcl_tls *owner)
            __atomic_load_n(&owner->gate.inside, __ATOMIC_RELAXED) != 0;
 }
 
+/* Its thread does not exist in this process, and its rcl_tls may be another's by now. */
+static bool is_gone(const struct rcl_tcache *tc)
+{
+    return tc->generation != threads.generation;
+}
+
 /* Close the caches that qualify: `taken` gets them all.  The lock is held. */
 static void close_caches(struct rcl_tls *self, enum rcl_drain which, struct rcl_list *taken)
 {
@@ -110,10 +119,12 @@ static void close_caches(struct rcl_tls *self, enum rcl_drain which, struct rcl_
     for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        bool idle = step_idle(tc);
-        if ((which == RCL_DRAIN_IDLE && !idle) || (tc->owner != self && in_use(tc->owner)))
-            continue;
-        set_cache(tc->owner, &rcl_tcache_none);
+        if (!is_gone(tc)) {
+            bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
+            if ((which != RCL_DRAIN_ALL && !idle) || (tc->owner != self && in_use(tc->owner)))
+                continue;
+            set_cache(tc->owner, &rcl_tcache_none);
+        }
         rcl_list_remove(n);
         rcl_list_push_back(taken, n);
     }
@@ -126,7 +137,7 @@ static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *t
     for (struct rcl_list *n = taken->next; n != taken; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        if (tc->owner == self || (barrier && !in_use(tc->owner)))
+        if (is_gone(tc) || tc->owner == self || (barrier && !in_use(tc->owner)))
             continue;
         rcl_list_remove(n);
         rcl_list_push_back(&threads.caches, n);
@@ -155,15 +166,9 @@ size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
 
 void rcl_threads_forked(struct rcl_tls *self)
 {
-    struct rcl_list *next;
-    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
-        next = n->next;
-        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        if (tc->owner == self)
-            continue;
-        rcl_list_remove(n);
-        rcl_tcache_delete(tc, RCL_AGE_NEW);
-    }
+    threads.generation++;
+    if (self->cache != &rcl_tcache_none)
+        self->cache->generation = threads.generation;
 }
 
 void rcl_threads_usage(size_t *caches, size_t *bytes)

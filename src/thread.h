@@ -69,18 +69,22 @@ void rcl_thread_register(struct rcl_tls *self);
 void rcl_thread_boot(void);
 
 enum rcl_drain {
-    RCL_DRAIN_IDLE, /* unused for the last steps */
+    RCL_DRAIN_GONE, /* of threads that a fork left behind */
+    RCL_DRAIN_IDLE, /* those, and what has been unused for the last steps */
     RCL_DRAIN_ALL,
 };
 
 /*
- * A step of idleness for every cache, then take away those that qualify and
- * empty them.  `self`: the caller's, whose own cache may be taken too; NULL for
+ * A step of idleness for every cache (except with GONE), then take away those
+ * that qualify and empty them.  `self`: the caller's, whose own cache may be taken too; NULL for
  * a thread without one.  Inside the gate.  Blocks given back count as `old`.
  */
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
 
-/* In a forked child: the caches of the threads that are gone. */
+/*
+ * In a forked child: every cache but the caller's is that of a thread that is
+ * gone, and the next drain of any kind takes it over.  Takes no lock.
+ */
 void rcl_threads_forked(struct rcl_tls *self);
 
 /* Blocks and bytes in all caches, about (owners go on meanwhile). */
