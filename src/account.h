@@ -15,10 +15,8 @@
 struct rcl_account {
     /* Pages in slabs, page runs and huge blocks: what the program holds, roughly. */
     int64_t used_pages;
-    /* Free pages that may be resident: of free runs and kept mappings, and known ones in slabs. */
+    /* Free pages that may be resident: of free runs, slabs and kept mappings. */
     int64_t dirty_pages;
-    /* Bytes freed into slabs that have not been looked through since: may hide dirty pages. */
-    int64_t unscanned_bytes;
     /* Pages the program has shown it takes back (decay.h), summed over arenas. */
     int64_t demand_pages;
     /* Bytes that thread caches may hold at most, summed over threads. */

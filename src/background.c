@@ -45,7 +45,7 @@ static bool change(enum state from, enum state to)
 /* Bytes that could be returned sooner or later. */
 static int64_t waiting(void)
 {
-    return (rcl_purge_suspected() << rcl_page_shift()) +
+    return (rcl_purge_dirty() << rcl_page_shift()) +
            rcl_account_get(&rcl_account.cache_bytes);
 }
 
@@ -91,11 +91,9 @@ static void run(void *arg)
     __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
 }
 
-static RCL_COLD void start(void)
+/* The state is STARTING. */
+static void start_thread(uint64_t now)
 {
-    uint64_t now = rcl_os_coarse_ns();
-    if (now < __atomic_load_n(&helper.not_before, __ATOMIC_RELAXED) || !change(IDLE, STARTING))
-        return;
     /* The last one may still be on its last instructions, on the same stack. */
     if (__atomic_load_n(&helper.tid_word, __ATOMIC_ACQUIRE) != 0)
         rcl_os_thread_join(&helper.tid_word, helper.tid);
@@ -105,6 +103,18 @@ static RCL_COLD void start(void)
     if (err != 0)
         __atomic_store_n(&helper.not_before, now + RETRY_NS, __ATOMIC_RELAXED);
     __atomic_store_n(&helper.state, err == 0 ? RUNNING : IDLE, __ATOMIC_RELEASE);
+}
+
+static RCL_COLD void start(void)
+{
+    uint64_t now = rcl_os_coarse_ns();
+    if (now < __atomic_load_n(&helper.not_before, __ATOMIC_RELAXED))
+        return;
+    /* The thread inherits the mask; and no handler of ours may fork between the two states. */
+    uint64_t signals = rcl_os_block_signals();
+    if (change(IDLE, STARTING))
+        start_thread(now);
+    rcl_os_restore_signals(signals);
 }
 
 void rcl_background_kick(void)

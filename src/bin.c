@@ -13,7 +13,7 @@
 enum {
     QUARTERS = 4,
     BIN_BATCH = 64, /* ranges per system call */
-    AGE_SLICE = 64,    /* slabs looked through per holding of the lock */
+    AGE_SLICE = 64,    /* slabs aged per holding of the lock */
 };
 
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs)
@@ -22,7 +22,7 @@ void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, stru
     rcl_lock_init(&b->lock);
     for (unsigned i = 0; i < RCL_PLACES; i++)
         rcl_list_init(&b->place[i]);
-    rcl_list_init(&b->scan);
+    rcl_list_init(&b->queue);
 }
 
 void rcl_bad_block(const char *caller, const struct rcl_span *s, const void *p, bool in_block)
@@ -69,13 +69,14 @@ static struct rcl_span *first_at(struct rcl_bin *b, unsigned from, unsigned to)
     return NULL;
 }
 
-/* The slab no longer counts as having `bytes` that nobody has looked through. */
-static void forget_unscanned(struct rcl_span *s, size_t bytes)
+/* Keep the queue true: linked iff something is returnable. */
+static void enqueue(struct rcl_bin *b, struct rcl_span *s)
 {
-    bytes = rcl_min(bytes, s->unscanned);
-    if (bytes != 0) {
-        s->unscanned -= (uint32_t)bytes;
-        rcl_account_add(&rcl_account.unscanned_bytes, -(int64_t)bytes);
+    if (s->returnable == 0) {
+        if (rcl_list_linked(&s->queue))
+            rcl_list_remove(&s->queue);
+    } else if (!rcl_list_linked(&s->queue)) {
+        rcl_list_push_back(&b->queue, &s->queue);
     }
 }
 
@@ -115,27 +116,26 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
     }
     if (rcl_list_linked(&s->queue))
         rcl_list_remove(&s->queue);
-    forget_unscanned(s, s->unscanned);
     b->slabs--;
 }
 
 /* No lock is held, and nobody else knows the slab. */
-static void slab_drop(struct rcl_bin *b, struct rcl_span *s)
+static void slab_drop(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 {
     /* Its returnable pages are counted as free already. */
     rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){
                                          .freed = rcl_popcount(s->dirty & ~s->returnable)});
     rcl_pagemap_clear(s->base, (size_t)s->pages << rcl_page_shift());
     rcl_runs_give(b->runs, s->chunk, s->first, s->pages, &s->dirty,
-                  s->aged ? RCL_AGE_OLD : RCL_AGE_NEW);
+                  age);
     rcl_meta_free(s, rcl_span_bytes(s->slots));
 }
 
-static void slabs_drop(struct rcl_bin *b, struct rcl_list *empty)
+static void slabs_drop(struct rcl_bin *b, struct rcl_list *empty, enum rcl_age age)
 {
     struct rcl_list *n;
     while ((n = rcl_list_pop_front(empty)) != NULL)
-        slab_drop(b, container_of(n, struct rcl_span, link));
+        slab_drop(b, container_of(n, struct rcl_span, link), age);
 }
 
 /* --- blocks ---------------------------------------------------------------------------- */
@@ -146,8 +146,10 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     size_t retaken;
     n = rcl_slab_take(s, out, n, &retaken);
     b->live += n;
-    forget_unscanned(s, n * rcl_classes[b->cls].size);
-    note->taken_dirty += retaken;
+    if (retaken != 0) {
+        note->taken_dirty += retaken;
+        enqueue(b, s);
+    }
     settle(b, s);
     return n;
 }
@@ -191,8 +193,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             return 0;
         rcl_lock(&b->lock);
         b->slabs++;
-        if (s->returnable != 0)
-            rcl_list_push_back(&b->scan, &s->queue);
+        enqueue(b, s);
         settle(b, s);
     }
     rcl_unlock(&b->lock);
@@ -200,94 +201,93 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
     return got;
 }
 
-/* Blocks of the slab were freed: queue it, move it, or give it up.  The lock is held. */
-static void after_put(struct rcl_bin *b, struct rcl_span *s, struct rcl_list *empty)
+/* A batch on its way back, slab by slab. */
+struct put {
+    struct rcl_span *slab; /* to which the last block belonged */
+    uint64_t touched;      /* pages of its blocks in this batch */
+    enum rcl_age age;
+    struct rcl_list empty; /* slabs to give up */
+    struct rcl_demand_note note;
+};
+
+/* The batch has no more for this slab: queue it, move it, or give it up.  The lock is held. */
+static void put_done(struct rcl_bin *b, struct put *put)
 {
+    struct rcl_span *s = put->slab;
+    if (s == NULL)
+        return;
     if (rcl_slab_empty(s)) {
         slab_detach(b, s);
-        rcl_list_push_back(empty, &s->link);
+        rcl_list_push_back(&put->empty, &s->link);
         return;
     }
-    if (s->aged && rcl_list_linked(&s->queue))
-        rcl_list_remove(&s->queue);
-    if (!rcl_list_linked(&s->queue))
-        rcl_list_push_front(s->aged ? &b->scan : b->scan.prev, &s->queue);
+    size_t found = rcl_slab_settle(s, put->touched, put->age == RCL_AGE_OLD);
+    if (found != 0) {
+        put->note.freed += found;
+        enqueue(b, s);
+        if (put->age == RCL_AGE_OLD) {
+            rcl_list_remove(&s->queue);
+            rcl_list_push_front(&b->queue, &s->queue);
+        }
+    }
     settle(b, s);
 }
 
 size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller)
 {
-    size_t others = 0, freed = 0, size = rcl_classes[b->cls].size;
-    struct rcl_list empty;
-    struct rcl_span *last = NULL;
-    rcl_list_init(&empty);
+    size_t others = 0;
+    struct put put = {.age = age};
+    rcl_list_init(&put.empty);
     rcl_lock(&b->lock);
     b->flushes++;
     for (size_t i = 0; i < n; i++) {
         /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
         if (unlikely(rcl_pagemap_class(p[i]) != b->cls))
-            rcl_die("%s(): double free of %p: the block of %zu bytes is free already", caller, p[i],
-                    size);
+            rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p[i],
+                    rcl_classes[b->cls].size);
         struct rcl_span *s = rcl_pagemap_desc(p[i]);
         if (s->arena != b->arena) {
             p[others++] = p[i];
             continue;
         }
-        if (s != last && last != NULL)
-            after_put(b, last, &empty);
-        enum rcl_slab_error err = rcl_slab_put(s, p[i]);
+        if (s != put.slab) {
+            put_done(b, &put);
+            put.slab = s;
+            put.touched = 0;
+        }
+        enum rcl_slab_error err = rcl_slab_put(s, p[i], &put.touched);
         if (unlikely(err != RCL_SLAB_OK))
             rcl_bad_block(caller, s, p[i], err == RCL_SLAB_NOT_A_BLOCK);
-        s->unscanned += (uint32_t)size;
-        s->aged = age == RCL_AGE_OLD;
-        freed++;
-        last = s;
     }
-    /* A slab given up on the way has subtracted its part already: the counter is signed. */
-    rcl_account_add(&rcl_account.unscanned_bytes, (int64_t)(freed * size));
-    if (last != NULL)
-        after_put(b, last, &empty);
-    b->live -= freed;
+    put_done(b, &put);
+    b->live -= n - others;
     rcl_unlock(&b->lock);
-    slabs_drop(b, &empty);
+    rcl_demand_tell(b->runs->demand, &put.note);
+    slabs_drop(b, &put.empty, age);
     return others;
 }
 
 /* --- giving back pages ------------------------------------------------------------------- */
 
-/* Look through one slab of the queue.  The lock is held. */
-static void bin_scan(struct rcl_span *s, struct rcl_demand_note *note)
-{
-    note->freed += rcl_slab_scan(s);
-    forget_unscanned(s, s->unscanned);
-}
-
 void rcl_bin_age(struct rcl_bin *b)
 {
     struct rcl_list old;
-    struct rcl_demand_note note = {0};
     bool more = true;
     rcl_list_init(&old);
     rcl_lock(&b->lock);
     uint8_t step = ++b->step;
     while (more) {
-        /* The queue goes round once: what was looked at goes to the back with this step's mark. */
+        /* The queue goes round once: what was aged goes to the back with this step's mark. */
         for (unsigned i = 0; i < AGE_SLICE && more; i++) {
-            struct rcl_list *n = b->scan.next;
+            struct rcl_list *n = b->queue.next;
             struct rcl_span *s = container_of(n, struct rcl_span, queue);
-            more = n != &b->scan && s->step != step;
+            more = n != &b->queue && s->step != step;
             if (!more)
                 break;
             s->step = step;
             rcl_list_remove(n);
-            if (!s->purging) {
-                rcl_slab_age(s);
-                bin_scan(s, &note);
-            }
-            if (rcl_slab_old(s) != 0)
-                rcl_list_push_back(&old, n);
-            else if (s->returnable != 0 || s->purging)
-                rcl_list_push_back(&b->scan, n);
+            rcl_slab_age(s);
+            rcl_list_push_back(rcl_slab_old(s) != 0 ? &old : &b->queue, n);
         }
         /* Let others in.  Slabs on our own list can be taken off it meanwhile, like off any. */
         rcl_unlock(&b->lock);
@@ -297,10 +297,9 @@ void rcl_bin_age(struct rcl_bin *b)
     while (!rcl_list_empty(&old)) {
         struct rcl_list *n = old.prev;
         rcl_list_remove(n);
-        rcl_list_push_front(&b->scan, n);
+        rcl_list_push_front(&b->queue, n);
     }
     rcl_unlock(&b->lock);
-    rcl_demand_tell(b->runs->demand, &note);
 }
 
 /* Pages on their way to the kernel. */
@@ -311,8 +310,6 @@ struct bin_batch {
         uint64_t pages;
     } part[BIN_BATCH];
     size_t ranges, parts, pages;
-    size_t looked; /* slabs looked through */
-    struct rcl_demand_note note;
 };
 
 /* Hold pages of one slab and add them to the batch as ranges.  The lock is held. */
@@ -336,28 +333,21 @@ static void batch_add(struct bin_batch *t, struct rcl_span *s, uint64_t pages, s
 }
 
 /* Collect from the front of the queue.  The lock is held. */
-static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budget, struct bin_batch *t)
+static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budget,
+                        struct bin_batch *t)
 {
-    t->ranges = t->parts = t->pages = t->looked = 0;
-    t->note = (struct rcl_demand_note){0};
-    struct rcl_list *n = b->scan.next;
-    while (n != &b->scan && t->ranges < BIN_BATCH && t->pages + t->looked < budget) {
+    t->ranges = t->parts = t->pages = 0;
+    struct rcl_list *n = b->queue.next;
+    while (n != &b->queue && t->ranges < BIN_BATCH && t->pages < budget) {
         struct rcl_span *s = container_of(n, struct rcl_span, queue);
         n = n->next;
-        t->looked++;
         if (s->purging)
             continue;
-        if (what == RCL_PURGE_ANY || s->aged)
-            bin_scan(s, &t->note);
         uint64_t pages = what == RCL_PURGE_ANY ? s->returnable : rcl_slab_old(s);
-        if (pages != 0) {
-            batch_add(t, s, pages, budget);
-            settle(b, s);
-        } else if (s->returnable == 0 && s->unscanned == 0) {
-            rcl_list_remove(&s->queue);
-        } else if (what == RCL_PURGE_OLD) {
+        if (pages == 0)
             break; /* the old ones stand in front */
-        }
+        batch_add(t, s, pages, budget);
+        settle(b, s);
     }
 }
 
@@ -372,27 +362,23 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, stru
             rcl_list_push_back(empty, &s->link);
             continue;
         }
-        if (rcl_list_linked(&s->queue) && rcl_slab_old(s) == 0) {
-            rcl_list_remove(&s->queue);
-            if (s->returnable != 0 || s->unscanned != 0)
-                rcl_list_push_back(&b->scan, &s->queue);
-        }
+        if (rcl_slab_old(s) == 0 && rcl_list_linked(&s->queue))
+            rcl_list_remove(&s->queue); /* from the front, where the old ones stand */
+        enqueue(b, s);
         settle(b, s);
     }
 }
 
 size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
 {
-    size_t spent = 0;
+    size_t returned = 0;
     struct bin_batch t; /* 2 KiB; the thread with the smallest stack comes through here */
-    while (spent < budget) {
+    while (returned < budget) {
         struct rcl_list empty;
         rcl_list_init(&empty);
         rcl_lock(&b->lock);
-        bin_collect(b, what, budget - spent, &t);
+        bin_collect(b, what, budget - returned, &t);
         rcl_unlock(&b->lock);
-        spent += t.looked;
-        rcl_demand_tell(b->runs->demand, &t.note);
         if (t.parts == 0)
             break;
         uint64_t start = rcl_os_now_ns();
@@ -402,13 +388,14 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
         rcl_lock(&b->lock);
         bin_finish(b, &t, purged, &empty);
         rcl_unlock(&b->lock);
-        slabs_drop(b, &empty);
+        if (purged)
+            rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages});
+        slabs_drop(b, &empty, RCL_AGE_NEW);
         if (!purged) {
             rcl_account_count(&rcl_account.purge_refused, 1);
             break;
         }
-        rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages});
-        spent += t.pages;
+        returned += t.pages;
     }
-    return spent;
+    return returned;
 }

@@ -8,9 +8,9 @@
  *   2. a slab whose free blocks are all on clean pages (a page fault each);
  *   3. a new slab.
  *
- * Slabs that had blocks freed since they were last looked through stand in the
- * scan queue: those with pages whose window is over in front, the others behind
- * them in the order of their first free.  Purging looks there and nowhere else.
+ * Slabs with returnable pages stand in a queue: those with pages whose window is
+ * over in front, the others behind them in the order of their first such page.
+ * Purging looks there and nowhere else.
  *
  * Thread-safe: one lock per bin.  Page runs are taken and given back, and pages
  * purged, with the lock dropped.
@@ -38,7 +38,7 @@ struct rcl_bin {
     struct rcl_arena *arena;
     struct rcl_runs *runs;
     struct rcl_list place[RCL_PLACES];
-    struct rcl_list scan;
+    struct rcl_list queue;
     size_t slabs;
     size_t live; /* blocks not in the bin: the program's and in thread caches */
     uint64_t fills, flushes;
@@ -60,19 +60,16 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero);
  */
 size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller);
 
-/* A decay step: age what is returnable, look for more. */
+/* A decay step: what is returnable is one older. */
 void rcl_bin_age(struct rcl_bin *b);
 
-/*
- * Return pages inside slabs.  The budget, and what is returned of it as spent, is
- * in pages returned plus slabs looked through.
- */
+/* Return about `budget` pages inside slabs; as rcl_runs_purge. */
 size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget);
 
-/* Anything in the scan queue?  A hint, without the lock. */
+/* Anything to return?  A hint, without the lock. */
 static inline bool rcl_bin_has_work(const struct rcl_bin *b)
 {
-    return __atomic_load_n(&b->scan.next, __ATOMIC_RELAXED) != &b->scan;
+    return __atomic_load_n(&b->queue.next, __ATOMIC_RELAXED) != &b->queue;
 }
 
 /* Die with one line about a bad pointer handed to `caller`. */

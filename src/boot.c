@@ -99,7 +99,7 @@ static bool first_stage(void)
     return true;
 }
 
-bool rcl_boot_slow(void)
+static bool boot(void)
 {
     for (;;) {
         uint32_t state = NOT_BOOTED;
@@ -113,6 +113,15 @@ bool rcl_boot_slow(void)
             return true;
         rcl_os_yield();
     }
+}
+
+bool rcl_boot_slow(void)
+{
+    /* A handler that allocates would wait for the thread it has interrupted. */
+    uint64_t signals = rcl_os_block_signals();
+    bool done = boot();
+    rcl_os_restore_signals(signals);
+    return done;
 }
 
 /* --- stage 2 ------------------------------------------------------------------------------------- */

@@ -271,6 +271,18 @@ int rcl_os_tid(void)
     return (int)sys0(SYS_gettid);
 }
 
+uint64_t rcl_os_block_signals(void)
+{
+    uint64_t all = ~(uint64_t)0, old = 0;
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof all);
+    return old;
+}
+
+void rcl_os_restore_signals(uint64_t old)
+{
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
+}
+
 bool rcl_os_process_barrier(void)
 {
     int can = __atomic_load_n(&os_can.barrier, __ATOMIC_RELAXED);
@@ -355,10 +367,7 @@ int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack
     char *tp = (char *)rcl_align_down((uintptr_t)tls_block + tls_bytes / 2, 64);
     *(void **)tp = tp; /* x86-64: %fs:0 holds the thread pointer itself */
 
-    uint64_t all = ~(uint64_t)0, old = 0;
-    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof all);
     long ret = os_clone(start, tp, tid_word, start);
-    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
     *tid = sys_failed(ret) ? 0 : (int)ret;
     return sys_errno(ret);
 }

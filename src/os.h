@@ -85,6 +85,10 @@ int rcl_os_tid(void);
 /* Processors this process may really use: affinity mask, capped by the cgroup's cpu quota. */
 unsigned rcl_os_ncpu(void);
 
+/* Block every signal for the calling thread; put back what was blocked before. */
+uint64_t rcl_os_block_signals(void);
+void rcl_os_restore_signals(uint64_t old);
+
 /*
  * A full memory barrier executed by every running thread of the process.
  * False: not available, nothing was ordered.
@@ -93,7 +97,7 @@ bool rcl_os_process_barrier(void);
 
 /*
  * Start `fn(arg)` as a bare kernel thread of this process on the given stack:
- * all signals blocked, no libc state, a thread pointer of its own (tls_block:
+ * the caller's blocked signals, no libc state, a thread pointer of its own (tls_block:
  * zeroed memory of at least 512 bytes).  *tid_word holds the thread's id while
  * it lives and is set to 0 (with a futex wake) by the kernel at its very end;
  * *tid gets the id too.  fn must use no libc call and no thread-local variable.

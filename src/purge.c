@@ -66,14 +66,16 @@ static size_t unmap_empty(size_t keep, bool dirty_too)
 
 /* --- amount ----------------------------------------------------------------------------------- */
 
-/* Return pages until at most `target` are suspected, or the budget is spent. */
+/* Return pages until at most `target` are dirty, or the budget is spent. */
 static void purge_down_to(int64_t target, size_t budget)
 {
-    size_t spent = 0;
-    int64_t over = rcl_account_get(&rcl_account.dirty_pages) - target;
-    if (over > 0)
-        spent = purge_runs(RCL_PURGE_ANY, rcl_min((size_t)over, budget));
-    if (spent < budget && rcl_purge_suspected() > target)
+    int64_t over = rcl_purge_dirty() - target;
+    if (over <= 0)
+        return;
+    budget = rcl_min(budget, (size_t)over);
+    /* Runs first: long ranges are the cheapest to return, and to do without. */
+    size_t spent = purge_runs(RCL_PURGE_ANY, budget);
+    if (spent < budget)
         purge_slabs(RCL_PURGE_ANY, budget - spent);
 }
 
@@ -93,14 +95,14 @@ static RCL_COLD void purge_excess(size_t ceiling)
 void rcl_purge_excess(void)
 {
     size_t ceiling = rcl_demand_ceiling();
-    if (unlikely(rcl_purge_suspected() + rcl_purge_cached() > (int64_t)ceiling))
+    if (unlikely(rcl_purge_dirty() + rcl_purge_cached() > (int64_t)ceiling))
         purge_excess(ceiling);
 }
 
 void rcl_purge_undemanded(void)
 {
     int64_t demand = rcl_account_get(&rcl_account.demand_pages);
-    if (rcl_purge_suspected() > demand)
+    if (rcl_purge_dirty() > demand)
         purge_down_to(demand, SIZE_MAX);
 }
 

@@ -13,17 +13,16 @@
 #include "os.h"
 #include "thread.h"
 
-/* Pages that may be resident and free: known ones, and those that unscanned slabs may hide. */
-static inline int64_t rcl_purge_suspected(void)
-{
-    return rcl_account_get(&rcl_account.dirty_pages) +
-           (rcl_account_get(&rcl_account.unscanned_bytes) >> rcl_page_shift());
-}
-
 /* Pages that thread caches may keep resident: they count against the ceiling as well. */
 static inline int64_t rcl_purge_cached(void)
 {
     return rcl_account_get(&rcl_account.cache_bytes) >> rcl_page_shift();
+}
+
+/* Free pages that may be resident, in runs, slabs and kept mappings. */
+static inline int64_t rcl_purge_dirty(void)
+{
+    return rcl_account_get(&rcl_account.dirty_pages);
 }
 
 /*

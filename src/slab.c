@@ -79,12 +79,10 @@ void rcl_slab_init(struct rcl_span *s, uint64_t dirty)
 {
     size_t words = RCL_BITS_WORDS(s->slots);
     s->purging = false;
-    s->aged = false;
     s->step = 0;
     s->free_slots = s->slots;
     s->ready_slots = 0;
     s->clean_hint = 0;
-    s->unscanned = 0;
     rcl_list_init(&s->link);
     rcl_list_init(&s->queue);
     s->dirty = dirty;
@@ -100,14 +98,21 @@ void rcl_slab_init(struct rcl_span *s, uint64_t dirty)
     }
 }
 
+/* No block on the page is in use. */
+static bool page_is_free(const struct rcl_span *s, unsigned page)
+{
+    struct slots on = slots_on_pages(s, page, page);
+    return rcl_bits_all_range(s->bits, on.first, on.count);
+}
+
 size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
 {
     uint64_t *free = free_map(s), *ready = ready_map(s);
-    size_t size = block_size(s), words = RCL_BITS_WORDS(s->slots), taken = 0;
+    size_t size = block_size(s), taken = 0;
     uint64_t again = 0;
     n = rcl_min(n, s->ready_slots);
     for (size_t w = 0; taken < n; w++) {
-        rcl_assert(w < words);
+        rcl_assert(w * 64 < s->slots);
         uint64_t have = ready[w], left = have;
         while (left != 0 && taken < n) {
             out[taken++] = s->base + (w * 64 + rcl_ctz(left)) * size;
@@ -123,10 +128,12 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
             again |= pages_of_slots(s, w * 64 + lo, hi - lo + 1);
         }
     }
-    (void)words;
     s->free_slots = (uint16_t)(s->free_slots - taken);
     s->ready_slots = (uint16_t)(s->ready_slots - taken);
-    again &= s->returnable;
+    /* Between the first and the last block taken there may be pages that none of them is on. */
+    for (uint64_t left = again &= s->returnable; left != 0; left &= left - 1)
+        if (page_is_free(s, rcl_ctz(left)))
+            again &= ~(left & -left);
     s->returnable &= ~again;
     *retaken = rcl_popcount(again);
     return taken;
@@ -169,7 +176,7 @@ enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
     return rcl_bits_test(s->bits, slot) ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
 }
 
-enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p)
+enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p, uint64_t *touched)
 {
     size_t slot = slot_of(s, p);
     if (unlikely(slot == s->slots))
@@ -182,26 +189,23 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p)
     ready_map(s)[slot / 64] |= bit; /* it was in use, so its pages are dirty */
     s->free_slots++;
     s->ready_slots++;
+    *touched |= pages_of_slots(s, slot, 1);
     return RCL_SLAB_OK;
 }
 
-size_t rcl_slab_scan(struct rcl_span *s)
+size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old)
 {
     uint64_t found = 0;
-    for (uint64_t left = s->dirty & ~s->returnable; left != 0; left &= left - 1) {
-        unsigned page = rcl_ctz(left);
-        struct slots on = slots_on_pages(s, page, page);
-        if (rcl_bits_all_range(free_map(s), on.first, on.count))
-            found |= (uint64_t)1 << page;
-    }
-    if (s->aged) {
+    for (uint64_t left = touched & ~s->returnable; left != 0; left &= left - 1)
+        if (page_is_free(s, rcl_ctz(left)))
+            found |= left & -left;
+    if (old) {
         s->age_low |= found;
         s->age_high |= found;
     } else {
         s->age_low &= ~found;
         s->age_high &= ~found;
     }
-    s->aged = false;
     s->returnable |= found;
     return rcl_popcount(found);
 }
@@ -266,6 +270,10 @@ void rcl_slab_verify(const struct rcl_span *s)
     if (free != s->free_slots || ready != s->ready_slots)
         rcl_die("slab %p: counts %u/%u, maps say %zu/%zu", (const void *)s->base, s->free_slots,
                 s->ready_slots, free, ready);
-    if ((s->returnable & ~s->dirty) != 0)
-        rcl_die("slab %p: a clean page is returnable", (const void *)s->base);
+    for (unsigned page = 0; page < s->pages; page++) {
+        bool dirty = (s->dirty >> page) & 1, returnable = (s->returnable >> page) & 1;
+        if (returnable != (dirty && page_is_free(s, page)))
+            rcl_die("slab %p: page %u: dirty %d, returnable %d", (const void *)s->base, page, dirty,
+                    returnable);
+    }
 }

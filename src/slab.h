@@ -9,9 +9,10 @@
  * its pages become dirty and every free block that lies on dirty pages only
  * becomes ready with it.  So a fresh slab is touched page by page.
  *
- * Returning pages of a part-used slab takes three steps, so that no lock is held
- * in the system call:
- *   scan    find the dirty pages on which no block is in use
+ * A dirty page on which no block is in use is returnable.  That is known exactly
+ * at all times: after a batch of frees the pages they touched are looked at.
+ * Returning pages of a part-used slab takes two steps, so that no lock is held in
+ * the system call:
  *   hold    take the blocks on them out of `ready`; the slab is `purging`, and
  *           while it is nothing in it is activated and it is not given up
  *   finish  the pages are clean now (or, if the kernel refused, ready again)
@@ -42,14 +43,17 @@ enum rcl_slab_error {
     RCL_SLAB_NOT_IN_USE,  /* free already */
 };
 
-/* The program gives a block back.  Nothing is changed on an error. */
-enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p);
+/*
+ * The program gives a block back; its pages are added to *touched.  Nothing is
+ * changed on an error.  After one or more: rcl_slab_settle with what was touched.
+ */
+enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p, uint64_t *touched);
+
+/* Which of the touched pages are returnable now: how many.  `old`: they have been idle for a window. */
+size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old);
 
 /* Whether `p` is the start of a block that is not free. */
 enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p);
-
-/* Find returnable pages; `s->aged` decides the age of new ones.  How many are new. */
-size_t rcl_slab_scan(struct rcl_span *s);
 
 /* One decay step for the returnable pages. */
 void rcl_slab_age(struct rcl_span *s);

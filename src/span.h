@@ -73,16 +73,14 @@ struct rcl_span {
 
     uint8_t place;         /* enum rcl_place: which list of the bin it is on */
     bool purging;          /* some of its pages are in a purge, see slab.h */
-    bool aged;             /* last freed by emptying an idle cache: new free pages are old already */
     uint8_t step;          /* decay step in which it was last aged */
     uint16_t free_slots;   /* bits set in the free map */
     uint16_t ready_slots;  /* bits set in the ready map */
     uint16_t clean_hint;   /* no free slot that is not ready below this one */
-    uint32_t unscanned;    /* bytes freed since the last scan, for rcl_account */
     struct rcl_list link;  /* of the bin, by place */
-    struct rcl_list queue; /* bin->scan: has pages that may be returnable; oldest first */
+    struct rcl_list queue; /* bin->queue: linked iff returnable != 0 */
     uint64_t dirty;        /* pages that may be resident */
-    uint64_t returnable;   /* subset of dirty: no block on them, as of the last scan */
+    uint64_t returnable;   /* the dirty pages with no block in use on them; exact */
     uint64_t age_low;      /* meaningful where returnable */
     uint64_t age_high;
     uint64_t bits[];       /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
