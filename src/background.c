@@ -27,6 +27,7 @@ enum {
 static struct {
     uint32_t state;
     uint32_t stop;     /* futex word: 1 asks it to end */
+    uint32_t hold;     /* fork is near: start none */
     uint32_t tid_word; /* the kernel clears it at the thread's end */
     int tid;
     uint64_t not_before;
@@ -108,7 +109,8 @@ static void start_thread(uint64_t now)
 static RCL_COLD void start(void)
 {
     uint64_t now = rcl_os_coarse_ns();
-    if (now < __atomic_load_n(&helper.not_before, __ATOMIC_RELAXED))
+    if (now < __atomic_load_n(&helper.not_before, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&helper.hold, __ATOMIC_SEQ_CST))
         return;
     /* The thread inherits the mask; and no handler of ours may fork between the two states. */
     uint64_t signals = rcl_os_block_signals();
@@ -128,18 +130,23 @@ void rcl_background_kick(void)
 
 void rcl_background_stop(void)
 {
+    /* Or a busy thread would start the next one as soon as this one has ended. */
+    __atomic_store_n(&helper.hold, 1, __ATOMIC_SEQ_CST);
     while (!change(IDLE, BLOCKED)) {
         if (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == RUNNING) {
             __atomic_store_n(&helper.stop, 1, __ATOMIC_SEQ_CST);
             rcl_os_futex_wake(&helper.stop, 1);
+            rcl_os_thread_join(&helper.tid_word, helper.tid);
+        } else {
+            rcl_os_yield(); /* being started: a matter of microseconds */
         }
-        rcl_os_yield();
     }
     rcl_os_thread_join(&helper.tid_word, helper.tid);
 }
 
 void rcl_background_resume(void)
 {
+    __atomic_store_n(&helper.hold, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&helper.state, IDLE, __ATOMIC_RELEASE);
 }
 
@@ -147,6 +154,7 @@ void rcl_background_forget(void)
 {
     helper.tid_word = 0;
     helper.stop = 0;
+    helper.hold = 0;
     helper.gate = (struct rcl_gate_pass){0};
     helper.state = IDLE;
 }

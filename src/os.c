@@ -31,6 +31,7 @@ enum {
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_IOV_MAX = 512,
+    OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                      CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
 };
@@ -379,9 +380,11 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid)
         /* The kernel's wake at thread end is a shared one: no FUTEX_PRIVATE_FLAG here. */
         sys6(SYS_futex, (long)tid_word, FUTEX_WAIT, (long)now, 0, 0, 0);
     }
-    /* The word clears a little before the thread leaves the process's thread count. */
-    while (sys3(SYS_tgkill, rcl_os_pid(), tid, 0) == 0)
-        rcl_os_yield();
+    /* The word clears some microseconds before the thread leaves the process's thread count. */
+    int pid = rcl_os_pid();
+    for (unsigned tries = 0; tid != 0 && sys3(SYS_tgkill, pid, tid, 0) == 0; tries++)
+        if (tries >= OS_JOIN_SPINS)
+            rcl_os_yield();
 }
 
 /* --- files and the environment ------------------------------------------ */
