@@ -40,7 +40,7 @@ enum {
 #define RCL_MEDIUM_MAX (256 * KIB)
 #define RCL_LARGE_MAX (1 * MIB)    /* largest page run; above: huge */
 #define RCL_SLAB_PAGES_MAX 64      /* a slab's page masks are one word */
-#define RCL_SLAB_BYTES_MAX (256 * KIB)
+#define RCL_SLAB_BYTES_MAX (128 * KIB) /* more would reserve much for a class used once */
 
 struct rcl_class {
     uint32_t size;       /* bytes of a block */

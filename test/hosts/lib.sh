@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+#
+# lib.sh - what the host scripts share; sourced, not run.
+#
+# A host script runs a real program twice, under the C library's malloc and under the
+# preload, and says for each thing it looked at one of
+#
+#     PASS name
+#     FAIL name
+#     SKIP name reason
+#
+# Environment:
+#   RECLAIM_SO    the library; else the one of a build in this directory, or of a build below
+#                 the source tree
+#   HOST_LOGS     folder that keeps what failing runs wrote; else a fresh one in TMPDIR
+
+set -u
+export LC_ALL=C
+
+hosts=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$hosts/../.." && pwd)
+
+find_library() {
+    for so in "${RECLAIM_SO:-}" src/.libs/libreclaim.so "$top"/src/.libs/libreclaim.so \
+        "$top"/build/*/src/.libs/libreclaim.so "$top"/build*/src/.libs/libreclaim.so; do
+        if [ -n "$so" ] && [ -e "$so" ]; then
+            readlink -f "$so"
+            return
+        fi
+    done
+    echo 'lib.sh: no libreclaim.so; build it, or set RECLAIM_SO' >&2
+    exit 99
+}
+
+RECLAIM_SO=$(find_library) || exit 99
+export RECLAIM_SO
+
+logs=${HOST_LOGS:-$(mktemp -d "${TMPDIR:-/tmp}/reclaim-hosts.XXXXXX")}
+work=$(mktemp -d "${TMPDIR:-/tmp}/reclaim-host.XXXXXX")
+mkdir -p "$logs"
+trap 'rm -rf "$work"' EXIT
+
+passes() { echo "PASS $1"; }
+skips() { echo "SKIP $*"; }
+fails() { # NAME [FILE...] - the files are kept
+    name=$1
+    shift
+    echo "FAIL $name"
+    for file; do
+        [ -e "$file" ] || continue
+        cp "$file" "$logs/$name.$(basename "$file")"
+        sed 's/^/    /' "$file" | tail -n 15
+    done
+    echo "    more: $logs"
+}
+
+# have NAME PROGRAM... - says SKIP for NAME when a program is not installed.
+have() {
+    needed_by=$1
+    shift
+    for tool; do
+        command -v "$tool" >/dev/null 2>&1 || {
+            skips "$needed_by" "$tool is not installed"
+            return 1
+        }
+    done
+}
+
+# preloaded COMMAND... - the loader only complains when it cannot preload: see said_well.
+preloaded() { LD_PRELOAD=$RECLAIM_SO "$@"; }
+
+# said_well FILE - whether what a run wrote to stderr holds no complaint about the library.
+said_well() { ! grep -E 'ld\.so:|libreclaim|cannot be preloaded' "$1" >/dev/null; }
+
+# same_output NAME COMMAND... - runs it both ways in an empty folder; passes when both ended well
+# and wrote the same to stdout.  The command sees the folder as ., and its own name for the run,
+# glibc or preload, as $run.
+same_output() {
+    name=$1
+    shift
+    for run in glibc preload; do
+        export run
+        mkdir -p "$work/$name"
+        (
+            cd "$work/$name" || exit 99
+            if [ "$run" = preload ]; then
+                preloaded timeout -k 10 300 "$@"
+            else
+                timeout -k 10 300 "$@"
+            fi
+        ) >"$work/$name.$run.out" 2>"$work/$name.$run.err" </dev/null
+        result=$?
+        rm -rf "${work:?}/$name"
+        if [ "$run" = glibc ] && [ "$result" -ne 0 ]; then
+            skips "$name" "exit code $result under glibc too"
+            sed 's/^/    /' "$work/$name.glibc.err" | tail -n 5
+            return
+        fi
+        if [ "$result" -ne 0 ]; then
+            echo "exit code $result" >>"$work/$name.$run.err"
+            fails "$name" "$work/$name.$run.err"
+            return
+        fi
+    done
+    if ! said_well "$work/$name.preload.err"; then
+        fails "$name" "$work/$name.preload.err"
+    elif ! [ -s "$work/$name.glibc.out" ]; then
+        echo 'no output: nothing was compared' >"$work/$name.note"
+        fails "$name" "$work/$name.note"
+    elif ! cmp "$work/$name.glibc.out" "$work/$name.preload.out" >"$work/$name.cmp" 2>&1; then
+        fails "$name" "$work/$name.cmp" "$work/$name.preload.out" "$work/$name.glibc.out"
+    else
+        passes "$name"
+    fi
+}
+
+# The whole point would be lost if the library were not in the process.
+if ! preloaded sh -c 'grep -q libreclaim /proc/$$/maps' 2>/dev/null; then
+    echo "lib.sh: $RECLAIM_SO cannot be preloaded" >&2
+    exit 99
+fi
