@@ -6,13 +6,13 @@ import subprocess
 import tempfile
 
 import outside
-from cases import (CEILING, Look, Row, Skip, idle, row_empty, row_mappings, rows_asleep,
+from cases import (Look, Row, Skip, idle, row_empty, row_mappings, rows_asleep,
                    rows_at_once, rows_idle)
 from outside import HERE, MIB, TOP, Report, Run
 
 
-# What forks.py allocates and drops before each fork: 6,000 blocks of about 5 kB.
-FORK_BURST = 31000000
+# What forks.py allocates and drops before each fork: 2,400 blocks of about 5 kB.
+FORK_BURST = 12500000
 
 
 def script(name):
@@ -126,7 +126,8 @@ def pandas_frame(ctx, python, size=200000000, pymalloc=True):
     more = max(0, arenas[1] - arenas[0])
     note = "after import %.2f" % (start.bytes / MIB)
     rows = [Row("frame alive", live.bytes),
-            Row("at once", now.bytes - more, start.bytes * 1.2 + CEILING + 2 * MIB, note=note),
+            # Not judged: reading goes round in circles, and what it takes back again may stay.
+            Row("at once", now.bytes - more, note=note),
             Row("1.2 s later", later.bytes - more, start.bytes * 1.2, note=note),
             row_mappings(later, start)]
     if pymalloc:

@@ -13,13 +13,13 @@ import os
 import sys
 import time
 
-BLOCKS = 6000
+BLOCKS = 2400
 SIZE = 5000
 CHILD_TIMEOUT = 30
 
 
 def burst():
-    """30 MB that come and go: enough to make an allocator's helper start."""
+    """12 MB that come and go: enough to make an allocator's helper start."""
     data = [bytes(SIZE + i % 100) for i in range(BLOCKS)]
     return len(data)
 
