@@ -33,7 +33,8 @@ static RCL_NOINLINE void *malloc_slow(size_t size)
     return likely(p != NULL) ? p : out_of_memory();
 }
 
-RCL_EXPORT void *malloc(size_t size)
+/* The bodies are apart from the names, so that our own uses cannot be interposed. */
+static inline void *do_malloc(size_t size)
 {
     if (likely(size <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
@@ -46,12 +47,17 @@ RCL_EXPORT void *malloc(size_t size)
     return malloc_slow(size);
 }
 
+RCL_EXPORT void *malloc(size_t size)
+{
+    return do_malloc(size);
+}
+
 static RCL_NOINLINE void free_slow(void *p)
 {
     rcl_heap_free(p, "free");
 }
 
-RCL_EXPORT void free(void *p)
+static inline void do_free(void *p)
 {
     struct rcl_tls *self = &rcl_tls;
     /* Class 0, "no block starts here", and classes without a cache are full: push fails. */
@@ -59,6 +65,11 @@ RCL_EXPORT void free(void *p)
         rcl_thread_end(self);
     else
         free_slow(p);
+}
+
+RCL_EXPORT void free(void *p)
+{
+    do_free(p);
 }
 
 /* --- the rest of the C library's functions ------------------------------------------------------- */
@@ -80,17 +91,22 @@ RCL_EXPORT void *calloc(size_t count, size_t size)
     return likely(p != NULL) ? p : out_of_memory();
 }
 
-RCL_EXPORT void *realloc(void *p, size_t size)
+static void *do_realloc(void *p, size_t size)
 {
     if (p == NULL)
-        return malloc(size);
+        return do_malloc(size);
     if (size == 0) {
-        /* As glibc does, and as C23 leaves open no longer: free, and say so with NULL. */
-        free(p);
+        /* As glibc does; C23 leaves it undefined. */
+        do_free(p);
         return NULL;
     }
     void *q = rcl_heap_realloc(p, size);
     return likely(q != NULL) ? q : out_of_memory();
+}
+
+RCL_EXPORT void *realloc(void *p, size_t size)
+{
+    return do_realloc(p, size);
 }
 
 RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
@@ -98,7 +114,7 @@ RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
         return out_of_memory();
-    return realloc(p, bytes);
+    return do_realloc(p, bytes);
 }
 
 /* C23: the size is the program's promise; the page map knows better, so it is not needed. */
@@ -106,7 +122,7 @@ RCL_EXPORT void free_sized(void *p, size_t size);
 RCL_EXPORT void free_sized(void *p, size_t size)
 {
     (void)size;
-    free(p);
+    do_free(p);
 }
 
 RCL_EXPORT void free_aligned_sized(void *p, size_t align, size_t size);
@@ -114,12 +130,19 @@ RCL_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
     (void)align;
     (void)size;
-    free(p);
+    do_free(p);
 }
 
 static void *alloc_aligned(size_t align, size_t size)
 {
     return align <= RCL_MIN_ALIGN ? rcl_heap_alloc(size) : rcl_heap_alloc_aligned(align, size);
+}
+
+/* align: a power of two. */
+static void *aligned_or_errno(size_t align, size_t size)
+{
+    void *p = alloc_aligned(align, size);
+    return likely(p != NULL) ? p : out_of_memory();
 }
 
 RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
@@ -139,8 +162,7 @@ RCL_EXPORT void *aligned_alloc(size_t align, size_t size)
         errno = EINVAL;
         return NULL;
     }
-    void *p = alloc_aligned(align, size);
-    return likely(p != NULL) ? p : out_of_memory();
+    return aligned_or_errno(align, size);
 }
 
 RCL_EXPORT void *memalign(size_t align, size_t size)
@@ -153,13 +175,13 @@ RCL_EXPORT void *memalign(size_t align, size_t size)
     size_t pow2 = RCL_MIN_ALIGN;
     while (pow2 < align)
         pow2 *= 2;
-    return aligned_alloc(pow2, size);
+    return aligned_or_errno(pow2, size);
 }
 
 RCL_EXPORT void *valloc(size_t size)
 {
     rcl_boot(); /* knows the page size */
-    return aligned_alloc(rcl_page_size(), size);
+    return aligned_or_errno(rcl_page_size(), size);
 }
 
 RCL_EXPORT void *pvalloc(size_t size)
@@ -168,7 +190,7 @@ RCL_EXPORT void *pvalloc(size_t size)
     size_t page = rcl_page_size();
     if (size > PTRDIFF_MAX - page)
         return out_of_memory();
-    return valloc(rcl_align_up(size, page));
+    return aligned_or_errno(page, rcl_align_up(size, page));
 }
 
 RCL_EXPORT size_t malloc_usable_size(void *p)
@@ -177,12 +199,6 @@ RCL_EXPORT size_t malloc_usable_size(void *p)
 }
 
 /* --- glibc's own ------------------------------------------------------------------------------------ */
-
-RCL_EXPORT void cfree(void *p);
-RCL_EXPORT void cfree(void *p)
-{
-    free(p);
-}
 
 RCL_EXPORT int malloc_trim(size_t pad)
 {
@@ -211,7 +227,7 @@ RCL_EXPORT int mallopt(int parameter, int value)
     }
 }
 
-RCL_EXPORT struct mallinfo2 mallinfo2(void)
+static struct mallinfo2 read_mallinfo(void)
 {
     struct rcl_stats s;
     rcl_stats_read(&s);
@@ -227,6 +243,11 @@ RCL_EXPORT struct mallinfo2 mallinfo2(void)
     };
 }
 
+RCL_EXPORT struct mallinfo2 mallinfo2(void)
+{
+    return read_mallinfo();
+}
+
 static int clamp_int(size_t n)
 {
     return n > INT32_MAX ? INT32_MAX : (int)n;
@@ -234,7 +255,7 @@ static int clamp_int(size_t n)
 
 RCL_EXPORT struct mallinfo mallinfo(void)
 {
-    struct mallinfo2 m = mallinfo2();
+    struct mallinfo2 m = read_mallinfo();
     return (struct mallinfo){
         .arena = clamp_int(m.arena),
         .hblks = clamp_int(m.hblks),
@@ -282,6 +303,7 @@ RCL_EXPORT int malloc_info(int options, FILE *stream)
 #define LIKE(of)
 #endif
 #define ALIAS(name, of) RCL_EXPORT extern LIKE(of) __typeof__(of) name __attribute__((alias(#of)))
+ALIAS(cfree, free);
 ALIAS(__libc_malloc, malloc);
 ALIAS(__libc_calloc, calloc);
 ALIAS(__libc_realloc, realloc);

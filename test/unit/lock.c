@@ -60,13 +60,7 @@ static void *count_up(void *arg)
         if (i % 512 == 0)
             rcl_os_yield(); /* so that others find it held, and sleep */
         REQUIRE(__atomic_fetch_sub(&shared.inside, 1, __ATOMIC_RELAXED) == 1);
-        if (i % 16 == 0) {
-            /* What try took must be given back without the check of two locks. */
-            if (__atomic_exchange_n(&shared.lock.word, 0, __ATOMIC_RELEASE) == 2)
-                rcl_unlock_slow(&shared.lock);
-        } else {
-            rcl_unlock(&shared.lock);
-        }
+        rcl_unlock(&shared.lock);
     }
     return arg;
 }
