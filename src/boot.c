@@ -16,6 +16,7 @@
 enum { NOT_BOOTED, BOOTING };
 
 uint32_t rcl_boot_state;
+static bool options_read;
 
 /* --- options --------------------------------------------------------------------------------- */
 
@@ -74,8 +75,7 @@ static void read_options(void)
 {
     struct source from[] = {{"MALLOC_CONF", false}, {"RECLAIM_CONF", false}};
     for (size_t i = 0; i < array_len(from); i++) {
-        bool known;
-        const char *text = rcl_os_getenv(from[i].name, &known);
+        const char *text = rcl_os_getenv(from[i].name, &options_read);
         if (text != NULL)
             rcl_options_parse(&rcl_opt, text, i == 0, complain, &from[i]);
     }
@@ -129,6 +129,11 @@ bool rcl_boot_slow(void)
 __attribute__((constructor(101))) static void second_stage(void)
 {
     rcl_boot();
+    if (!options_read) {
+        /* The first allocation came before the environment; what has been made keeps its defaults. */
+        read_options();
+        rcl_arena_boot();
+    }
     rcl_thread_boot();
     rcl_fork_boot();
 }

@@ -180,7 +180,8 @@ static void *take(struct rcl_tls *self, const struct request *r)
 static void *alloc(struct request *r)
 {
     struct rcl_tls *self = &rcl_tls;
-    if (unlikely(r->size > PTRDIFF_MAX || !rcl_boot())) {
+    /* More than there are addresses: no other size has to suffer for it, below. */
+    if (unlikely(r->size >> RCL_ADDRESS_BITS != 0 || !rcl_boot())) {
         rcl_thread_end(self);
         return NULL;
     }
