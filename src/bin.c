@@ -240,7 +240,7 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     rcl_list_init(&put.empty);
     rcl_lock(&b->lock);
     b->flushes++;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0, done; i < n; i += done) {
         /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
         if (unlikely(rcl_pagemap_class(p[i]) != b->cls))
             rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p[i],
@@ -248,6 +248,7 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
         struct rcl_span *s = rcl_pagemap_desc(p[i]);
         if (s->arena != b->arena) {
             p[others++] = p[i];
+            done = 1;
             continue;
         }
         if (s != put.slab) {
@@ -255,9 +256,9 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
             put.slab = s;
             put.touched = 0;
         }
-        enum rcl_slab_error err = rcl_slab_put(s, p[i], &put.touched);
+        enum rcl_slab_error err = rcl_slab_put(s, p + i, n - i, &done, &put.touched);
         if (unlikely(err != RCL_SLAB_OK))
-            rcl_bad_block(caller, s, p[i], err == RCL_SLAB_NOT_A_BLOCK);
+            rcl_bad_block(caller, s, p[i + done], err == RCL_SLAB_NOT_A_BLOCK);
     }
     put_done(b, &put);
     b->live -= n - others;

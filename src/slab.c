@@ -176,21 +176,39 @@ enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
     return rcl_bits_test(s->bits, slot) ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
 }
 
-enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p, uint64_t *touched)
+enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, size_t *done,
+                                 uint64_t *touched)
 {
-    size_t slot = slot_of(s, p);
-    if (unlikely(slot == s->slots))
-        return RCL_SLAB_NOT_A_BLOCK;
-    uint64_t bit = (uint64_t)1 << (slot % 64);
-    uint64_t *free = free_map(s) + slot / 64;
-    if (unlikely(*free & bit))
-        return RCL_SLAB_NOT_IN_USE;
-    *free |= bit;
-    ready_map(s)[slot / 64] |= bit; /* it was in use, so its pages are dirty */
-    s->free_slots++;
-    s->ready_slots++;
-    *touched |= pages_of_slots(s, slot, 1);
-    return RCL_SLAB_OK;
+    const struct rcl_class *c = &rcl_classes[s->cls];
+    uint64_t *free = free_map(s), *ready = ready_map(s), pages = 0;
+    size_t size = c->size, reciprocal = c->reciprocal;
+    size_t bytes = (size_t)s->pages << rcl_page_shift(), i = 0;
+    enum rcl_slab_error err = RCL_SLAB_OK;
+    for (; i < n; i++) {
+        size_t offset = (uintptr_t)p[i] - (uintptr_t)s->base;
+        if (offset >= bytes)
+            break;
+        size_t slot = (offset * reciprocal) >> 32; /* as in slot_of */
+        if (unlikely(slot * size != offset || slot >= s->slots)) {
+            err = RCL_SLAB_NOT_A_BLOCK;
+            break;
+        }
+        uint64_t bit = (uint64_t)1 << (slot % 64);
+        if (unlikely(free[slot / 64] & bit)) {
+            err = RCL_SLAB_NOT_IN_USE;
+            break;
+        }
+        free[slot / 64] |= bit;
+        ready[slot / 64] |= bit; /* it was in use, so its pages are dirty */
+        /* Ones from the page of its first byte to that of its last. */
+        pages |= ((uint64_t)2 << ((offset + size - 1) >> rcl_page_shift())) -
+                 ((uint64_t)1 << (offset >> rcl_page_shift()));
+    }
+    s->free_slots = (uint16_t)(s->free_slots + i);
+    s->ready_slots = (uint16_t)(s->ready_slots + i);
+    *touched |= pages;
+    *done = i;
+    return err;
 }
 
 size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old)

@@ -44,10 +44,13 @@ enum rcl_slab_error {
 };
 
 /*
- * The program gives a block back; its pages are added to *touched.  Nothing is
- * changed on an error.  After one or more: rcl_slab_settle with what was touched.
+ * The program gives blocks back: those of p[0 .. n) up to the first address that
+ * is not in this slab; *done says how many.  Their pages are added to *touched.
+ * On an error p[*done] is the bad one and unchanged.  Afterwards: rcl_slab_settle
+ * with what was touched.
  */
-enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *p, uint64_t *touched);
+enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, size_t *done,
+                                 uint64_t *touched);
 
 /* Which of the touched pages are returnable now: how many.  `old`: they have been idle for a window. */
 size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old);
