@@ -11,12 +11,18 @@ static struct {
         uint32_t inside;
     } RCL_ALIGNED(RCL_CACHELINE) shard[RCL_GATE_SHARDS];
     struct rcl_gate_pass *owner; /* who closed the gate; NULL: open */
-    uint32_t closed;             /* futex word: 1 while closed */
+    uint32_t closed;             /* futex word: enum closed */
     uint32_t left;               /* futex word: counts leavers while closed */
     uint32_t impatient;          /* somebody has waited long enough: nobody waits any more */
     struct rcl_gate_pass *forker; /* who is forking */
     uint32_t nested;              /* forks of the forker from its signal handlers */
 } gate;
+
+enum closed {
+    OPEN,
+    CLOSING, /* nobody may enter; some are still inside and will leave by themselves */
+    CLOSED,  /* nobody is at work inside; the fork is under way */
+};
 
 enum { FORK_WAIT_NS = 1000000 };
 
@@ -39,14 +45,23 @@ static bool try_enter(struct rcl_gate_pass *me)
 
 static RCL_COLD bool wait_and_enter(struct rcl_gate_pass *me, bool patient)
 {
-    uint64_t start = rcl_os_now_ns();
+    uint64_t closed_since = 0; /* as far as this thread has seen */
     for (;;) {
-        if (!patient && __atomic_load_n(&gate.impatient, __ATOMIC_RELAXED))
-            return false;
-        rcl_os_futex_wait(&gate.closed, 1, RCL_GATE_PATIENCE_NS / 4);
+        bool brief = !patient && __atomic_load_n(&gate.impatient, __ATOMIC_RELAXED);
+        uint32_t state = __atomic_load_n(&gate.closed, __ATOMIC_SEQ_CST);
+        if (state != OPEN)
+            rcl_os_futex_wait(&gate.closed, state,
+                              brief ? RCL_GATE_BRIEF_NS : RCL_GATE_PATIENCE_NS / 4);
         if (try_enter(me))
             return true;
-        if (rcl_os_now_ns() - start > RCL_GATE_PATIENCE_NS)
+        if (patient || state != CLOSED)
+            continue;
+        if (brief)
+            return false;
+        uint64_t now = rcl_os_now_ns();
+        if (closed_since == 0)
+            closed_since = now;
+        else if (now - closed_since > RCL_GATE_PATIENCE_NS)
             __atomic_store_n(&gate.impatient, 1, __ATOMIC_RELAXED);
     }
 }
@@ -120,21 +135,23 @@ static bool quiet(const struct rcl_gate_pass *me)
 
 void rcl_gate_close(struct rcl_gate_pass *me)
 {
-    __atomic_store_n(&gate.closed, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&gate.closed, CLOSING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.owner, me, __ATOMIC_SEQ_CST);
     for (;;) {
         uint32_t left = __atomic_load_n(&gate.left, __ATOMIC_SEQ_CST);
         /* Twice: who was woken from a lock a moment ago still counts as waiting for it. */
         if (quiet(me) && (me->inside == 0 || quiet(me)))
-            return;
+            break;
         rcl_os_futex_wait(&gate.left, left, FORK_WAIT_NS);
     }
+    __atomic_store_n(&gate.closed, CLOSED, __ATOMIC_SEQ_CST);
+    rcl_os_futex_wake(&gate.closed, INT32_MAX); /* patience counts from here */
 }
 
 void rcl_gate_open(void)
 {
     __atomic_store_n(&gate.owner, NULL, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&gate.closed, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&gate.closed, OPEN, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.impatient, 0, __ATOMIC_RELAXED);
     rcl_os_futex_wake(&gate.closed, INT32_MAX);
 }
@@ -146,7 +163,7 @@ void rcl_gate_reset(struct rcl_gate_pass *me)
         gate.shard[i].inside = 0;
     gate.shard[me->shard].inside = me->inside;
     gate.owner = NULL;
-    gate.closed = 0;
+    gate.closed = OPEN;
     gate.impatient = 0;
     rcl_lock_waiters = 0;
 }

@@ -11,9 +11,11 @@
  * handlers may allocate.  Every other thread waits.  libc takes locks of its own
  * between our prepare handler and the fork (the stdio list, name services), and
  * their holder may be waiting for memory just then (glibc bug 19431).  So nobody
- * waits for ever: after RCL_GATE_PATIENCE_NS a thread is told to do without, and
- * its request is served without locks (huge.h, rcl_huge_take_unlisted) or, if it
- * is a free, put off (rcl_gate_defer); so are all others until the gate opens.
+ * waits for ever: when the gate has been fully closed for RCL_GATE_PATIENCE_NS a
+ * thread is told to do without, and its request is served without locks (huge.h,
+ * rcl_huge_take_unlisted) or, if it is a free, put off (rcl_gate_defer).  From
+ * then on each request waits RCL_GATE_BRIEF_NS only, which is enough to make
+ * progress and too long to pile up mappings while a slow fork is on its way.
  *
  * fork from a signal handler that interrupted a slow path: then the forking
  * thread is inside itself and may hold a lock that others inside wait for.  They
@@ -30,6 +32,7 @@
 
 enum { RCL_GATE_SHARDS = 64 };
 #define RCL_GATE_PATIENCE_NS 10000000u
+#define RCL_GATE_BRIEF_NS 20000u
 
 /* A thread as the gate knows it. */
 struct rcl_gate_pass {
