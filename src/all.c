@@ -9,6 +9,9 @@
 #define _GNU_SOURCE 1
 #endif
 
+/* Nothing can be interposed in a static link. */
+#define RCL_STATIC 1
+
 /* clang-format off */
 #include "os.c"
 #include "out.c"

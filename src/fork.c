@@ -1,13 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /* fork.c - see fork.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
 #include "fork.h"
 
 #include "background.h"
+#include "base.h"
 #include "gate.h"
 #include "purge.h"
 #include "thread.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
+#include <unistd.h>
+
+/*
+ * _Fork (POSIX.1-2024, glibc 2.34) runs no handlers.  In a program of one thread it
+ * must work none the less, though the helper may be anywhere just then: so it is
+ * interposed.  In a static link there is nothing to interpose (doc/design.md).
+ */
+#if defined(__GLIBC__) && !defined(RCL_STATIC)
+#if __GLIBC_PREREQ(2, 34)
+#define RCL_HAVE_FORK_WRAPPER 1
+#endif
+#endif
 
 static void before(void)
 {
@@ -30,25 +48,60 @@ static void before(void)
 static void parent(void)
 {
     struct rcl_gate_pass *me = &rcl_tls.gate;
-    if (!rcl_gate_fork_end(me))
+    if (rcl_gate_fork_leave_nested())
         return;
     rcl_gate_open();
     if (me->inside == 0)
         rcl_background_resume();
+    rcl_gate_fork_end();
 }
 
 static void child(void)
 {
     struct rcl_gate_pass *me = &rcl_tls.gate;
-    rcl_gate_fork_end(me);
+    bool nested = rcl_gate_fork_leave_nested();
     rcl_gate_reset(me);
     rcl_background_forget();
     rcl_threads_forked(&rcl_tls);
     if (me->inside == 0)
         rcl_threads_drain(&rcl_tls, RCL_DRAIN_GONE);
+    if (!nested)
+        rcl_gate_fork_end();
 }
+
+#ifdef RCL_HAVE_FORK_WRAPPER
+
+static pid_t (*libc_fork)(void);
+
+RCL_EXPORT pid_t _Fork(void)
+{
+    /* Before the constructor there is one thread and no helper: any fork will do. */
+    if (libc_fork == NULL)
+        return fork();
+    before();
+    pid_t pid = libc_fork();
+    if (pid == 0)
+        child();
+    else
+        parent();
+    return pid;
+}
+
+static void find_libc_fork(void)
+{
+    *(void **)&libc_fork = dlsym(RTLD_NEXT, "_Fork");
+}
+
+#else
+
+static void find_libc_fork(void)
+{
+}
+
+#endif
 
 void rcl_fork_boot(void)
 {
+    find_libc_fork();
     pthread_atfork(before, parent, child);
 }

@@ -113,15 +113,19 @@ bool rcl_gate_fork_begin(struct rcl_gate_pass *me)
     return true;
 }
 
-bool rcl_gate_fork_end(struct rcl_gate_pass *me)
+bool rcl_gate_fork_leave_nested(void)
 {
-    (void)me;
-    if (gate.nested > 0) {
-        gate.nested--;
+    if (gate.nested == 0)
         return false;
-    }
-    __atomic_store_n(&gate.forker, NULL, __ATOMIC_SEQ_CST);
+    gate.nested--;
     return true;
+}
+
+void rcl_gate_fork_end(void)
+{
+    __atomic_store_n(&gate.forker, NULL, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&gate.left, 1, __ATOMIC_SEQ_CST);
+    rcl_os_futex_wake(&gate.left, 1);
 }
 
 /* Everybody else is out, or waits for a lock that `me` holds. */

@@ -48,12 +48,14 @@ void rcl_gate_leave(struct rcl_gate_pass *me);
 void rcl_gate_enter_patient(struct rcl_gate_pass *me);
 
 /*
- * One fork at a time: waits for another thread's.  False: this thread is forking
- * already (from a signal handler during its own fork): do nothing then.  end:
- * whether the fork that ends was the outermost.
+ * One fork at a time: begin waits for another thread's.  False: this thread is
+ * forking already (this one comes from a signal handler during its own fork):
+ * do nothing then.  For such a one leave_nested is true and ends it; else end,
+ * when all else that the fork wanted undone is.
  */
 bool rcl_gate_fork_begin(struct rcl_gate_pass *me);
-bool rcl_gate_fork_end(struct rcl_gate_pass *me);
+bool rcl_gate_fork_leave_nested(void);
+void rcl_gate_fork_end(void);
 
 /* close: nobody but `me` is at work inside when it returns.  open: parent.  reset: child. */
 void rcl_gate_close(struct rcl_gate_pass *me);
