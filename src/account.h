@@ -19,8 +19,12 @@ struct rcl_account {
     int64_t dirty_pages;
     /* Pages the program has shown it takes back (decay.h), summed over arenas. */
     int64_t demand_pages;
-    /* Bytes that thread caches may hold at most, summed over threads. */
+    /* What thread caches may hold at most, summed over threads. */
     int64_t cache_bytes;
+    int64_t cache_blocks;
+    int64_t caches;
+    /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
+    int64_t hole_bytes;
     /* Blocks that are page runs, and their pages: for statistics only. */
     int64_t large_blocks;
     int64_t large_pages;

@@ -12,7 +12,7 @@
 static struct {
     struct rcl_lock lock;
     unsigned limit;
-    unsigned count;      /* entries of arena[]; grows with release */
+    unsigned count; /* entries of arena[]; grows with release */
     struct rcl_arena *arena[RCL_ARENAS_MAX];
 } arenas;
 
@@ -47,12 +47,12 @@ bool rcl_arena_boot(void)
     return arenas.count > 0 || add_arena();
 }
 
-struct rcl_arena *rcl_arena_assign(void)
+struct rcl_arena *rcl_arena_assign(struct rcl_arena *prefer)
 {
     unsigned count = rcl_arena_count();
-    struct rcl_arena *best = arenas.arena[0];
+    struct rcl_arena *best = prefer != NULL ? prefer : arenas.arena[0];
     uint32_t fewest = __atomic_load_n(&best->threads, __ATOMIC_RELAXED);
-    for (unsigned i = 1; i < count && fewest > 0; i++) {
+    for (unsigned i = 0; i < count && fewest > 0; i++) {
         uint32_t n = __atomic_load_n(&arenas.arena[i]->threads, __ATOMIC_RELAXED);
         if (n < fewest) {
             fewest = n;

@@ -33,9 +33,10 @@ bool rcl_arena_boot(void);
 
 /*
  * The arena for a new thread cache: the one with the fewest, so that a thread
- * that follows another inherits its memory.  Never NULL after boot.
+ * that follows another inherits its memory; of several the one in `prefer`
+ * (may be NULL), where the thread's blocks are.  Never NULL after boot.
  */
-struct rcl_arena *rcl_arena_assign(void);
+struct rcl_arena *rcl_arena_assign(struct rcl_arena *prefer);
 void rcl_arena_release(struct rcl_arena *a);
 
 /* Arenas made so far: index 0 .. count - 1. */
@@ -51,7 +52,7 @@ unsigned rcl_arena_limit(void);
  */
 void rcl_blocks_put(unsigned cls, void **p, size_t n, enum rcl_age age, const char *caller);
 
-/* 1 .. n blocks of a small or medium class; 0: out of memory.  *zero: the first one reads as zero. */
+/* 1 .. n blocks of a small or medium class; 0: out of memory.  *zero: the first one is zero. */
 size_t rcl_blocks_take(struct rcl_arena *a, unsigned cls, void **out, size_t n, bool *zero);
 
 #endif

@@ -46,8 +46,7 @@ static bool change(enum state from, enum state to)
 /* Bytes that could be returned sooner or later. */
 static int64_t waiting(void)
 {
-    return (rcl_purge_dirty() << rcl_page_shift()) +
-           rcl_account_get(&rcl_account.cache_bytes);
+    return (rcl_purge_dirty() + rcl_purge_pinned()) << rcl_page_shift();
 }
 
 static void helper_step(void)
@@ -81,11 +80,11 @@ static void run(void *arg)
         helper_step();
         steps++;
         int64_t rest = waiting();
-        if (rest > 0 && (rest > (int64_t)RCL_BACKGROUND_BYTES || steps < STEPS_MIN))
+        if (rest > 0 && (rest > (int64_t)RCL_PURGE_WORTH_BYTES || steps < STEPS_MIN))
             continue;
         /* Who frees much from here on finds IDLE and starts another; who did so before is seen. */
         __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
-        if (waiting() <= (int64_t)RCL_BACKGROUND_BYTES || !change(IDLE, RUNNING))
+        if (waiting() <= (int64_t)RCL_PURGE_WORTH_BYTES || !change(IDLE, RUNNING))
             return;
         steps = 0;
     }
@@ -124,7 +123,7 @@ void rcl_background_kick(void)
     if (likely(__atomic_load_n(&helper.state, __ATOMIC_RELAXED) != IDLE) ||
         !rcl_opt.background_thread || rcl_purge_step_ns() == 0)
         return;
-    if (waiting() > (int64_t)RCL_BACKGROUND_BYTES)
+    if (waiting() > (int64_t)RCL_PURGE_WORTH_BYTES)
         start();
 }
 

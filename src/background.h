@@ -2,8 +2,8 @@
 /*
  * background.h - the helper thread that nobody sees.
  *
- * Started by the first free that leaves more than RCL_BACKGROUND_BYTES of
- * returnable memory behind; takes one decay step after another; ends when
+ * Started by the first free that leaves more than RCL_PURGE_WORTH_BYTES (1 MiB)
+ * dirty or pinned by caches; takes one decay step after another; ends when
  * nothing worth it is left.  An idle process has no thread of ours and no wake-up.
  *
  * It is a bare kernel thread (os.h): creating it calls nothing in libc, so it is
@@ -20,8 +20,6 @@
 #define RCL_BACKGROUND_H
 
 #include "base.h"
-
-#define RCL_BACKGROUND_BYTES MIB
 
 /* At the end of a slow path, outside the gate: is it needed? */
 void rcl_background_kick(void);

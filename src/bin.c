@@ -13,7 +13,7 @@
 enum {
     QUARTERS = 4,
     BIN_BATCH = 64, /* ranges per system call */
-    AGE_SLICE = 64,    /* slabs aged per holding of the lock */
+    AGE_SLICE = 64, /* slabs aged per holding of the lock */
 };
 
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs)
@@ -37,7 +37,7 @@ void rcl_bad_block(const char *caller, const struct rcl_span *s, const void *p, 
     rcl_die("%s(): double free of %p: the block of %zu bytes is free already", caller, p, size);
 }
 
-/* --- lists ------------------------------------------------------------------------ */
+/* --- lists -------------------------------------------------------------------------------- */
 
 static unsigned place_of(const struct rcl_span *s)
 {
@@ -80,7 +80,17 @@ static void enqueue(struct rcl_bin *b, struct rcl_span *s)
     }
 }
 
-/* --- slabs come and go --------------------------------------------------------------- */
+/* Tell what happened to pages and that so many blocks (negative: came back) were handed out. */
+static void bin_tell(struct rcl_bin *b, const struct rcl_demand_note *note, int64_t blocks)
+{
+    int64_t pages = (int64_t)(note->taken_dirty + note->taken_clean) - (int64_t)note->freed;
+    int64_t bytes = pages * (int64_t)rcl_page_size() - blocks * rcl_classes[b->cls].size;
+    if (bytes != 0)
+        rcl_account_add(&rcl_account.hole_bytes, bytes);
+    rcl_demand_tell(b->runs->demand, note);
+}
+
+/* --- slabs come and go -------------------------------------------------------------------- */
 
 /* No lock is held. */
 static struct rcl_span *slab_new(struct rcl_bin *b)
@@ -123,11 +133,10 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
 static void slab_drop(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 {
     /* Its returnable pages are counted as free already. */
-    rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){
-                                         .freed = rcl_popcount(s->dirty & ~s->returnable)});
+    struct rcl_demand_note note = {.freed = rcl_popcount(s->dirty & ~s->returnable)};
+    bin_tell(b, &note, 0);
     rcl_pagemap_clear(s->base, (size_t)s->pages << rcl_page_shift());
-    rcl_runs_give(b->runs, s->chunk, s->first, s->pages, &s->dirty,
-                  age);
+    rcl_runs_give(b->runs, s->chunk, s->first, s->pages, &s->dirty, age);
     rcl_meta_free(s, rcl_span_bytes(s->slots));
 }
 
@@ -138,7 +147,7 @@ static void slabs_drop(struct rcl_bin *b, struct rcl_list *empty, enum rcl_age a
         slab_drop(b, container_of(n, struct rcl_span, link), age);
 }
 
-/* --- blocks ---------------------------------------------------------------------------- */
+/* --- blocks ------------------------------------------------------------------------------- */
 
 static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_t n,
                         struct rcl_demand_note *note)
@@ -190,14 +199,14 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
         rcl_unlock(&b->lock);
         s = slab_new(b);
         if (s == NULL)
-            return 0;
+            return 0; /* nothing has been taken, or the batch would have been enough */
         rcl_lock(&b->lock);
         b->slabs++;
         enqueue(b, s);
         settle(b, s);
     }
     rcl_unlock(&b->lock);
-    rcl_demand_tell(b->runs->demand, &note);
+    bin_tell(b, &note, (int64_t)got);
     return got;
 }
 
@@ -263,12 +272,12 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     put_done(b, &put);
     b->live -= n - others;
     rcl_unlock(&b->lock);
-    rcl_demand_tell(b->runs->demand, &put.note);
+    bin_tell(b, &put.note, -(int64_t)(n - others));
     slabs_drop(b, &put.empty, age);
     return others;
 }
 
-/* --- giving back pages ------------------------------------------------------------------- */
+/* --- giving back pages -------------------------------------------------------------------- */
 
 void rcl_bin_age(struct rcl_bin *b)
 {

@@ -18,7 +18,7 @@ enum { NOT_BOOTED, BOOTING };
 uint32_t rcl_boot_state;
 static bool options_read;
 
-/* --- options --------------------------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------------------------ */
 
 struct source {
     const char *name; /* of the variable */
@@ -83,7 +83,7 @@ static void read_options(void)
         rcl_die("abort_conf: stopped because of the wrong option above");
 }
 
-/* --- stage 1 ------------------------------------------------------------------------------------ */
+/* --- stage 1 ------------------------------------------------------------------------------ */
 
 static bool first_stage(void)
 {
@@ -124,13 +124,13 @@ bool rcl_boot_slow(void)
     return done;
 }
 
-/* --- stage 2 ------------------------------------------------------------------------------------- */
+/* --- stage 2 ------------------------------------------------------------------------------ */
 
 __attribute__((constructor(101))) static void second_stage(void)
 {
     rcl_boot();
     if (!options_read) {
-        /* The first allocation came before the environment; what has been made keeps its defaults. */
+        /* The first allocation came before the environment; what is made keeps its defaults. */
         read_options();
         rcl_arena_boot();
     }

@@ -30,11 +30,11 @@
 enum { RCL_DECAY_STEPS = 4 };
 
 struct rcl_decay {
-    uint64_t step_ns;                  /* window / RCL_DECAY_STEPS; 0: remember nothing */
-    uint64_t start_ns;                 /* when step 0 began; only moves forward */
-    size_t gone[RCL_DECAY_STEPS];      /* pages purged in each step and not taken again */
-    size_t swing;                      /* pages taken again and not freed since */
-    size_t high[RCL_DECAY_STEPS];      /* highest swing in each step */
+    uint64_t step_ns;             /* window / RCL_DECAY_STEPS; 0: remember nothing */
+    uint64_t start_ns;            /* when step 0 began; only moves forward */
+    size_t gone[RCL_DECAY_STEPS]; /* pages purged in each step and not taken again */
+    size_t swing;                 /* pages taken again and not freed since */
+    size_t high[RCL_DECAY_STEPS]; /* highest swing in each step */
 };
 
 /* window_ns 0: nothing is remembered, demand stays 0. */

@@ -22,9 +22,9 @@ __attribute__((noreturn, cold, format(printf, 1, 2))) void rcl_die(const char *f
 /* The same line, and the program goes on. */
 __attribute__((cold, format(printf, 1, 2))) void rcl_warn(const char *format, ...);
 
-#define rcl_assert(condition)                                                                   \
-    do {                                                                                        \
-        if (RCL_DEBUG && unlikely(!(condition)))                                                \
+#define rcl_assert(condition)                                                                    \
+    do {                                                                                         \
+        if (RCL_DEBUG && unlikely(!(condition)))                                                 \
             rcl_die("internal error, please report: %s:%d: %s", __FILE__, __LINE__, #condition); \
     } while (0)
 

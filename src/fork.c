@@ -39,7 +39,7 @@ static void before(void)
     if (me->inside == 0) {
         rcl_background_stop();
         rcl_gate_enter_patient(me);
-        rcl_purge_undemanded();
+        rcl_purge_before_fork(&rcl_tls);
         rcl_gate_leave(me);
     }
     rcl_gate_close(me);

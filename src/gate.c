@@ -10,10 +10,10 @@ static struct {
     struct {
         uint32_t inside;
     } RCL_ALIGNED(RCL_CACHELINE) shard[RCL_GATE_SHARDS];
-    struct rcl_gate_pass *owner; /* who closed the gate; NULL: open */
-    uint32_t closed;             /* futex word: enum closed */
-    uint32_t left;               /* futex word: counts leavers while closed */
-    uint32_t impatient;          /* somebody has waited long enough: nobody waits any more */
+    struct rcl_gate_pass *owner;  /* who closed the gate; NULL: open */
+    uint32_t closed;              /* futex word: enum closed */
+    uint32_t left;                /* futex word: counts leavers while closed */
+    uint32_t impatient;           /* somebody has waited long enough: nobody waits any more */
     struct rcl_gate_pass *forker; /* who is forking */
     uint32_t nested;              /* forks of the forker from its signal handlers */
 } gate;

@@ -41,7 +41,7 @@ static unsigned class_of(size_t size, size_t align)
     return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
 }
 
-/* --- bad pointers -------------------------------------------------------------------------- */
+/* --- bad pointers ------------------------------------------------------------------------- */
 
 static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const char *caller)
 {
@@ -74,7 +74,7 @@ static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const 
             caller, p);
 }
 
-/* --- while fork has the gate closed and somebody waits for us: no lock, see gate.h ------------ */
+/* --- while fork has the gate closed and somebody waits for us: no lock, see gate.h -------- */
 
 static RCL_COLD void *alloc_without_locks(const struct request *r)
 {
@@ -99,7 +99,7 @@ static RCL_COLD void free_deferred(void *p)
     }
 }
 
-/* --- the way in and out of a slow path ---------------------------------------------------------- */
+/* --- the way in and out of a slow path ---------------------------------------------------- */
 
 /* False: the gate stays closed. */
 static bool enter(struct rcl_tls *self)
@@ -121,7 +121,7 @@ static void leave(struct rcl_tls *self)
     rcl_thread_register(self);
 }
 
-/* --- allocation ------------------------------------------------------------------------------------ */
+/* --- allocation --------------------------------------------------------------------------- */
 
 /* Zero the pages of a fresh run that may hold old data; the kernel has zeroed the others. */
 static void zero_run(void *p, size_t size, const struct rcl_run *run)
@@ -234,7 +234,7 @@ void *rcl_heap_alloc_aligned(size_t align, size_t size)
     return alloc(&r);
 }
 
-/* --- free -------------------------------------------------------------------------------------------- */
+/* --- free --------------------------------------------------------------------------------- */
 
 /* The descriptor of a block that is a run of its own or a mapping; its start is checked. */
 static struct rcl_span *run_of(void *p, const char *caller)
@@ -286,12 +286,12 @@ void rcl_heap_free(void *p, const char *caller)
         return;
     }
     give(self, cls, p, caller);
-    rcl_purge_excess();
+    rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
 }
 
-/* --- realloc and usable size -------------------------------------------------------------------------- */
+/* --- realloc and usable size -------------------------------------------------------------- */
 
 size_t rcl_heap_usable(const void *p, const char *caller)
 {
@@ -320,7 +320,7 @@ static void *resize(void *p, unsigned cls, size_t usable, size_t size)
         if (!enter(self))
             return NULL;
         q = rcl_large_resize(run_of(p, "realloc"), size) ? p : NULL;
-        rcl_purge_excess();
+        rcl_purge_excess(self);
     } else {
         return NULL;
     }

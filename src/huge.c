@@ -41,7 +41,7 @@ static void tell(struct rcl_demand_note note)
     rcl_demand_tell(&huge.demand, &note);
 }
 
-/* --- the two lists; the lock is held in these ------------------------------------------ */
+/* --- the two lists; the lock is held in these --------------------------------------------- */
 
 static void enter_live(struct rcl_huge *h)
 {
@@ -74,7 +74,7 @@ static void leave_kept(struct rcl_huge *h)
     huge.stats.kept_bytes -= h->bytes;
 }
 
-/* --- taking -------------------------------------------------------------------------------- */
+/* --- taking ------------------------------------------------------------------------------- */
 
 /* The smallest kept block that fits closely. */
 static struct rcl_huge *take_kept(size_t bytes, size_t align)
@@ -147,7 +147,7 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align)
     return h->base;
 }
 
-/* --- giving back ------------------------------------------------------------------------------ */
+/* --- giving back -------------------------------------------------------------------------- */
 
 /* On no list any more; its pages are counted as dirty. */
 static void discard(struct rcl_huge *h)

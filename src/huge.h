@@ -28,7 +28,7 @@ struct rcl_huge {
 /* Once, at boot, with the decay window. */
 void rcl_huge_init(uint64_t window_ns);
 
-/* At least `bytes` aligned to `align` (a power of two).  *zero: all of it reads as zero.  NULL: no memory. */
+/* At least `bytes` aligned to `align` (a power of two).  *zero: all is zero.  NULL: no memory. */
 void *rcl_huge_take(size_t bytes, size_t align, bool *zero);
 
 /*
@@ -40,7 +40,7 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align);
 
 void rcl_huge_give(struct rcl_huge *h);
 
-/* The block `bytes` (above RCL_LARGE_MAX) long, its content kept, perhaps elsewhere.  NULL: unchanged. */
+/* The block `bytes` (above RCL_LARGE_MAX) long, perhaps elsewhere.  NULL: it is unchanged. */
 void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
 
 /* A decay step for kept blocks; then, as in runs.h: unmap kept blocks, pages returned. */

@@ -20,9 +20,8 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
         rcl_meta_free(s, rcl_span_bytes(1));
         return NULL;
     }
-    rcl_demand_tell(r->demand,
-                    &(struct rcl_demand_note){.taken_dirty = run->dirty_pages,
-                                              .taken_clean = pages - run->dirty_pages});
+    rcl_demand_tell(r->demand, &(struct rcl_demand_note){.taken_dirty = run->dirty_pages,
+                                                         .taken_clean = pages - run->dirty_pages});
     s->base = run->chunk->base + (run->first << rcl_page_shift());
     s->chunk = run->chunk;
     s->arena = arena;
@@ -57,9 +56,8 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
         size_t dirty;
         if (!rcl_runs_extend(r, s->chunk, s->first, old, pages - old, &dirty))
             return false;
-        rcl_demand_tell(r->demand,
-                        &(struct rcl_demand_note){.taken_dirty = dirty,
-                                                  .taken_clean = pages - old - dirty});
+        rcl_demand_tell(r->demand, &(struct rcl_demand_note){.taken_dirty = dirty,
+                                                             .taken_clean = pages - old - dirty});
     } else if (pages < old) {
         rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = old - pages});
         rcl_runs_give(r, s->chunk, s->first + pages, old - pages, NULL, RCL_AGE_NEW);

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the hit path ------------------------------------------------------------------------------- */
+/* --- the hit path ------------------------------------------------------------------------- */
 
 static RCL_COLD void *out_of_memory(void)
 {
@@ -72,7 +72,7 @@ RCL_EXPORT void free(void *p)
     do_free(p);
 }
 
-/* --- the rest of the C library's functions ------------------------------------------------------- */
+/* --- the rest of the C library's functions ------------------------------------------------ */
 
 RCL_EXPORT void *calloc(size_t count, size_t size)
 {
@@ -198,7 +198,7 @@ RCL_EXPORT size_t malloc_usable_size(void *p)
     return p == NULL ? 0 : rcl_heap_usable(p, "malloc_usable_size");
 }
 
-/* --- glibc's own ------------------------------------------------------------------------------------ */
+/* --- glibc's own -------------------------------------------------------------------------- */
 
 RCL_EXPORT int malloc_trim(size_t pad)
 {

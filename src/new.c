@@ -29,7 +29,8 @@ static RCL_COLD void *new_failed(size_t size, size_t align, bool nothrow)
         if (handler == NULL)
             break;
         handler();
-        void *p = align > RCL_MIN_ALIGN ? rcl_heap_alloc_aligned(align, size) : rcl_heap_alloc(size);
+        void *p = align > RCL_MIN_ALIGN ? rcl_heap_alloc_aligned(align, size)
+                                        : rcl_heap_alloc(size);
         if (p != NULL)
             return p;
     }
@@ -37,7 +38,8 @@ static RCL_COLD void *new_failed(size_t size, size_t align, bool nothrow)
         return NULL;
     if (std_throw_bad_alloc != NULL)
         std_throw_bad_alloc();
-    rcl_die("operator new: out of memory for %zu bytes, and no C++ run time to throw bad_alloc", size);
+    rcl_die("operator new: out of memory for %zu bytes, and no C++ run time to throw bad_alloc",
+            size);
 }
 
 static RCL_NOINLINE void *new_slow(size_t size)

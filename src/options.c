@@ -89,11 +89,13 @@ static const char *nearest_key(struct slice key)
 /* jemalloc's keys that ask for nothing this allocator could do differently. */
 static bool is_foreign_key(struct slice key)
 {
+    /* clang-format off */
     static const char *const known[] = {
         "abort", "metadata_thp", "retain", "dss", "percpu_arena", "oversize_threshold",
         "muzzy_decay_ms", "max_background_threads", "junk", "zero", "utrace", "xmalloc",
         "stats_print", "stats_print_opts", "stats_interval", "stats_interval_opts",
-        "lg_extent_max_active_fit", "lg_tcache_max", "lg_tcache_nslots_mul", "tcache_nslots_small_min",
+        "lg_extent_max_active_fit", "lg_tcache_max", "lg_tcache_nslots_mul",
+        "tcache_nslots_small_min",
         "tcache_nslots_small_max", "tcache_nslots_large", "tcache_gc_incr_bytes",
         "tcache_gc_delay_bytes", "lg_tcache_flush_small_div", "lg_tcache_flush_large_div",
         "slab_sizes", "bin_shards", "cache_oblivious", "trust_madvise", "zero_realloc",
@@ -104,6 +106,7 @@ static bool is_foreign_key(struct slice key)
         "prof_time_resolution", "san_guard_small", "san_guard_large", "debug_double_free_max_scan",
         "disable_large_size_classes", "process_madvise_max_batch", "calloc_madvise_threshold",
     };
+    /* clang-format on */
     for (size_t i = 0; i < array_len(known); i++)
         if (slice_is(key, known[i]))
             return true;

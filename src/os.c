@@ -45,7 +45,7 @@ static struct {
     int vma_name;
 } os_can = {1, 1, 1};
 
-/* --- the system call itself ------------------------------------------------ */
+/* --- the system call itself --------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 
@@ -101,7 +101,7 @@ static int sys_errno(long ret)
     return sys_failed(ret) ? (int)-ret : 0;
 }
 
-/* --- the page ----------------------------------------------------------- */
+/* --- the page ----------------------------------------------------------------------------- */
 
 void rcl_os_init(void)
 {
@@ -116,7 +116,7 @@ void rcl_os_init(void)
     rcl_os_page_shift = shift;
 }
 
-/* --- memory ------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------- */
 
 static void *os_mmap(void *hint, size_t bytes)
 {
@@ -163,8 +163,8 @@ void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes)
 
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target)
 {
-    return sys_errno(sys5(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-                          target));
+    return sys_errno(
+        sys5(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target));
 }
 
 int rcl_os_purge(void *addr, size_t bytes)
@@ -224,7 +224,7 @@ void rcl_os_name(void *addr, size_t bytes, const char *name)
         __atomic_store_n(&os_can.vma_name, 0, __ATOMIC_RELAXED);
 }
 
-/* --- threads and time ------------------------------------------------------ */
+/* --- threads and time --------------------------------------------------------------------- */
 
 /* libc's clock_gettime is the vDSO: no system call, no errno on success, no lock. */
 static uint64_t os_clock_ns(clockid_t clock)
@@ -359,8 +359,8 @@ static long os_clone(void *stack_top, void *tls, uint32_t *tid_word, struct os_t
 int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack_bytes,
                         void *tls_block, size_t tls_bytes, uint32_t *tid_word, int *tid)
 {
-    struct os_thread_start *start =
-        (struct os_thread_start *)rcl_align_down((uintptr_t)stack + stack_bytes - sizeof *start, 64);
+    struct os_thread_start *start = (struct os_thread_start *)rcl_align_down(
+        (uintptr_t)stack + stack_bytes - sizeof *start, 64);
     start->fn = fn;
     start->arg = arg;
 
@@ -387,7 +387,7 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid)
             rcl_os_yield();
 }
 
-/* --- files and the environment ------------------------------------------ */
+/* --- files and the environment ------------------------------------------------------------ */
 
 void rcl_os_write(int fd, const char *text, size_t bytes)
 {

@@ -19,7 +19,7 @@ struct rcl_os_range {
     size_t bytes;
 };
 
-/* --- the page ----------------------------------------------------------- */
+/* --- the page ----------------------------------------------------------------------------- */
 
 extern unsigned rcl_os_page_shift; /* log2 of the page size; set by rcl_os_init() */
 
@@ -36,7 +36,7 @@ static inline size_t rcl_page_size(void)
 /* Learn page size and processor count.  Idempotent; first call of boot. */
 void rcl_os_init(void);
 
-/* --- memory ------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------- */
 
 /* Fresh zeroed private memory, or NULL when the kernel has none to give. */
 void *rcl_os_map(size_t bytes);
@@ -69,7 +69,7 @@ void rcl_os_hugepage(void *addr, size_t bytes);
 /* Show `name` for the mapping in /proc/PID/maps where the kernel supports it. */
 void rcl_os_name(void *addr, size_t bytes, const char *name);
 
-/* --- threads and time ------------------------------------------------------ */
+/* --- threads and time --------------------------------------------------------------------- */
 
 uint64_t rcl_os_now_ns(void);    /* monotonic; never 0 */
 uint64_t rcl_os_coarse_ns(void); /* the same clock, some milliseconds behind, cheaper */
@@ -108,7 +108,7 @@ int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack
 /* Wait until the thread of *tid_word has ended and the kernel no longer counts it. */
 void rcl_os_thread_join(uint32_t *tid_word, int tid);
 
-/* --- files and the environment ------------------------------------------ */
+/* --- files and the environment ------------------------------------------------------------ */
 
 /* Write all of it; errors are ignored, there is nobody to tell. */
 void rcl_os_write(int fd, const char *text, size_t bytes);

@@ -23,8 +23,8 @@ bool rcl_pagemap_cover(const void *addr, size_t bytes)
             return false;
         rcl_os_no_hugepage(leaf, size);
         rcl_os_name(leaf, size, "libreclaim page map");
-        if (!__atomic_compare_exchange_n(&rcl_pagemap_root[i], &none, leaf, false,
-                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (!__atomic_compare_exchange_n(&rcl_pagemap_root[i], &none, leaf, false, __ATOMIC_ACQ_REL,
+                                         __ATOMIC_ACQUIRE))
             rcl_os_unmap(leaf, size); /* another thread was faster */
     }
     return true;

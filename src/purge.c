@@ -14,15 +14,17 @@ enum {
      * 50 to 130 us.  A flush frees at most 128 KiB, 32 pages.
      */
     EXCESS_BUDGET = 256,
-    CEILING_SLACK = 8,       /* go below the ceiling by 1/8, so as not to come back for each page */
-    KEEP_EMPTY_CHUNKS = 1,   /* per arena: address space for the next burst */
+    CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
+    CACHE_SHARE = 4,       /* caches may pin a quarter of the ceiling, an equal part each, */
+    CACHE_BLOCKS_MIN = 64, /* and so many blocks each whatever that is */
+    KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
 #define REFUSED_PAUSE_NS 100000000u /* after the kernel refused (locked memory): do not insist */
 
 static uint64_t refused_until; /* relaxed; a lost update costs a system call */
 
-/* --- one round over everything ------------------------------------------------------------- */
+/* --- one round over everything ------------------------------------------------------------ */
 
 /* Bins of one arena, beginning where the last round ended. */
 static size_t purge_bins(struct rcl_arena *a, enum rcl_purge_what what, size_t budget)
@@ -64,7 +66,7 @@ static size_t unmap_empty(size_t keep, bool dirty_too)
     return bytes;
 }
 
-/* --- amount ----------------------------------------------------------------------------------- */
+/* --- amount ------------------------------------------------------------------------------- */
 
 /* Return pages until at most `target` are dirty, or the budget is spent. */
 static void purge_down_to(int64_t target, size_t budget)
@@ -79,12 +81,23 @@ static void purge_down_to(int64_t target, size_t budget)
         purge_slabs(RCL_PURGE_ANY, budget - spent);
 }
 
-static RCL_COLD void purge_excess(size_t ceiling)
+/* Caches pin more than `share` pages: empty the caller's if it has more than its part of it. */
+static void drop_large_cache(struct rcl_tls *self, size_t share)
 {
+    if (rcl_purge_pinned() <= (int64_t)share)
+        return;
+    int64_t caches = rcl_account_get(&rcl_account.caches);
+    if (self->cache->blocks > rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_BLOCKS_MIN))
+        rcl_thread_drop_cache(self);
+}
+
+static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
+{
+    drop_large_cache(self, ceiling / CACHE_SHARE);
     if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
         return;
     uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
-    int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_cached();
+    int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned();
     purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
     if (rcl_account_read(&rcl_account.purge_refused) != refused)
         __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
@@ -92,21 +105,23 @@ static RCL_COLD void purge_excess(size_t ceiling)
     rcl_meta_purge(META_KEEP_BYTES);
 }
 
-void rcl_purge_excess(void)
+void rcl_purge_excess(struct rcl_tls *self)
 {
     size_t ceiling = rcl_demand_ceiling();
-    if (unlikely(rcl_purge_dirty() + rcl_purge_cached() > (int64_t)ceiling))
-        purge_excess(ceiling);
+    if (unlikely(rcl_purge_dirty() + rcl_purge_pinned() > (int64_t)ceiling))
+        purge_excess(self, ceiling);
 }
 
-void rcl_purge_undemanded(void)
+void rcl_purge_before_fork(struct rcl_tls *self)
 {
-    int64_t demand = rcl_account_get(&rcl_account.demand_pages);
-    if (rcl_purge_dirty() > demand)
-        purge_down_to(demand, SIZE_MAX);
+    int64_t least = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
+    if (rcl_purge_dirty() + rcl_purge_pinned() <= least)
+        return;
+    rcl_thread_drop_cache(self);
+    purge_down_to(0, SIZE_MAX);
 }
 
-/* --- time --------------------------------------------------------------------------------------- */
+/* --- time --------------------------------------------------------------------------------- */
 
 uint64_t rcl_purge_step_ns(void)
 {
@@ -141,7 +156,7 @@ size_t rcl_purge_old(size_t budget)
     return spent;
 }
 
-/* --- request --------------------------------------------------------------------------------------- */
+/* --- request ------------------------------------------------------------------------------ */
 
 size_t rcl_purge_all(struct rcl_tls *self)
 {

@@ -13,10 +13,21 @@
 #include "os.h"
 #include "thread.h"
 
-/* Pages that thread caches may keep resident: they count against the ceiling as well. */
-static inline int64_t rcl_purge_cached(void)
+/* Less than this is not worth a thread, or a delay of fork. */
+#define RCL_PURGE_WORTH_BYTES MIB
+
+/*
+ * Pages that thread caches may keep resident, at the worst.  A cached block keeps
+ * its page, and if the blocks around it are free in the slab, a whole one; but
+ * all cached blocks together keep no more than there is free beside live ones.
+ */
+static inline int64_t rcl_purge_pinned(void)
 {
-    return rcl_account_get(&rcl_account.cache_bytes) >> rcl_page_shift();
+    int64_t cached = rcl_account_get(&rcl_account.cache_bytes) >> rcl_page_shift();
+    int64_t blocks = rcl_account_get(&rcl_account.cache_blocks);
+    int64_t holes = cached + (rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift());
+    int64_t pinned = blocks < holes ? blocks : holes;
+    return pinned > cached ? pinned : cached;
 }
 
 /* Free pages that may be resident, in runs, slabs and kept mappings. */
@@ -26,12 +37,13 @@ static inline int64_t rcl_purge_dirty(void)
 }
 
 /*
- * Amount: called by every free that goes the slow way.  Above the ceiling
- * (demand.h) it returns memory, oldest first, until somewhat below it; not more
- * than a fixed amount of work per call, which is several times what the call can
- * have freed, so the excess cannot grow.
+ * Amount: called by every free that goes the slow way.  What is dirty and what
+ * caches may pin count against the ceiling (demand.h).  Above it, a thread whose
+ * own cache is a large part of that empties it; then memory is returned, oldest
+ * first, until somewhat below, but not more than a fixed amount of work per call,
+ * which is several times what the call can have freed, so the excess cannot grow.
  */
-void rcl_purge_excess(void);
+void rcl_purge_excess(struct rcl_tls *self);
 
 /* Time: one decay step, for everything.  `self` as in rcl_threads_drain. */
 void rcl_purge_step(struct rcl_tls *self);
@@ -42,8 +54,12 @@ size_t rcl_purge_old(size_t budget);
 /* Request: everything that can be returned, caches included.  Bytes returned. */
 size_t rcl_purge_all(struct rcl_tls *self);
 
-/* The same without touching caches, down to about what the program takes back (demand). */
-void rcl_purge_undemanded(void);
+/*
+ * Before a fork: the same for what is dirty and the caller's own cache, unless
+ * that is too little to mind.  Afterwards nothing waits for the helper thread,
+ * which fork ends, and neither side has to copy free pages.
+ */
+void rcl_purge_before_fork(struct rcl_tls *self);
 
 /* Length of a step in ns; 0: nothing decays by time. */
 uint64_t rcl_purge_step_ns(void);

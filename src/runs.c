@@ -12,7 +12,7 @@
 
 enum {
     FIRST_CAPACITY = 512, /* chunks: 2 GiB */
-    RUNS_BATCH = 64,    /* ranges per system call */
+    RUNS_BATCH = 64,      /* ranges per system call */
 };
 
 void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp)
@@ -29,7 +29,7 @@ static size_t chunk_words(const struct rcl_chunk *c)
     return RCL_BITS_WORDS(c->pages);
 }
 
-/* --- the table of chunks ------------------------------------------------------- */
+/* --- the table of chunks ------------------------------------------------------------------ */
 
 /* Bytes of the table: pointers, then the two indexes' values, then their bounds. */
 static size_t table_bytes(size_t capacity)
@@ -73,7 +73,7 @@ static bool table_grow(struct rcl_runs *r)
     return true;
 }
 
-/* --- chunks: made and unmade ----------------------------------------------------- */
+/* --- chunks: made and unmade -------------------------------------------------------------- */
 
 /* Note what a freshly merged free run around [first, first + pages) allows. */
 static void index_run(struct rcl_maxindex *m, const struct rcl_chunk *c, const uint64_t *map,
@@ -164,7 +164,7 @@ static void chunk_discard(struct rcl_chunk *c)
     rcl_meta_free(c, sizeof *c);
 }
 
-/* --- taking ---------------------------------------------------------------------- */
+/* --- taking ------------------------------------------------------------------------------- */
 
 /* First place in `map` where `pages` ones start at a multiple of the alignment, or c->pages. */
 static size_t chunk_find(const struct rcl_chunk *c, const uint64_t *map, size_t pages,
@@ -183,7 +183,7 @@ static size_t chunk_find(const struct rcl_chunk *c, const uint64_t *map, size_t 
     return c->pages;
 }
 
-/* Look through the chunks that may have such a run; correct the index where it promised too much. */
+/* Look through the chunks that may have such a run; correct the index where it was too high. */
 static struct rcl_chunk *find(struct rcl_runs *r, bool dirty_only, size_t pages, size_t align_pages,
                               size_t *first)
 {
@@ -260,11 +260,11 @@ bool rcl_runs_extend(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size
     return true;
 }
 
-/* --- giving back ------------------------------------------------------------------- */
+/* --- giving back -------------------------------------------------------------------------- */
 
 /* Mark pages free; those in `dirty` (bit i: page first + i; NULL: all) as dirty. */
 static void chunk_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
-                         const uint64_t *dirty, enum rcl_age age)
+                       const uint64_t *dirty, enum rcl_age age)
 {
     size_t count = 0;
     rcl_bits_set_range(c->free, first, pages);
@@ -305,7 +305,7 @@ void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t
     rcl_unlock(&r->lock);
 }
 
-/* --- returning to the kernel ---------------------------------------------------------- */
+/* --- returning to the kernel -------------------------------------------------------------- */
 
 void rcl_runs_age(struct rcl_runs *r)
 {
@@ -339,7 +339,8 @@ static void chunk_collect(struct rcl_runs *r, struct rcl_chunk *c, enum rcl_purg
 {
     uint64_t map[RCL_CHUNK_WORDS];
     for (size_t w = 0; w < chunk_words(c); w++)
-        map[w] = c->dirty[w] & (what == RCL_PURGE_OLD ? c->age_low[w] & c->age_high[w] : ~(uint64_t)0);
+        map[w] = c->dirty[w] &
+                 (what == RCL_PURGE_OLD ? c->age_low[w] & c->age_high[w] : ~(uint64_t)0);
     size_t at = rcl_bits_next_set(map, 0, c->pages);
     while (at < c->pages && b->n < RUNS_BATCH && b->pages < budget) {
         size_t end = rcl_bits_next_clear(map, at, c->pages);
@@ -357,7 +358,8 @@ static void chunk_collect(struct rcl_runs *r, struct rcl_chunk *c, enum rcl_purg
 }
 
 /* Fill a batch from the chunks in order of age.  The lock is held. */
-static void runs_collect(struct rcl_runs *r, enum rcl_purge_what what, size_t budget, struct runs_batch *b)
+static void runs_collect(struct rcl_runs *r, enum rcl_purge_what what, size_t budget,
+                         struct runs_batch *b)
 {
     b->n = 0;
     b->pages = 0;

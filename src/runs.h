@@ -37,15 +37,15 @@ enum {
 
 struct rcl_runs {
     struct rcl_lock lock;
-    size_t nchunks;            /* entries of chunk[] in use, NULL ones included */
+    size_t nchunks; /* entries of chunk[] in use, NULL ones included */
     size_t capacity;
-    struct rcl_chunk **chunk;  /* by index */
-    struct rcl_maxindex any;   /* per chunk: at least the longest run of free pages */
-    struct rcl_maxindex dirty; /* the same for free dirty pages */
+    struct rcl_chunk **chunk;   /* by index */
+    struct rcl_maxindex any;    /* per chunk: at least the longest run of free pages */
+    struct rcl_maxindex dirty;  /* the same for free dirty pages */
     struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
-    size_t empty_chunks;       /* chunks with all their pages free */
-    bool thp;                  /* leave huge pages to the system's setting */
-    struct rcl_demand *demand; /* of the arena */
+    size_t empty_chunks;        /* chunks with all their pages free */
+    bool thp;                   /* leave huge pages to the system's setting */
+    struct rcl_demand *demand;  /* of the arena */
 };
 
 /* A run as taken: which pages, and which of them may hold old data. */

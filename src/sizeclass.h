@@ -26,20 +26,20 @@
 enum {
     RCL_CLASS_NONE = 0, /* not the start of a block */
     RCL_CLASS_FIRST = 1,
-    RCL_SMALL_LINEAR = 32,                  /* 16, 32, ... 512 */
-    RCL_SMALL_STEPS = 16,                   /* per doubling, 512 .. 32 KiB */
+    RCL_SMALL_LINEAR = 32, /* 16, 32, ... 512 */
+    RCL_SMALL_STEPS = 16,  /* per doubling, 512 .. 32 KiB */
     RCL_SMALL_LAST = RCL_SMALL_LINEAR + 6 * RCL_SMALL_STEPS,
-    RCL_MEDIUM_STEPS = 8,                   /* per doubling, 32 KiB .. 256 KiB */
+    RCL_MEDIUM_STEPS = 8, /* per doubling, 32 KiB .. 256 KiB */
     RCL_MEDIUM_LAST = RCL_SMALL_LAST + 3 * RCL_MEDIUM_STEPS,
-    RCL_CLASS_LARGE = RCL_MEDIUM_LAST + 1,  /* a page run, size as given */
-    RCL_CLASS_HUGE = RCL_CLASS_LARGE + 1,   /* a mapping of its own */
+    RCL_CLASS_LARGE = RCL_MEDIUM_LAST + 1, /* a page run, size as given */
+    RCL_CLASS_HUGE = RCL_CLASS_LARGE + 1,  /* a mapping of its own */
     RCL_NCLASSES = RCL_CLASS_HUGE + 1,
 };
 
 #define RCL_SMALL_MAX (32 * KIB)
 #define RCL_MEDIUM_MAX (256 * KIB)
-#define RCL_LARGE_MAX (1 * MIB)    /* largest page run; above: huge */
-#define RCL_SLAB_PAGES_MAX 64      /* a slab's page masks are one word */
+#define RCL_LARGE_MAX (1 * MIB)        /* largest page run; above: huge */
+#define RCL_SLAB_PAGES_MAX 64          /* a slab's page masks are one word */
 #define RCL_SLAB_BYTES_MAX (128 * KIB) /* more would reserve much for a class used once */
 
 struct rcl_class {

@@ -52,8 +52,7 @@ static void make_ready(struct rcl_span *s, size_t first, size_t count)
     uint64_t *free = free_map(s), *ready = ready_map(s);
     for (size_t at = first, end = first + count; at < end;) {
         unsigned len = rcl_bits_piece(at, end - at);
-        uint64_t add =
-            free[at / 64] & ~ready[at / 64] & rcl_bits_mask((unsigned)(at % 64), len);
+        uint64_t add = free[at / 64] & ~ready[at / 64] & rcl_bits_mask((unsigned)(at % 64), len);
         ready[at / 64] |= add;
         s->ready_slots = (uint16_t)(s->ready_slots + rcl_popcount(add));
         at += len;

@@ -25,10 +25,10 @@
 #include "base.h"
 #include "span.h"
 
-/* All blocks free; the pages in `dirty` are resident and so returnable.  Constant fields are set. */
+/* All blocks free; the pages in `dirty` are returnable.  The constant fields are set already. */
 void rcl_slab_init(struct rcl_span *s, uint64_t dirty);
 
-/* Up to n ready blocks into out[], lowest first.  *retaken: returnable pages that are used again. */
+/* Up to n ready blocks into out[], lowest first.  *retaken: returnable pages now used again. */
 size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken);
 
 /*
@@ -52,7 +52,7 @@ enum rcl_slab_error {
 enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, size_t *done,
                                  uint64_t *touched);
 
-/* Which of the touched pages are returnable now: how many.  `old`: they have been idle for a window. */
+/* Which of the touched pages are returnable now: how many.  `old`: idle for a window already. */
 size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old);
 
 /* Whether `p` is the start of a block that is not free. */

@@ -46,14 +46,14 @@ enum {
 struct rcl_chunk {
     char *base;
     struct rcl_runs *runs;
-    uint32_t index;       /* its place in runs->chunk[]; stable, lowest places fill first */
-    uint32_t pages;       /* at most RCL_CHUNK_PAGES_MAX */
-    uint32_t free_pages;  /* bits set in free[] */
-    uint32_t dirty_pages; /* bits set in dirty[], all of them free */
-    struct rcl_list dirty_link;         /* runs->dirty, oldest first; linked iff dirty_pages > 0 */
-    uint64_t free[RCL_CHUNK_WORDS];     /* in no span and not being purged */
-    uint64_t dirty[RCL_CHUNK_WORDS];    /* subset of free: may be resident */
-    uint64_t age_low[RCL_CHUNK_WORDS];  /* meaningful where dirty */
+    uint32_t index;             /* its place in runs->chunk[]; stable, lowest places fill first */
+    uint32_t pages;             /* at most RCL_CHUNK_PAGES_MAX */
+    uint32_t free_pages;        /* bits set in free[] */
+    uint32_t dirty_pages;       /* bits set in dirty[], all of them free */
+    struct rcl_list dirty_link; /* runs->dirty, oldest first; linked iff dirty_pages > 0 */
+    uint64_t free[RCL_CHUNK_WORDS];    /* in no span and not being purged */
+    uint64_t dirty[RCL_CHUNK_WORDS];   /* subset of free: may be resident */
+    uint64_t age_low[RCL_CHUNK_WORDS]; /* meaningful where dirty */
     uint64_t age_high[RCL_CHUNK_WORDS];
 };
 
@@ -83,7 +83,7 @@ struct rcl_span {
     uint64_t returnable;   /* the dirty pages with no block in use on them; exact */
     uint64_t age_low;      /* meaningful where returnable */
     uint64_t age_high;
-    uint64_t bits[];       /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
+    uint64_t bits[]; /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
 };
 
 /* Bytes of descriptor for a slab of that many slots; 0 or 1: a run. */

@@ -18,9 +18,9 @@ enum {
 
 static void *const null_slot[1] = {NULL};
 
-#define NULL_BIN                                                  \
-    {                                                             \
-        .top = (void **)null_slot, .limit = (void **)null_slot    \
+#define NULL_BIN                                               \
+    {                                                          \
+        .top = (void **)null_slot, .limit = (void **)null_slot \
     }
 
 const struct rcl_tcache rcl_tcache_none = {.bin = {[0 ... RCL_NCLASSES - 1] = NULL_BIN}};
@@ -40,21 +40,23 @@ size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls)
     return (size_t)(array_end(tc, cls) - tc->bin[cls].top);
 }
 
-struct rcl_tcache *rcl_tcache_new(void)
+struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
 {
     struct rcl_tcache *tc = rcl_meta_alloc(sizeof *tc);
     if (tc == NULL)
         return NULL;
+    rcl_account_add(&rcl_account.caches, 1);
     *tc = rcl_tcache_none;
-    tc->arena = rcl_arena_assign();
+    tc->arena = rcl_arena_assign(prefer);
     rcl_list_init(&tc->link);
     return tc;
 }
 
-/* --- capacity ------------------------------------------------------------------------- */
+/* --- capacity ----------------------------------------------------------------------------- */
 
-static bool budget_take(struct rcl_tcache *tc, size_t bytes)
+static bool budget_take(struct rcl_tcache *tc, size_t blocks, size_t size)
 {
+    size_t bytes = blocks * size;
     int64_t used = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
     int64_t most = used / USED_SHARE > (int64_t)CACHES_BYTES_MIN ? used / USED_SHARE
                                                                  : (int64_t)CACHES_BYTES_MIN;
@@ -62,14 +64,18 @@ static bool budget_take(struct rcl_tcache *tc, size_t bytes)
         rcl_account_get(&rcl_account.cache_bytes) + (int64_t)bytes > most)
         return false;
     tc->bytes += bytes;
+    tc->blocks += blocks;
     rcl_account_add(&rcl_account.cache_bytes, (int64_t)bytes);
+    rcl_account_add(&rcl_account.cache_blocks, (int64_t)blocks);
     return true;
 }
 
-static void budget_give(struct rcl_tcache *tc, size_t bytes)
+static void budget_give(struct rcl_tcache *tc, size_t blocks, size_t bytes)
 {
     tc->bytes -= bytes;
+    tc->blocks -= blocks;
     rcl_account_add(&rcl_account.cache_bytes, -(int64_t)bytes);
+    rcl_account_add(&rcl_account.cache_blocks, -(int64_t)blocks);
 }
 
 /* A larger array, if the class, the options and the budgets allow; blocks keep their order. */
@@ -79,11 +85,11 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     size_t old = tc->cap[cls];
     size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
     if (cap == old || !rcl_opt.tcache || c->size > (size_t)rcl_opt.tcache_max ||
-        !budget_take(tc, (cap - old) * c->size))
+        !budget_take(tc, cap - old, c->size))
         return false;
     void **array = rcl_meta_alloc(array_bytes(cap));
     if (array == NULL) {
-        budget_give(tc, (cap - old) * c->size);
+        budget_give(tc, cap - old, (cap - old) * c->size);
         return false;
     }
     struct rcl_cbin *b = &tc->bin[cls];
@@ -105,12 +111,13 @@ void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
         rcl_blocks_put(cls, tc->bin[cls].top, rcl_tcache_count(tc, cls), age, "free");
         rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
     }
-    budget_give(tc, tc->bytes);
+    budget_give(tc, tc->blocks, tc->bytes);
+    rcl_account_add(&rcl_account.caches, -1);
     rcl_arena_release(tc->arena);
     rcl_meta_free(tc, sizeof *tc);
 }
 
-/* --- miss and overflow ------------------------------------------------------------------ */
+/* --- miss and overflow -------------------------------------------------------------------- */
 
 void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
 {

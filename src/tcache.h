@@ -37,6 +37,7 @@ struct rcl_tcache {
     uint16_t cap[RCL_NCLASSES]; /* 0: no array */
     struct rcl_arena *arena;    /* where misses go */
     size_t bytes;               /* sum of cap * size: what it may hold */
+    size_t blocks;              /* sum of cap */
     struct rcl_list link;       /* thread.c: all caches */
     struct rcl_tls *owner;      /* thread.c */
     uintptr_t seen;             /* thread.c: all tops as of the last decay step, to see idleness */
@@ -70,8 +71,8 @@ static inline bool rcl_tcache_push(struct rcl_tcache *tc, unsigned cls, void *p)
     return true;
 }
 
-/* A cache with no arrays yet; NULL: out of memory. */
-struct rcl_tcache *rcl_tcache_new(void);
+/* A cache with no arrays yet; NULL: out of memory.  prefer: as in rcl_arena_assign. */
+struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer);
 
 /* All blocks go back to their bins; the cache is gone.  Not for rcl_tcache_none. */
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age);

@@ -38,7 +38,7 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
     struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
     if (likely(tc != &rcl_tcache_none) || self->ended)
         return tc;
-    struct rcl_tcache *fresh = rcl_tcache_new();
+    struct rcl_tcache *fresh = rcl_tcache_new(self->arena);
     rcl_lock(&threads.lock);
     tc = self->cache; /* the taker may have put it back */
     if (tc == &rcl_tcache_none && fresh != NULL) {
@@ -46,6 +46,7 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
         fresh->generation = threads.generation;
         rcl_list_push_back(&threads.caches, &fresh->link);
         set_cache(self, fresh);
+        self->arena = fresh->arena;
         tc = fresh;
         fresh = NULL;
     }
@@ -55,20 +56,25 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
     return tc;
 }
 
-/* libc calls this when a thread ends, perhaps before other destructors that allocate. */
-static void thread_ended(void *arg)
+void rcl_thread_drop_cache(struct rcl_tls *self)
 {
-    struct rcl_tls *self = arg;
-    rcl_gate_enter_patient(&self->gate);
     rcl_lock(&threads.lock);
     struct rcl_tcache *tc = self->cache;
     set_cache(self, &rcl_tcache_none);
-    self->ended = 1;
     if (tc != &rcl_tcache_none)
         rcl_list_remove(&tc->link);
     rcl_unlock(&threads.lock);
     if (tc != &rcl_tcache_none)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
+}
+
+/* libc calls this when a thread ends, perhaps before other destructors that allocate. */
+static void thread_ended(void *arg)
+{
+    struct rcl_tls *self = arg;
+    rcl_gate_enter_patient(&self->gate);
+    self->ended = 1; /* no new one */
+    rcl_thread_drop_cache(self);
     rcl_gate_leave(&self->gate);
 }
 

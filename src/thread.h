@@ -33,7 +33,8 @@ struct rcl_tls {
     uint32_t busy;            /* the owner is between loading `cache` and its last use of it */
     uint32_t ended;           /* the thread's destructors run: it gets no cache any more */
     struct rcl_gate_pass gate;
-    bool known; /* the destructor is registered, or being registered */
+    struct rcl_arena *arena; /* of its last cache, or NULL */
+    bool known;              /* the destructor is registered, or being registered */
 };
 
 extern __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec")));
@@ -80,6 +81,9 @@ enum rcl_drain {
  * a thread without one.  Inside the gate.  Blocks given back count as `old`.
  */
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
+
+/* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
+void rcl_thread_drop_cache(struct rcl_tls *self);
 
 /*
  * In a forked child: every cache but the caller's is that of a thread that is
