@@ -9,6 +9,7 @@
 #include "background.h"
 #include "base.h"
 #include "gate.h"
+#include "os.h"
 #include "purge.h"
 #include "thread.h"
 
@@ -27,9 +28,8 @@
 #endif
 #endif
 
-static void before(void)
+static void begin(struct rcl_gate_pass *me)
 {
-    struct rcl_gate_pass *me = &rcl_tls.gate;
     if (!rcl_gate_fork_begin(me))
         return;
     /*
@@ -45,9 +45,8 @@ static void before(void)
     rcl_gate_close(me);
 }
 
-static void parent(void)
+static void end(struct rcl_gate_pass *me)
 {
-    struct rcl_gate_pass *me = &rcl_tls.gate;
     if (rcl_gate_fork_leave_nested())
         return;
     rcl_gate_open();
@@ -56,9 +55,28 @@ static void parent(void)
     rcl_gate_fork_end();
 }
 
+/*
+ * A handler that forks while this thread is between two states of the gate would
+ * rely on a gate that is not closed: no signals in begin and end.
+ */
+static void before(void)
+{
+    uint64_t signals = rcl_os_block_signals();
+    begin(&rcl_tls.gate);
+    rcl_os_restore_signals(signals);
+}
+
+static void parent(void)
+{
+    uint64_t signals = rcl_os_block_signals();
+    end(&rcl_tls.gate);
+    rcl_os_restore_signals(signals);
+}
+
 static void child(void)
 {
     struct rcl_gate_pass *me = &rcl_tls.gate;
+    uint64_t signals = rcl_os_block_signals();
     bool nested = rcl_gate_fork_leave_nested();
     rcl_gate_reset(me);
     rcl_background_forget();
@@ -67,6 +85,7 @@ static void child(void)
         rcl_threads_drain(&rcl_tls, RCL_DRAIN_GONE);
     if (!nested)
         rcl_gate_fork_end();
+    rcl_os_restore_signals(signals);
 }
 
 #ifdef RCL_HAVE_FORK_WRAPPER

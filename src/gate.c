@@ -141,10 +141,11 @@ void rcl_gate_close(struct rcl_gate_pass *me)
 {
     __atomic_store_n(&gate.closed, CLOSING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.owner, me, __ATOMIC_SEQ_CST);
+    if (me->inside > 0)
+        __atomic_store_n(&rcl_lock_frozen, 1, __ATOMIC_SEQ_CST);
     for (;;) {
         uint32_t left = __atomic_load_n(&gate.left, __ATOMIC_SEQ_CST);
-        /* Twice: who was woken from a lock a moment ago still counts as waiting for it. */
-        if (quiet(me) && (me->inside == 0 || quiet(me)))
+        if (quiet(me))
             break;
         rcl_os_futex_wait(&gate.left, left, FORK_WAIT_NS);
     }
@@ -152,8 +153,15 @@ void rcl_gate_close(struct rcl_gate_pass *me)
     rcl_os_futex_wake(&gate.closed, INT32_MAX); /* patience counts from here */
 }
 
+static void unfreeze(void)
+{
+    if (__atomic_exchange_n(&rcl_lock_frozen, 0, __ATOMIC_SEQ_CST) != 0)
+        rcl_os_futex_wake(&rcl_lock_frozen, INT32_MAX);
+}
+
 void rcl_gate_open(void)
 {
+    unfreeze();
     __atomic_store_n(&gate.owner, NULL, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.closed, OPEN, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.impatient, 0, __ATOMIC_RELAXED);
@@ -170,6 +178,7 @@ void rcl_gate_reset(struct rcl_gate_pass *me)
     gate.closed = OPEN;
     gate.impatient = 0;
     rcl_lock_waiters = 0;
+    rcl_lock_frozen = 0;
 }
 
 void rcl_gate_defer(void *p)

@@ -10,6 +10,7 @@ enum {
 };
 
 uint32_t rcl_lock_waiters;
+uint32_t rcl_lock_frozen;
 
 static inline void cpu_relax(void)
 {
@@ -25,6 +26,18 @@ void rcl_lock_init(struct rcl_lock *l)
     *l = (struct rcl_lock){0};
 }
 
+/*
+ * Counted as waiting only while asleep; and before the next step towards a lock comes
+ * a look at rcl_lock_frozen.  So whoever sets that and then finds us counted knows that
+ * we stay out.
+ */
+static void sleep_counted(uint32_t *word, uint32_t value)
+{
+    __atomic_fetch_add(&rcl_lock_waiters, 1, __ATOMIC_SEQ_CST);
+    rcl_os_futex_wait(word, value, 0);
+    __atomic_fetch_sub(&rcl_lock_waiters, 1, __ATOMIC_SEQ_CST);
+}
+
 void rcl_lock_slow(struct rcl_lock *l)
 {
     __atomic_fetch_add(&l->waits, 1, __ATOMIC_RELAXED);
@@ -33,10 +46,14 @@ void rcl_lock_slow(struct rcl_lock *l)
             return;
         cpu_relax();
     }
-    __atomic_fetch_add(&rcl_lock_waiters, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0)
-        rcl_os_futex_wait(&l->word, 2, 0);
-    __atomic_fetch_sub(&rcl_lock_waiters, 1, __ATOMIC_SEQ_CST);
+    /* No handler may fork while this thread is counted: gate.c would take it for another. */
+    uint64_t signals = rcl_os_block_signals();
+    while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0) {
+        sleep_counted(&l->word, 2);
+        while (__atomic_load_n(&rcl_lock_frozen, __ATOMIC_SEQ_CST))
+            sleep_counted(&rcl_lock_frozen, 1);
+    }
+    rcl_os_restore_signals(signals);
 }
 
 void rcl_unlock_slow(struct rcl_lock *l)

@@ -22,8 +22,11 @@ struct rcl_lock {
     uint32_t waits; /* how often somebody found it held; relaxed */
 };
 
-/* Threads that wait for a lock just now. */
+/* Threads that sleep for a lock just now. */
 extern uint32_t rcl_lock_waiters;
+
+/* Futex word.  While it is 1, a thread that slept for a lock does not take it. */
+extern uint32_t rcl_lock_frozen;
 
 void rcl_lock_init(struct rcl_lock *l);
 void rcl_lock_slow(struct rcl_lock *l);

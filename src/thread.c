@@ -188,7 +188,9 @@ void rcl_threads_usage(size_t *caches, size_t *bytes)
         for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
             size_t count = rcl_tcache_count(tc, cls);
             if (count <= tc->cap[cls]) /* the owner may be at work */
-                *bytes += count * rcl_classes[cls].size;
+                *bytes += count * (rcl_class_is_small(cls)
+                                       ? rcl_classes[cls].size
+                                       : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift());
         }
     }
     rcl_unlock(&threads.lock);
