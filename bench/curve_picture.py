@@ -7,7 +7,6 @@ import matplotlib
 matplotlib.use("Agg")  # no display
 
 import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.patheffects import withStroke  # noqa: E402
 
 from curve_runs import LAST_MOMENTS, MB, back_text  # noqa: E402
 
@@ -23,16 +22,23 @@ def colours(results):
     return {r.allocator.name: COLOURS.get(r.allocator.name) or next(spare) for r in results}
 
 
+def origin(curve):
+    """Where the picture begins: at the event "start", so that nobody's loading time is seen."""
+    return next((e.seconds for e in curve.events if e.label.startswith("start")), 0.0)
+
+
 def lived(curve):
-    """The samples until the process begins to end; what falls then is not given back by anybody."""
-    return [one for one in curve.samples if one[0] <= curve.wall - LAST_MOMENTS]
+    """[(seconds, bytes)] until the process begins to end; what falls then nobody has given back."""
+    begin = origin(curve)
+    return [(at - begin, rss) for at, rss, _ in curve.samples
+            if begin <= at <= curve.wall - LAST_MOMENTS]
 
 
 def draw_curves(axes, results):
     colour = colours(results)
     for result in results:
         name, samples = result.allocator.name, lived(result.median)
-        axes.plot([at for at, _, _ in samples], [rss / MB for _, rss, _ in samples],
+        axes.plot([at for at, _ in samples], [rss / MB for _, rss in samples],
                   color=colour[name], linewidth=2.6 if name == OURS else 1.5,
                   zorder=4 if name == OURS else 3, solid_joinstyle="round")
 
@@ -43,7 +49,7 @@ def draw_live(axes, results):
     live = curve.live()
     if live:
         # A marker says what is alive when it is written; in between it changed steadily.
-        live = live + [(curve.wall, live[-1][1])]
+        live = [(at - origin(curve), n) for at, n in live + [(curve.wall, live[-1][1])]]
         axes.fill_between([at for at, _ in live], [n / MB for _, n in live], color="#0050a0",
                           alpha=0.10, linewidth=0, zorder=1)
         axes.plot([], [], color="#0050a0", alpha=0.18, linewidth=8, label="live bytes")
@@ -55,14 +61,13 @@ def draw_events(axes, results):
     curve = results[-1].median
     events = [event for event in curve.events if event.seconds < curve.wall - LAST_MOMENTS]
     for event, later in zip(events, events[1:] + [None]):
-        axes.axvline(event.seconds, color="#444444", linewidth=0.7, linestyle=(0, (2, 3)), zorder=2)
+        at = event.seconds - origin(curve)
+        axes.axvline(at, color="#444444", linewidth=0.7, linestyle=(0, (2, 3)), zorder=2)
         if later is None or later.seconds - event.seconds > curve.wall * 0.028:
             label = re.sub(r"[ \d]*( kB)?$", "", event.label)
-            left = event.seconds > curve.wall * 0.05
-            axes.annotate(label, (event.seconds, 1.0), xycoords=axes.get_xaxis_transform(),
-                          xytext=(-2 if left else 2, -2), textcoords="offset points", rotation=90,
-                          va="top", ha="right" if left else "left", fontsize=8, color="#444444",
-                          zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")])
+            axes.annotate(label, (at, 1.0), xycoords=axes.get_xaxis_transform(),
+                          xytext=(-3, 2), textcoords="offset points", rotation=30, va="bottom",
+                          ha="left", fontsize=8.5, color="#444444")
 
 
 def draw_legend(figure, results):
@@ -85,16 +90,16 @@ def draw_legend(figure, results):
 
 
 def draw(path, results, title):
-    figure = plt.figure(figsize=(8.6, 5.6), dpi=110)
+    figure = plt.figure(figsize=(8.6, 5.8), dpi=110)
     room = 0.045 * (len(results) + 2) + 0.09
-    axes = figure.add_axes((0.075, room, 0.90, 0.925 - room))
+    axes = figure.add_axes((0.075, room, 0.90, 0.855 - room))
     draw_live(axes, results)
     draw_curves(axes, results)
     draw_events(axes, results)
-    axes.set_title(title, fontsize=11.5, loc="left")
+    axes.set_title(title, fontsize=11.5, loc="left", pad=40)
     axes.set_xlabel("seconds", fontsize=9.5)
     axes.set_ylabel("resident MB", fontsize=9.5)
-    axes.set_xlim(0, max(result.median.wall for result in results) - LAST_MOMENTS)
+    axes.set_xlim(0, max(lived(result.median)[-1][0] for result in results))
     axes.set_ylim(0, max(result.median.peak for result in results) / MB * 1.08)
     axes.tick_params(labelsize=9)
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -102,7 +107,7 @@ def draw(path, results, title):
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right", fontsize=9, frameon=False)
+        axes.legend(loc="center right", fontsize=9, framealpha=0.9, edgecolor="none")
     draw_legend(figure, results)
     figure.savefig(path, metadata={"Software": None})
     plt.close(figure)

@@ -86,9 +86,12 @@ class Curve:
         start = [event for event in self.events if event.label.startswith("start")]
         if not start:
             return lowest
+        # "start 10012 kB": it looked itself, at that very moment; the last sample may be older.
+        own = re.search(r"(\d+) kB$", start[0].label)
+        begin = int(own.group(1)) * outside.KIB if own else self.at(start[0].seconds)
         freed = [event.told for event in self.events if FREES.search(event.label)]
         told = freed[0] if freed else {}
-        return self.at(start[0].seconds) + told.get("pages", told.get("live", 0))
+        return begin + told.get("pages", told.get("live", 0))
 
     def at(self, seconds):
         """Resident memory at a moment: the last sample until then."""

@@ -28,6 +28,12 @@
 #endif
 #endif
 
+/* Not in a signal handler that interrupted a slow path, or its threshold. */
+static bool at_rest(const struct rcl_gate_pass *me)
+{
+    return me->inside == 0 && me->crossing == 0;
+}
+
 static void begin(struct rcl_gate_pass *me)
 {
     if (!rcl_gate_fork_begin(me))
@@ -36,7 +42,7 @@ static void begin(struct rcl_gate_pass *me)
      * In a signal handler that interrupted a slow path this thread may hold a
      * lock of ours: then it takes no other, and waits for nobody who may want it.
      */
-    if (me->inside == 0) {
+    if (at_rest(me)) {
         rcl_background_stop();
         rcl_gate_enter_patient(me);
         rcl_purge_before_fork(&rcl_tls);
@@ -50,7 +56,7 @@ static void end(struct rcl_gate_pass *me)
     if (rcl_gate_fork_leave_nested())
         return;
     rcl_gate_open();
-    if (me->inside == 0)
+    if (at_rest(me))
         rcl_background_resume();
     rcl_gate_fork_end();
 }
@@ -81,7 +87,7 @@ static void child(void)
     rcl_gate_reset(me);
     rcl_background_forget();
     rcl_threads_forked(&rcl_tls);
-    if (me->inside == 0)
+    if (at_rest(me))
         rcl_threads_drain(&rcl_tls, RCL_DRAIN_GONE);
     if (!nested)
         rcl_gate_fork_end();

@@ -24,20 +24,34 @@ enum closed {
     CLOSED,  /* nobody is at work inside; the fork is under way */
 };
 
-enum { FORK_WAIT_NS = 1000000 };
+enum {
+    FORK_WAIT_NS = 1000000,
+    CROSSING_WAIT_NS = 20000000,
+};
 
 void *rcl_gate_deferred_head;
+
+/* The two steps of counting are one to a handler that forks: see quiet(). */
+static void set_crossing(struct rcl_gate_pass *me, uint32_t value)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&me->crossing, value, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
 
 /* In, if the gate is open or ours. */
 static bool try_enter(struct rcl_gate_pass *me)
 {
+    set_crossing(me, 1);
     __atomic_fetch_add(&gate.shard[me->shard].inside, 1, __ATOMIC_SEQ_CST);
     struct rcl_gate_pass *owner = __atomic_load_n(&gate.owner, __ATOMIC_SEQ_CST);
     if (likely(owner == NULL || owner == me || me->inside > 0)) {
         me->inside++;
+        set_crossing(me, 0);
         return true;
     }
     __atomic_fetch_sub(&gate.shard[me->shard].inside, 1, __ATOMIC_SEQ_CST);
+    set_crossing(me, 0);
     __atomic_fetch_add(&gate.left, 1, __ATOMIC_SEQ_CST);
     rcl_os_futex_wake(&gate.left, 1);
     return false;
@@ -80,8 +94,10 @@ void rcl_gate_enter_patient(struct rcl_gate_pass *me)
 void rcl_gate_leave(struct rcl_gate_pass *me)
 {
     rcl_assert(me->inside > 0);
+    set_crossing(me, 1);
     me->inside--;
     __atomic_fetch_sub(&gate.shard[me->shard].inside, 1, __ATOMIC_SEQ_CST);
+    set_crossing(me, 0);
     if (unlikely(__atomic_load_n(&gate.owner, __ATOMIC_SEQ_CST) != NULL)) {
         __atomic_fetch_add(&gate.left, 1, __ATOMIC_SEQ_CST);
         rcl_os_futex_wake(&gate.left, 1);
@@ -128,24 +144,30 @@ void rcl_gate_fork_end(void)
     rcl_os_futex_wake(&gate.left, 1);
 }
 
-/* Everybody else is out, or waits for a lock that `me` holds. */
-static bool quiet(const struct rcl_gate_pass *me)
+/*
+ * Everybody else is out, or waits for a lock that `me` holds.  If the handler that
+ * forks has interrupted its thread at the threshold, one more may be that thread
+ * itself: nobody else stays for so long without waiting for a lock.
+ */
+static bool quiet(const struct rcl_gate_pass *me, uint64_t waited_ns)
 {
-    uint32_t others = count_inside() - me->inside;
-    if (others == 0)
+    uint32_t n = count_inside();
+    if (n <= me->inside || (n == me->inside + me->crossing && waited_ns > CROSSING_WAIT_NS))
         return true;
+    uint32_t others = n - me->inside;
     return me->inside > 0 && others == __atomic_load_n(&rcl_lock_waiters, __ATOMIC_SEQ_CST);
 }
 
 void rcl_gate_close(struct rcl_gate_pass *me)
 {
+    uint64_t start = rcl_os_now_ns();
     __atomic_store_n(&gate.closed, CLOSING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.owner, me, __ATOMIC_SEQ_CST);
     if (me->inside > 0)
         __atomic_store_n(&rcl_lock_frozen, 1, __ATOMIC_SEQ_CST);
     for (;;) {
         uint32_t left = __atomic_load_n(&gate.left, __ATOMIC_SEQ_CST);
-        if (quiet(me))
+        if (quiet(me, rcl_os_now_ns() - start))
             break;
         rcl_os_futex_wait(&gate.left, left, FORK_WAIT_NS);
     }
@@ -171,9 +193,10 @@ void rcl_gate_open(void)
 void rcl_gate_reset(struct rcl_gate_pass *me)
 {
     /* Threads that were looking at the closed gate or waiting for a lock do not exist here. */
+    uint32_t crossed = me->crossing && count_inside() > me->inside;
     for (unsigned i = 0; i < RCL_GATE_SHARDS; i++)
         gate.shard[i].inside = 0;
-    gate.shard[me->shard].inside = me->inside;
+    gate.shard[me->shard].inside = me->inside + crossed;
     gate.owner = NULL;
     gate.closed = OPEN;
     gate.impatient = 0;

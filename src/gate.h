@@ -36,7 +36,8 @@ enum { RCL_GATE_SHARDS = 64 };
 
 /* A thread as the gate knows it. */
 struct rcl_gate_pass {
-    uint32_t inside; /* how often this thread is in (more than once: from a signal handler) */
+    uint32_t inside;   /* how often this thread is in (more than once: from a signal handler) */
+    uint32_t crossing; /* it is just being counted in or out */
     uint32_t shard;
 };
 

@@ -117,7 +117,9 @@ void rcl_purge_before_fork(struct rcl_tls *self)
     int64_t least = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
     if (rcl_purge_dirty() + rcl_purge_pinned() <= least)
         return;
-    rcl_thread_drop_cache(self);
+    /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
+    if (!self->busy)
+        rcl_thread_drop_cache(self);
     purge_down_to(0, SIZE_MAX);
 }
 

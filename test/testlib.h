@@ -10,6 +10,7 @@
  *
  * Environment:
  *   RECLAIM_SO            path of libreclaim.so, for tests that start other programs
+ *   RECLAIM_BUILD         how the library was configured, "hostile=yes page=65536"
  *   RECLAIM_TEST_FOREIGN  set: another allocator is under test (to validate the tests
  *                         themselves), do not demand what only libreclaim promises
  */
@@ -36,10 +37,10 @@
 #include <unistd.h>
 
 enum {
-    TEST_ERRNO = 4711,           /* a value no call sets: proves that errno was left alone */
-    TEST_FULL_FILL = 64 * 1024,  /* up to here every byte of a block is filled and checked */
-    TEST_HARD_ERROR = 99,        /* automake's exit code for "the test itself is broken"   */
-    TEST_PROGRAM_SECONDS = 300,  /* the whole program's limit, outside of closer watches   */
+    TEST_ERRNO = 4711,          /* a value no call sets: proves that errno was left alone */
+    TEST_FULL_FILL = 64 * 1024, /* up to here every byte of a block is filled and checked */
+    TEST_HARD_ERROR = 99,       /* automake's exit code for "the test itself is broken"   */
+    TEST_PROGRAM_SECONDS = 300, /* the whole program's limit, outside of closer watches   */
 };
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -95,11 +96,38 @@ static inline size_t opaque_size(size_t size)
     return size;
 }
 
-/* ---- which allocator ------------------------------------------------------------ */
+/* ---- which allocator --------------------------------------------------------------------- */
 
 static inline bool test_foreign(void)
 {
     return getenv("RECLAIM_TEST_FOREIGN") != NULL;
+}
+
+/* A build with tiny limits pays for them in overhead: bounds on space are wider there. */
+static inline bool test_hostile_build(void)
+{
+    const char *build = getenv("RECLAIM_BUILD");
+
+    return build != NULL && strstr(build, "hostile=yes") != NULL;
+}
+
+/* The page that the library counts in: the kernel's, or the larger one it pretends. */
+static inline size_t test_page(void)
+{
+    const char *build = getenv("RECLAIM_BUILD");
+    const char *page = build == NULL ? NULL : strstr(build, "page=");
+    size_t pretended = page == NULL ? 0 : (size_t)strtoul(page + 5, NULL, 10);
+    size_t real = (size_t)sysconf(_SC_PAGESIZE);
+
+    return pretended > real ? pretended : real;
+}
+
+/* What a block of this size takes at least: blocks beyond a page are whole pages. */
+static inline size_t test_footprint(size_t size)
+{
+    size_t page = test_page();
+
+    return size < page ? size : (size + page - 1) / page * page;
 }
 
 static inline const char *test_malloc_file(void)
@@ -111,7 +139,7 @@ static inline const char *test_malloc_file(void)
     return info.dli_fname;
 }
 
-/* ---- random numbers and patterns ------------------------------------------------- */
+/* ---- random numbers and patterns --------------------------------------------------------- */
 
 struct test_random {
     uint64_t state;
@@ -193,7 +221,7 @@ static inline bool test_all_zero(const void *block, size_t size)
     return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
 }
 
-/* ---- time and memory --------------------------------------------------------------- */
+/* ---- time and memory --------------------------------------------------------------------- */
 
 static inline uint64_t test_ms(void)
 {
@@ -219,7 +247,7 @@ static inline size_t test_resident(void)
     return (size_t)strtoull(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* ---- other processes ------------------------------------------------------------------ */
+/* ---- other processes --------------------------------------------------------------------- */
 
 static inline bool test_exited_well(int status)
 {
@@ -235,7 +263,7 @@ static inline int test_wait(pid_t child)
     return status;
 }
 
-/* ---- watch-dog ---------------------------------------------------------------------- */
+/* ---- watch-dog --------------------------------------------------------------------------- */
 
 /*
  * A deadlock must be a failure that says so, not a test run that never ends.  The
@@ -244,8 +272,8 @@ static inline int test_wait(pid_t child)
  * for, and the handler ends both.
  */
 static struct {
-    const char *what;          /* printed when time is up               */
-    volatile pid_t child;      /* killed when time is up, if not 0      */
+    const char *what;     /* printed when time is up               */
+    volatile pid_t child; /* killed when time is up, if not 0      */
     timer_t timer;
     bool made;
 } test_dog;
@@ -306,7 +334,7 @@ static inline int test_wait_watched(pid_t child)
     return status;
 }
 
-/* ---- parts, and the start of a test program ---------------------------------------- */
+/* ---- parts, and the start of a test program ---------------------------------------------- */
 
 /*
  * A part of a test that needs a process of its own (a limit that cannot be taken

@@ -85,7 +85,10 @@ step() {
     [ ! -t 1 ] || printf '\r'
     printf '    %s: %d s        \n' "$step_label" $(($(date +%s) - step_start))
     if [ "$step_result" -ne 0 ]; then
-        tail -n 30 "$step_log"
+        # The first errors are the ones to read; with make -j or -k they are far from the end.
+        grep -nE 'error|undefined reference|\*\*\*' "$step_log" | head -n 15 || true
+        echo '    ...'
+        tail -n 10 "$step_log"
         printf '%s failed (exit code %s); all of it: %s\n' "$step_label" "$step_result" "$step_log"
         return 1
     fi

@@ -68,8 +68,8 @@ static void test_posix_memalign_all(void **state)
 
 static void test_posix_memalign_errors(void **state)
 {
-    static const size_t bad[] = {0, 1, 2, 3, 4, 7, 9, 12, 24, 48, 100, 4095, 4097, SIZE_MAX,
-                                 SIZE_MAX / 2, SIZE_MAX - 15};
+    static const size_t bad[] = {
+        0, 1, 2, 3, 4, 7, 9, 12, 24, 48, 100, 4095, 4097, SIZE_MAX, SIZE_MAX / 2, SIZE_MAX - 15};
     static const size_t too_large[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX - 4096, SIZE_MAX};
     char mark;
     (void)state;

@@ -150,8 +150,8 @@ static void test_reallocarray_is_realloc(void **state)
 }
 
 /* Sizes that take each way through an allocator: cached, from a slab, a run, a mapping. */
-static const size_t ways[] = {0,     1,         8,         16,      100,     1024,    4096,   8000,
-                              32768, 40 * 1024, 100 * 1024, 1 * MIB, 3 * MIB, 30 * MIB};
+static const size_t ways[] = {0,    1,     8,         16,         100,     1024,    4096,
+                              8000, 32768, 40 * 1024, 100 * 1024, 1 * MIB, 3 * MIB, 30 * MIB};
 
 static void test_success_leaves_errno(void **state)
 {
@@ -208,9 +208,15 @@ static void test_zero_size_is_unique(void **state)
 
     for (size_t i = 0; i < COUNT; i++) {
         switch (i % 3) {
-        case 0: block[i] = malloc(opaque_size(0)); break;
-        case 1: block[i] = calloc(opaque_size(0), 8); break;
-        default: block[i] = calloc(8, opaque_size(0)); break;
+        case 0:
+            block[i] = malloc(opaque_size(0));
+            break;
+        case 1:
+            block[i] = calloc(opaque_size(0), 8);
+            break;
+        default:
+            block[i] = calloc(8, opaque_size(0));
+            break;
         }
         assert_non_null(block[i]);
         for (size_t j = 0; j < i; j++)

@@ -11,7 +11,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-/* ---- before main ------------------------------------------------------------------------ */
+/* ---- before main ------------------------------------------------------------------------- */
 
 enum { EARLY_BLOCKS = 40 };
 
@@ -48,8 +48,8 @@ static void run_preinit(int argc, char **argv, char **environment)
     allocate_early(&from_preinit);
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **, char **) =
-    run_preinit;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const preinit)(int, char **, char **) = run_preinit;
 
 __attribute__((constructor(101))) static void construct(void)
 {
@@ -108,7 +108,7 @@ static void test_destructors_may_allocate(void **state)
     assert_true(test_exited_well(test_run_part("exit", NULL, NULL)));
 }
 
-/* ---- libc's internal names ------------------------------------------------------------- */
+/* ---- libc's internal names --------------------------------------------------------------- */
 
 static void *find(const char *name)
 {

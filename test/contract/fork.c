@@ -118,6 +118,60 @@ static void test_a_thousand_forks(void **state)
     free_shared(&shared); /* and the parent still has them */
 }
 
+/* As busy as can be: all these threads do is enter the allocator and leave it. */
+static void *rush(void *argument)
+{
+    struct test_random random = {(uintptr_t)argument};
+    void *held[100] = {NULL};
+
+    while (!stop) {
+        size_t i = test_below(&random, COUNT_OF(held));
+        free(held[i]);
+        held[i] = malloc(test_log_size(&random, 14));
+        REQUIRE(held[i] != NULL);
+    }
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        free(held[i]);
+    return NULL;
+}
+
+/*
+ * fork needs the others to stand still, or to keep out of its way, for a moment.  That
+ * moment must come however busy they are, and what they allocate until then must not
+ * pile up: about 3 MB are alive here.
+ */
+static void test_forks_beside_a_rush(void **state)
+{
+    pthread_t thread[4];
+    size_t most = 0;
+    (void)state;
+
+    stop = 0;
+    size_t before = test_resident();
+    for (size_t i = 0; i < COUNT_OF(thread); i++)
+        REQUIRE(pthread_create(&thread[i], NULL, rush, (void *)(i + 1)) == 0);
+    for (size_t round = 0; round < 300; round++) {
+        test_watch(30, "fork beside threads that only allocate and free");
+        pid_t child = fork();
+
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            use_every_way();
+            _exit(0);
+        }
+        size_t resident = test_resident();
+        most = resident > most ? resident : most;
+        assert_true(test_exited_well(test_wait_watched(child)));
+    }
+    stop = 1;
+    for (size_t i = 0; i < COUNT_OF(thread); i++)
+        REQUIRE(pthread_join(thread[i], NULL) == 0);
+    test_unwatch();
+    if (most > before + 48 * MIB)
+        print_error("resident: %zu kB before, %zu kB at most\n", before / KIB, most / KIB);
+    assert_true(most <= before + 48 * MIB);
+}
+
 static void *fork_in_a_loop(void *argument)
 {
     for (size_t round = 0; round < 100; round++) {
@@ -183,7 +237,7 @@ static void test_forks_of_forks(void **state)
     test_unwatch();
 }
 
-/* ---- what other threads' caches held ------------------------------------------------------ */
+/* ---- what other threads' caches held ----------------------------------------------------- */
 
 static pthread_barrier_t filled, unused;
 
@@ -328,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_a_child_gives_back),
         cmocka_unit_test(test_bare_fork_of_a_single_thread),
         cmocka_unit_test(test_a_thousand_forks),
+        cmocka_unit_test(test_forks_beside_a_rush),
         cmocka_unit_test(test_several_threads_fork),
         cmocka_unit_test(test_forks_of_forks),
         cmocka_unit_test(test_caches_of_lost_threads_are_taken_over),

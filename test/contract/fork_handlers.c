@@ -12,10 +12,10 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-static bool armed;                        /* the handlers do nothing for other forks */
+static bool armed; /* the handlers do nothing for other forks */
 static size_t prepared, in_parent, in_child;
 
-/* ---- a thread that does what a handler asks ------------------------------------------------ */
+/* ---- a thread that does what a handler asks ---------------------------------------------- */
 
 static pthread_mutex_t desk = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -67,7 +67,7 @@ static void order_and_wait(void)
     pthread_mutex_unlock(&desk);
 }
 
-/* ---- the handlers ------------------------------------------------------------------------------ */
+/* ---- the handlers ------------------------------------------------------------------------ */
 
 static void *over_the_fork; /* allocated before, freed after, on both sides */
 
@@ -134,10 +134,10 @@ static void run_preinit(int argc, char **argv, char **environment)
     first_registered = register_first();
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **, char **) =
-    run_preinit;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const preinit)(int, char **, char **) = run_preinit;
 
-/* ---- the tests ------------------------------------------------------------------------------------ */
+/* ---- the tests --------------------------------------------------------------------------- */
 
 static volatile int stop;
 
@@ -173,7 +173,7 @@ static void fork_many(size_t forks, const char *what)
 static void test_handlers_that_allocate(void **state)
 {
     (void)state;
-    fork_many(300, "fork handlers that allocate");
+    fork_many(150, "fork handlers that allocate");
 }
 
 static void test_handlers_that_hand_work_over(void **state)
@@ -184,7 +184,7 @@ static void test_handlers_that_hand_work_over(void **state)
     closing = false;
     REQUIRE(pthread_create(&thread, NULL, clerk, NULL) == 0);
     have_clerk = true;
-    fork_many(300, "fork handlers that wait for a thread that allocates");
+    fork_many(150, "fork handlers that wait for a thread that allocates");
     have_clerk = false;
     pthread_mutex_lock(&desk);
     closing = true;
@@ -204,7 +204,7 @@ static void test_handlers_beside_busy_threads(void **state)
         REQUIRE(pthread_create(&busy[i], NULL, allocate, NULL) == 0);
     REQUIRE(pthread_create(&thread, NULL, clerk, NULL) == 0);
     have_clerk = true;
-    fork_many(200, "fork handlers beside threads that allocate");
+    fork_many(100, "fork handlers beside threads that allocate");
     have_clerk = false;
     stop = 1;
     pthread_mutex_lock(&desk);

@@ -17,10 +17,10 @@
  * dependencies, which is what makes the loader allocate.
  */
 static const char *const candidates[] = {
-    "libz.so.1",        "libstdc++.so.6",      "libresolv.so.2", "libthread_db.so.1",
-    "libnss_compat.so.2", "libBrokenLocale.so.1", "libanl.so.1",  "libgmp.so.10",
-    "liblzma.so.5",     "libexpat.so.1",       "libbz2.so.1.0",  "libncursesw.so.6",
-    "libcrypto.so.3",   "libgomp.so.1",        "libsqlite3.so.0", "libperl.so.5.36",
+    "libz.so.1",          "libstdc++.so.6",       "libresolv.so.2",  "libthread_db.so.1",
+    "libnss_compat.so.2", "libBrokenLocale.so.1", "libanl.so.1",     "libgmp.so.10",
+    "liblzma.so.5",       "libexpat.so.1",        "libbz2.so.1.0",   "libncursesw.so.6",
+    "libcrypto.so.3",     "libgomp.so.1",         "libsqlite3.so.0", "libperl.so.5.36",
 };
 
 enum { LIBRARIES_NEEDED = 3, THREADS = 4, ROUNDS = 300 };

@@ -149,10 +149,10 @@ void test_too_large_throws(void **)
     for (std::size_t size : impossible) {
         assert_true(throws_bad_alloc([=] { return operator new(opaque(size)); }));
         assert_true(throws_bad_alloc([=] { return operator new[](opaque(size)); }));
-        assert_true(throws_bad_alloc(
-            [=] { return operator new(opaque(size), std::align_val_t(64)); }));
-        assert_true(throws_bad_alloc(
-            [=] { return operator new[](opaque(size), std::align_val_t(4096)); }));
+        assert_true(
+            throws_bad_alloc([=] { return operator new(opaque(size), std::align_val_t(64)); }));
+        assert_true(
+            throws_bad_alloc([=] { return operator new[](opaque(size), std::align_val_t(4096)); }));
     }
 }
 

@@ -71,7 +71,7 @@ static void test_every_boundary_up_and_down(void **state)
     for (size_t power = 16; power <= 64 * MIB; power *= 2) {
         for (size_t step = 0; step < 8; step++) {
             size_t size = power + power / 8 * step; /* where size classes meet */
-            size_t near[] = {size - 1, size, size + 1, size * 2, size / 2, size + size / 8,
+            size_t near[] = {size - 1,        size, size + 1, size * 2, size / 2, size + size / 8,
                              size - size / 8, size};
             void *block;
 
@@ -89,9 +89,9 @@ static void test_every_boundary_up_and_down(void **state)
 
 static void test_from_any_kind_to_any_kind(void **state)
 {
-    static const size_t kinds[] = {1,         16,        48,        1024,    5000,     16384,
-                                   32768,     32769,     40000,     100000,  262144,   1000000,
-                                   1048576,   1048577,   2500000,   9000000};
+    static const size_t kinds[] = {1,       16,      48,      1024,   5000,   16384,
+                                   32768,   32769,   40000,   100000, 262144, 1000000,
+                                   1048576, 1048577, 2500000, 9000000};
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {

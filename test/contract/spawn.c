@@ -58,8 +58,8 @@ static int stop_workers(void **state)
 
 static void test_posix_spawn(void **state)
 {
-    char *arguments[] = {(char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c",
-                         (char *)(uintptr_t)"exit 7", NULL};
+    char *arguments[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+                         (char *)(uintptr_t) "exit 7", NULL};
     (void)state;
 
     for (size_t round = 0; round < 200; round++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: [a-z_ ]+(\(\))?: invalid pointer 0x[0-9a-f]+: not from this allocator */
+/* expect: ^libreclaim: [a-z_ ]+(\(\))?: invalid pointer 0x[0-9a-f]+ */
 /* operator delete is as strict as free. */
 #include "crash.h"
 

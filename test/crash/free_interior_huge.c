@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+: not the start of a block */
+/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+ */
 /* In the middle of a huge block. */
 #include "crash.h"
 

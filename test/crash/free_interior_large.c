@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+: not the start of a block */
+/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+ */
 /* Inside a large block, at the start of its second page. */
 #include "crash.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0x1000: not from this allocator */
+/* expect: ^libreclaim: free\(\): invalid pointer 0x1000 */
 /* An address below everything that can be mapped. */
 #include "crash.h"
 

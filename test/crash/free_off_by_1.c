@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+: not the start of a block */
+/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+ */
 /* One byte behind the start of a large block. */
 #include "crash.h"
 

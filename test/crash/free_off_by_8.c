@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+: not the start of a block */
+/* expect: ^libreclaim: free\(\): invalid pointer 0x[0-9a-f]+ */
 /* Eight bytes behind the start: no block of ours can begin there. */
 #include "crash.h"
 

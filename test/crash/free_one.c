@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0x1: not from this allocator */
+/* expect: ^libreclaim: free\(\): invalid pointer 0x1 */
 /* The smallest number that is not NULL. */
 #include "crash.h"
 

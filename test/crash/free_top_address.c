@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: free\(\): invalid pointer 0xfffffffffffffff0: not from this allocator */
+/* expect: ^libreclaim: free\(\): invalid pointer 0xfffffffffffffff0 */
 /* The end of the address space, where adding to the address overflows. */
 #include "crash.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* expect: ^libreclaim: realloc\(\): invalid pointer 0x[0-9a-f]+: not the start of a block */
+/* expect: ^libreclaim: realloc\(\): invalid pointer 0x[0-9a-f]+ */
 /* realloc of an address inside a block. */
 #include "crash.h"
 

@@ -21,14 +21,20 @@ hosts=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$hosts/../.." && pwd)
 
 find_library() {
-    for so in "${RECLAIM_SO:-}" src/.libs/libreclaim.so "$top"/src/.libs/libreclaim.so \
-        "$top"/build/*/src/.libs/libreclaim.so "$top"/build*/src/.libs/libreclaim.so; do
-        if [ -n "$so" ] && [ -e "$so" ]; then
+    # A name that was given counts alone: another library would be tested unnoticed.
+    if [ -n "${RECLAIM_SO:-}" ]; then
+        set -- "$RECLAIM_SO"
+    else
+        set -- src/.libs/libreclaim.so "$top"/src/.libs/libreclaim.so \
+            "$top"/build/*/src/.libs/libreclaim.so "$top"/build*/src/.libs/libreclaim.so
+    fi
+    for so; do
+        if [ -e "$so" ]; then
             readlink -f "$so"
             return
         fi
     done
-    echo 'lib.sh: no libreclaim.so; build it, or set RECLAIM_SO' >&2
+    echo "lib.sh: no library at $1; build it, or set RECLAIM_SO" >&2
     exit 99
 }
 

@@ -289,7 +289,8 @@ def interrupted(ctx, seconds, decay_ms=None, seed=1):
         run.go()
         run.finish()
     hits = int(counts["in_operation"])
-    return [Row("all freed, 1.2 s later", later.bytes, start.bytes + MIB),
+    return [# Half a MiB for the stacks of the handlers and for what describes the blocks there were.
+            Row("all freed, 1.2 s later", later.bytes, start.bytes + 1.5 * MIB),
             # A run that interrupts nothing shows nothing.
             Row("interrupts inside malloc or free", hits, 20 * seconds, "",
                 "%s in all, %s operations, %s trims" % (counts["interrupts"], counts["operations"],

@@ -123,11 +123,11 @@ def stopped_owner_cases():
     for op in ("refill", "flush", "large", "huge"):
         found.append(Case("single-step %s" % op, cases.single_step, quick=True, busy=True, op=op,
                           cuts=40))
-        found.append(Case("single-step %s all" % op, cases.single_step, busy=True, op=op, cuts=600))
+        found.append(Case("single-step %s all" % op, cases.single_step, busy=True, op=op, cuts=250))
     found.append(Case("single-step trim", cases.single_step, quick=True, busy=True, op="trim",
                       other="use", cuts=40))
     found.append(Case("single-step trim all", cases.single_step, busy=True, op="trim", other="use",
-                      cuts=600))
+                      cuts=250))
     return found
 
 
@@ -358,6 +358,7 @@ def parse():
     parser.add_argument("--only", action="append", metavar="NAME", help="part of a case's name")
     parser.add_argument("--alloc", default="libreclaim", help="glibc, jemalloc, ..., or NAME=PATH")
     parser.add_argument("--so", help="libreclaim.so to test")
+    parser.add_argument("--conf", help="options for libreclaim, instead of the defaults")
     parser.add_argument("--jobs", type=int, default=2, help="quiet cases side by side (2)")
     parser.add_argument("--list", action="store_true", help="print the cases and end")
     parser.add_argument("--thp", action="store_true", help="with huge pages for everybody")
@@ -389,6 +390,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in SETTINGS:
         os.environ.pop(name, None)
+    if options.conf:
+        os.environ["RECLAIM_CONF"] = options.conf
     if options.list:
         for case in choose(options):
             print("%s%s" % (case.name, "  (quick)" if case.quick else ""))

@@ -38,7 +38,7 @@
 
 enum {
     FIRST_BLOCKS = 2048, /* blocks allocated before the first cut, nearly all freed again    */
-    PIN_EVERY = 100,     /* one of so many stays alive: the slabs never become empty         */
+    PIN_BYTES = 6400,    /* one of the first in so many bytes stays alive: no slab gets empty */
     HELD = 48,           /* blocks alive, with content, while cuts are made                  */
     BURST = 400,         /* frees among which one flushes the cache, in any sensible one     */
     DRAIN_FACTOR = 12,   /* how many blocks may be drawn to see all first addresses again    */
@@ -288,8 +288,9 @@ static void allocate_first_blocks(void)
         if (first[i].addr == 0)
             report_die(REPORT_FAILED, "malloc returned NULL");
     }
+    size_t pin_every = size < PIN_BYTES / 2 ? PIN_BYTES / size : 2;
     for (unsigned i = 0; i < FIRST_BLOCKS; i++) {
-        if (i % PIN_EVERY == 0)
+        if (i % pin_every == 0)
             first[i].size = 1;
         else
             free((void *)(uintptr_t)first[i].addr);

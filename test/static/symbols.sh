@@ -7,12 +7,12 @@ src=$abs_top_builddir/src
 
 "$check" --self-test
 case $RECLAIM_BUILD in
-*sanitizer=no*)
+*sanitizer=no* | *sanitizer=ubsan*)
     "$check" --golden "$abs_top_srcdir/test/golden/symbols.txt" \
         --shared "$src/.libs/libreclaim.so" --archive "$src/libreclaim.a"
     ;;
 *)
-    # A sanitizer adds libraries, and symbols of its own to the archive.
+    # ASan and TSan add libraries, and symbols of their own to the archive.
     "$check" --golden "$abs_top_srcdir/test/golden/symbols.txt" \
         --shared "$src/.libs/libreclaim.so" --needs-any
     ;;

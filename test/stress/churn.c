@@ -17,7 +17,8 @@ static size_t operations, lives;
 
 static void leave_one(struct test_random *random)
 {
-    size_t size = sizeof(struct parcel) + test_log_size(random, test_below(random, 50) == 0 ? 18 : 12);
+    size_t size = sizeof(struct parcel) +
+                  test_log_size(random, test_below(random, 50) == 0 ? 18 : 12);
     struct parcel *mine = parcel_fill(malloc(size), size, test_next(random));
     struct parcel **slot = &left[test_below(random, LEFT_SLOTS)];
     struct parcel *theirs = __atomic_exchange_n(slot, mine, __ATOMIC_ACQ_REL);

@@ -14,7 +14,8 @@ static size_t operations;
 
 static struct parcel *new_parcel(struct test_random *random)
 {
-    size_t size = sizeof(struct parcel) + test_log_size(random, test_below(random, 30) == 0 ? 21 : 13);
+    size_t size = sizeof(struct parcel) +
+                  test_log_size(random, test_below(random, 30) == 0 ? 21 : 13);
 
     return parcel_fill(malloc(size), size, test_next(random));
 }

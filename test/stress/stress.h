@@ -20,7 +20,7 @@ struct stress {
     unsigned seconds;
     uint64_t seed;
     size_t threads;
-    size_t resident;  /* at the start          */
+    size_t resident; /* at the start          */
     uint64_t end_ms;
 };
 
@@ -35,8 +35,8 @@ static inline struct stress stress_begin(int argc, char **argv, size_t default_t
     if (argc > 3)
         stress.threads = strtoul(argv[3], NULL, 10);
     test_begin();
-    printf("seconds %u, seed %llu, threads %zu\n", stress.seconds,
-           (unsigned long long)stress.seed, stress.threads);
+    printf("seconds %u, seed %llu, threads %zu\n", stress.seconds, (unsigned long long)stress.seed,
+           stress.threads);
     fflush(stdout);
     test_watch(stress.seconds + 120, argv[0]);
     stress.resident = test_resident();

@@ -32,6 +32,7 @@
 
 #include "base.h"
 #include "os.h"
+#include "pagemap.h"
 
 enum {
     UNIT_ERRNO = 4711,       /* a value no call sets: proves that errno was left alone */
@@ -122,6 +123,14 @@ static inline bool unit_zero(const void *block, size_t bytes)
 
 /* --- the process ------------------------------------------------------------------------ */
 
+/* Under an emulator: its threads and forks have limits of their own. */
+static inline bool unit_emulated(void)
+{
+    char name[16];
+
+    return prctl(PR_GET_NAME, name) == 0 && strncmp(name, "qemu-", 5) == 0;
+}
+
 /* The kernel's page, which is smaller than a pretended one. */
 static inline size_t unit_kernel_page(void)
 {
@@ -155,6 +164,25 @@ static inline size_t unit_address_space(void)
     close(fd);
     text[length] = '\0';
     return (size_t)strtoull(text, NULL, 10) * unit_kernel_page();
+}
+
+/* Whether the kernel has been asked for no huge pages on the mapping around `p`. */
+static inline bool unit_no_huge_pages(const void *p)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool inside = false, none = false;
+
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = (uintptr_t)p >= from && (uintptr_t)p < to;
+        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            none = strstr(line, " nh") != NULL;
+    }
+    if (maps != NULL)
+        fclose(maps);
+    return none;
 }
 
 /* Threads the kernel counts in this process. */
@@ -288,6 +316,19 @@ static inline void unit_limit_memory(size_t bytes)
         _exit(UNIT_CHILD_SKIPS);
 }
 
+/*
+ * Before unit_limit_memory(), where a little memory should be enough to go on: the page map
+ * may lack a leaf, which is large, for the holes into which the kernel will put it.
+ */
+static inline void unit_cover_holes(void)
+{
+    for (size_t bytes = rcl_page_size(); bytes <= 4 * MIB; bytes *= 2) {
+        void *p = rcl_os_map(bytes);
+        REQUIRE(p != NULL && rcl_pagemap_cover(p, bytes));
+        REQUIRE(rcl_os_unmap(p, bytes) == 0);
+    }
+}
+
 static inline void unit_unlimit_memory(void)
 {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -310,5 +351,23 @@ static inline void unit_forbid(long system_call, unsigned error)
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         _exit(UNIT_CHILD_SKIPS);
 }
+
+/*
+ * ThreadSanitizer knows nothing of sys_membarrier: to it, taking a cache from another thread
+ * (thread.h) is a race.  So it sees the library as it is where there is no membarrier; the
+ * reads that come before the barrier look unordered on purpose.
+ */
+#if UNIT_TSAN
+__attribute__((constructor)) static void unit_without_barrier(void)
+{
+    unit_forbid(SYS_membarrier, ENOSYS);
+}
+
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:step_idle\nrace:in_use\nrace:rcl_threads_usage\n";
+}
+#endif
 
 #endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* expect: ^libreclaim: realloc\(\): invalid pointer 0x[0-9a-f]+ */
+/* realloc of an address inside a block, to a size that would need no move. */
+#include "crash.h"
+
+int main(void)
+{
+    char *block = opaque(malloc(1000));
+
+    block = realloc(opaque(block + 32), 1000);
+    return survive(1000) + (block == NULL);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Tests of account.h: sums of several threads are exact, and no field is another's. */
+#include "unit.h"
+
+#include "account.h"
+
+enum { THREADS = 4, ROUNDS = 50000 };
+
+TEST(everything_begins_at_zero)
+{
+    static const struct rcl_account zero;
+
+    assert_memory_equal(&rcl_account, &zero, sizeof zero);
+}
+
+TEST(fields_are_signed_and_apart)
+{
+    rcl_account_add(&rcl_account.used_pages, 5);
+    rcl_account_add(&rcl_account.used_pages, -7);
+    rcl_account_add(&rcl_account.dirty_pages, INT64_MAX);
+    assert_int_equal(rcl_account_get(&rcl_account.used_pages), -2);
+    assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), INT64_MAX);
+    assert_int_equal(rcl_account_get(&rcl_account.demand_pages), 0);
+    rcl_account_add(&rcl_account.used_pages, 2);
+    rcl_account_add(&rcl_account.dirty_pages, -INT64_MAX);
+    rcl_account_count(&rcl_account.mapped_bytes, 10);
+    rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)10);
+    assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), 0);
+}
+
+static void *count(void *arg)
+{
+    for (int64_t i = 0; i < ROUNDS; i++) {
+        rcl_account_add(&rcl_account.used_pages, i % 7 - 2);
+        rcl_account_count(&rcl_account.purged_pages, 3);
+    }
+    return arg;
+}
+
+TEST(sums_are_exact)
+{
+    char args[THREADS];
+    int64_t expected = 0;
+
+    for (int64_t i = 0; i < ROUNDS; i++)
+        expected += THREADS * (i % 7 - 2);
+    unit_threads(THREADS, count, args, 1);
+    assert_int_equal(rcl_account_get(&rcl_account.used_pages), expected);
+    assert_int_equal(rcl_account_read(&rcl_account.purged_pages), 3 * THREADS * ROUNDS);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_begins_at_zero), /* must be the first */
+        cmocka_unit_test(fields_are_signed_and_apart),
+        cmocka_unit_test(sums_are_exact),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

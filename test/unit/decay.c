@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of decay.h with invented time, in units of which a step has 25.  The last one
+ * compares random histories with a model that forgets nothing.
+ */
+#include "unit.h"
+
+#include "decay.h"
+
+enum { STEP = 25, WINDOW = STEP * RCL_DECAY_STEPS, START = 1000 };
+
+static struct rcl_decay fresh(void)
+{
+    struct rcl_decay d;
+
+    memset(&d, 0xff, sizeof d);
+    rcl_decay_init(&d, WINDOW, START);
+    return d;
+}
+
+TEST(a_single_burst_has_no_demand)
+{
+    struct rcl_decay d = fresh();
+
+    /* New memory, however much of it. */
+    assert_int_equal(rcl_decay_take(&d, START + 1, 0, 1000000), 0);
+    assert_int_equal(rcl_decay_demand(&d, START + 1), 0);
+    rcl_decay_free(&d, START + 2, 1000000);
+    for (uint64_t now = START + 2; now < START + 5 * WINDOW; now++)
+        assert_int_equal(rcl_decay_demand(&d, now), 0);
+}
+
+TEST(what_is_taken_back_while_resident_is_demand)
+{
+    struct rcl_decay d = fresh();
+
+    rcl_decay_take(&d, START, 0, 300);
+    rcl_decay_free(&d, START + 1, 300);
+    assert_int_equal(rcl_decay_take(&d, START + 2, 300, 0), 0); /* nothing had been purged */
+    assert_int_equal(rcl_decay_demand(&d, START + 2), 300);
+    /* The demand is the highest swing, not the present one. */
+    rcl_decay_free(&d, START + 3, 300);
+    assert_int_equal(rcl_decay_demand(&d, START + 3), 300);
+}
+
+TEST(what_is_taken_back_after_it_was_purged_is_demand)
+{
+    struct rcl_decay d = fresh();
+
+    rcl_decay_take(&d, START, 0, 300);
+    rcl_decay_free(&d, START + 1, 300);
+    rcl_decay_purged(&d, START + 1, 200);
+    /* 100 resident, 200 that had been purged, 50 that are new. */
+    assert_int_equal(rcl_decay_take(&d, START + 2, 100, 250), 200);
+    assert_int_equal(rcl_decay_demand(&d, START + 2), 300);
+    /* Each purged page can be taken back once. */
+    assert_int_equal(rcl_decay_take(&d, START + 2, 0, 200), 0);
+    assert_int_equal(rcl_decay_demand(&d, START + 2), 300);
+}
+
+TEST(what_was_purged_a_window_ago_is_new_again)
+{
+    for (uint64_t wait = 0; wait <= 2 * WINDOW; wait++) {
+        struct rcl_decay d = fresh();
+
+        rcl_decay_free(&d, START, 300);
+        rcl_decay_purged(&d, START, 300);
+        size_t again = rcl_decay_take(&d, START + wait, 0, 300);
+        assert_int_equal(again, wait < WINDOW ? 300 : 0);
+        assert_int_equal(rcl_decay_demand(&d, START + wait), again);
+    }
+}
+
+TEST(a_swing_adds_up_over_steps)
+{
+    struct rcl_decay d = fresh();
+
+    for (unsigned i = 0; i < RCL_DECAY_STEPS; i++) {
+        rcl_decay_take(&d, START + i * STEP, 10, 0);
+        assert_int_equal(rcl_decay_demand(&d, START + i * STEP), (i + 1) * 10);
+    }
+    /* Freed a little and taken a little: the level counts, not the traffic. */
+    for (int i = 0; i < 100; i++) {
+        rcl_decay_free(&d, START + WINDOW - 1, 5);
+        rcl_decay_take(&d, START + WINDOW - 1, 5, 0);
+    }
+    assert_int_equal(rcl_decay_demand(&d, START + WINDOW - 1), RCL_DECAY_STEPS * 10);
+}
+
+TEST(a_swing_is_never_below_zero)
+{
+    struct rcl_decay d = fresh();
+
+    rcl_decay_free(&d, START, 1000000);
+    rcl_decay_take(&d, START, 7, 0);
+    assert_int_equal(rcl_decay_demand(&d, START), 7);
+}
+
+TEST(demand_is_withdrawn_a_window_later)
+{
+    for (uint64_t at = 0; at < STEP; at++) { /* wherever in its step it arose */
+        struct rcl_decay d = fresh();
+
+        rcl_decay_take(&d, START + at, 300, 0);
+        rcl_decay_free(&d, START + at, 300);
+        assert_int_equal(rcl_decay_demand(&d, START + at + WINDOW - STEP), 300);
+        assert_int_equal(rcl_decay_demand(&d, START + at + WINDOW), 0);
+    }
+}
+
+TEST(demand_that_is_renewed_stays)
+{
+    struct rcl_decay d = fresh();
+    uint64_t now = START;
+
+    for (int round = 0; round < 50; round++) {
+        rcl_decay_take(&d, now, 300, 0);
+        rcl_decay_free(&d, now + 1, 300);
+        now += WINDOW - STEP;
+        assert_int_equal(rcl_decay_demand(&d, now), 300);
+    }
+    assert_int_equal(rcl_decay_demand(&d, now + WINDOW), 0);
+}
+
+TEST(after_a_quiet_window_the_swing_starts_from_the_ground)
+{
+    struct rcl_decay d = fresh();
+
+    /* Taken and kept: the program's own now, no swing any more. */
+    rcl_decay_take(&d, START, 300, 0);
+    assert_int_equal(rcl_decay_demand(&d, START + WINDOW), 0);
+    rcl_decay_take(&d, START + WINDOW, 20, 0);
+    assert_int_equal(rcl_decay_demand(&d, START + WINDOW), 20);
+}
+
+TEST(time_that_goes_backwards_stands_still)
+{
+    struct rcl_decay d = fresh();
+
+    rcl_decay_take(&d, START + 2 * STEP, 300, 0);
+    struct rcl_decay before = d;
+    assert_int_equal(rcl_decay_demand(&d, START), 300);
+    assert_int_equal(rcl_decay_demand(&d, 0), 300);
+    assert_memory_equal(&d, &before, sizeof d);
+    rcl_decay_free(&d, 1, 300);
+    rcl_decay_take(&d, 0, 400, 0);
+    assert_int_equal(rcl_decay_demand(&d, 1), 400);
+    assert_int_equal(rcl_decay_demand(&d, START + 2 * STEP + WINDOW), 0);
+}
+
+TEST(a_jump_of_ages_is_quick)
+{
+    struct rcl_decay d = fresh();
+
+    rcl_decay_take(&d, START, 300, 0);
+    assert_int_equal(rcl_decay_demand(&d, UINT64_MAX / 2), 0);
+    rcl_decay_take(&d, UINT64_MAX / 2, 20, 0);
+    assert_int_equal(rcl_decay_demand(&d, UINT64_MAX / 2 + WINDOW - STEP), 20);
+    assert_int_equal(rcl_decay_demand(&d, UINT64_MAX / 2 + WINDOW), 0);
+}
+
+TEST(a_window_of_zero_remembers_nothing)
+{
+    struct rcl_decay d;
+
+    rcl_decay_init(&d, 0, START);
+    rcl_decay_free(&d, START, 100);
+    rcl_decay_purged(&d, START, 100);
+    assert_int_equal(rcl_decay_take(&d, START, 0, 100), 0);
+    assert_int_equal(rcl_decay_take(&d, START + 1, 100, 0), 0);
+    assert_int_equal(rcl_decay_demand(&d, START + 1), 0);
+    assert_int_equal(rcl_decay_demand(&d, START + 1000000), 0);
+}
+
+TEST(a_window_without_end)
+{
+    struct rcl_decay d;
+
+    rcl_decay_init(&d, UINT64_MAX, START);
+    rcl_decay_take(&d, START, 100, 0);
+    assert_int_equal(rcl_decay_demand(&d, START + (UINT64_C(1) << 60)), 100);
+}
+
+TEST(ceiling)
+{
+    /* max(minimum, live / share, demand + 1/8) */
+    assert_int_equal(rcl_decay_ceiling(0, 0, 0, 0), 0);
+    assert_int_equal(rcl_decay_ceiling(2048, 0, 8, 0), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0), 10000);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 0, 0), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 8000), 10000);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 16000), 18000);
+    assert_int_equal(rcl_decay_ceiling(0, 1000, 1, 0), 1000);
+}
+
+/* --- random histories ---------------------------------------------------------------------- */
+
+enum { MODEL_STEPS = 20000 };
+
+/* The same, by absolute step numbers, and nothing is ever thrown away. */
+struct model {
+    size_t gone[MODEL_STEPS];
+    size_t high[MODEL_STEPS];
+    size_t swing;
+    size_t step;
+};
+
+/* The oldest step of the last window. */
+static size_t oldest(const struct model *m)
+{
+    return m->step < RCL_DECAY_STEPS - 1 ? 0 : m->step - (RCL_DECAY_STEPS - 1);
+}
+
+static size_t model_demand(const struct model *m)
+{
+    size_t most = 0;
+
+    for (size_t i = oldest(m); i <= m->step; i++)
+        most = rcl_max(most, m->high[i]);
+    return most;
+}
+
+static void model_advance(struct model *m, uint64_t now)
+{
+    size_t step = now < START ? 0 : (size_t)((now - START) / STEP);
+
+    assert_true(step < MODEL_STEPS);
+    if (step <= m->step)
+        return;
+    m->step = step;
+    if (model_demand(m) == 0)
+        m->swing = 0;
+}
+
+static size_t model_take(struct model *m, size_t resident, size_t clean)
+{
+    size_t again = 0;
+
+    /* The latest purged is taken back first. */
+    for (size_t i = m->step + 1; i-- > oldest(m);) {
+        size_t n = rcl_min(clean - again, m->gone[i]);
+        m->gone[i] -= n;
+        again += n;
+    }
+    m->swing += resident + again;
+    m->high[m->step] = rcl_max(m->high[m->step], m->swing);
+    return again;
+}
+
+TEST(random_histories)
+{
+    static struct model m;
+    struct unit_random random = unit_random_start();
+    struct rcl_decay d = fresh();
+    uint64_t now = START;
+
+    for (int i = 0; i < 100000; i++) {
+        size_t pages = unit_below(&random, 100), more = unit_below(&random, 100);
+
+        /* Mostly within a step, sometimes a pause of up to two windows, sometimes back. */
+        if (unit_below(&random, 4) == 0)
+            now += unit_below(&random, STEP);
+        if (unit_below(&random, 500) == 0)
+            now += unit_below(&random, 2 * WINDOW);
+        uint64_t at = unit_below(&random, 50) == 0 ? now - unit_below(&random, WINDOW) : now;
+        if (m.step + 2 * RCL_DECAY_STEPS + 1 >= MODEL_STEPS)
+            break;
+        model_advance(&m, at);
+        switch (unit_below(&random, 3)) {
+        case 0:
+            rcl_decay_free(&d, at, pages);
+            m.swing -= rcl_min(m.swing, pages);
+            break;
+        case 1:
+            rcl_decay_purged(&d, at, pages);
+            m.gone[m.step] += pages;
+            break;
+        default:
+            assert_int_equal(rcl_decay_take(&d, at, pages, more), model_take(&m, pages, more));
+        }
+        assert_int_equal(rcl_decay_demand(&d, at), model_demand(&m));
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_single_burst_has_no_demand),
+        cmocka_unit_test(what_is_taken_back_while_resident_is_demand),
+        cmocka_unit_test(what_is_taken_back_after_it_was_purged_is_demand),
+        cmocka_unit_test(what_was_purged_a_window_ago_is_new_again),
+        cmocka_unit_test(a_swing_adds_up_over_steps),
+        cmocka_unit_test(a_swing_is_never_below_zero),
+        cmocka_unit_test(demand_is_withdrawn_a_window_later),
+        cmocka_unit_test(demand_that_is_renewed_stays),
+        cmocka_unit_test(after_a_quiet_window_the_swing_starts_from_the_ground),
+        cmocka_unit_test(time_that_goes_backwards_stands_still),
+        cmocka_unit_test(a_jump_of_ages_is_quick),
+        cmocka_unit_test(a_window_of_zero_remembers_nothing),
+        cmocka_unit_test(a_window_without_end),
+        cmocka_unit_test(ceiling),
+        cmocka_unit_test(random_histories),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of options.h: every row of options.def at and beyond its limits, every wrong
+ * way to write a key or a value, and random text.
+ */
+#include "unit.h"
+
+#include "options.h"
+
+enum type { BOOL, SIZE, MS, COUNT };
+
+static const struct row {
+    const char *name;
+    enum type type;
+    int64_t min, max, def;
+    const char *text;
+} rows[] = {
+#define OPT(name, type, min, max, def, unit, text) {#name, type, min, max, def, text},
+#include "options.def"
+#undef OPT
+};
+
+static const struct rcl_options defaults = {
+#define OPT(name, type, min, max, def, unit, text) .name = (def),
+#include "options.def"
+#undef OPT
+};
+
+/* --- parsing, with the complaints noted ---------------------------------------------------- */
+
+enum { COMPLAINTS_MAX = 64 };
+
+static struct {
+    const char *text;
+    size_t n;
+    struct rcl_option_error error[COMPLAINTS_MAX];
+} noted;
+
+static bool within_text(const char *at, size_t bytes)
+{
+    return bytes == 0 || (at >= noted.text && at + bytes <= noted.text + strlen(noted.text));
+}
+
+static void note(const struct rcl_option_error *error, void *arg)
+{
+    assert_ptr_equal(arg, &noted);
+    assert_non_null(error->what);
+    assert_true(within_text(error->key, error->key_bytes));
+    assert_true(within_text(error->value, error->value_bytes));
+    if (noted.n < COMPLAINTS_MAX)
+        noted.error[noted.n] = *error;
+    noted.n++;
+}
+
+/* How many complaints there were. */
+static size_t parse_into(struct rcl_options *o, const char *text, bool foreign)
+{
+    noted.text = text;
+    noted.n = 0;
+    rcl_options_parse(o, text, foreign, note, &noted);
+    return noted.n;
+}
+
+/* Parse beside the defaults; all values must lie in their ranges, whatever the text was. */
+static struct rcl_options parse(const char *text)
+{
+    struct rcl_options o = defaults;
+
+    parse_into(&o, text, false);
+    for (size_t i = 0; i < array_len(rows); i++)
+        assert_in_range((uint64_t)(rcl_options_value(&o, i) - rows[i].min), 0,
+                        (uint64_t)(rows[i].max - rows[i].min));
+    return o;
+}
+
+static void assert_rejected(const char *text)
+{
+    struct rcl_options o = parse(text);
+
+    if (noted.n == 0)
+        print_message("accepted: %s\n", text);
+    assert_int_equal(noted.n, 1);
+    assert_memory_equal(&o, &defaults, sizeof o);
+}
+
+static void assert_value(const char *text, size_t row, int64_t expected)
+{
+    struct rcl_options o = parse(text), wanted = defaults;
+
+    if (noted.n != 0)
+        print_message("rejected: %s\n", text);
+    assert_int_equal(noted.n, 0);
+    assert_int_equal(rcl_options_value(&o, row), expected);
+    /* And nothing else has changed. */
+    ((int64_t *)&wanted)[row] = expected;
+    assert_memory_equal(&o, &wanted, sizeof o);
+}
+
+/* The text of one key and value, as printf makes it; valid until the next call. */
+static const char *pair(const char *format, ...)
+{
+    static char text[256];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return text;
+}
+
+static const char *written(size_t row, int64_t value)
+{
+    if (rows[row].type == BOOL)
+        return pair("%s:%s", rows[row].name, value != 0 ? "true" : "false");
+    return pair("%s:%lld", rows[row].name, (long long)value);
+}
+
+static size_t row_of(const char *name)
+{
+    for (size_t i = 0; i < array_len(rows); i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return i;
+    fail_msg("no option %s", name);
+    return 0;
+}
+
+/* --- the table ------------------------------------------------------------------------------ */
+
+TEST(the_table_is_in_order)
+{
+    assert_int_equal(sizeof(struct rcl_options), array_len(rows) * sizeof(int64_t));
+    for (size_t i = 0; i < array_len(rows); i++) {
+        const struct row *r = &rows[i];
+
+        assert_true(r->min <= r->def && r->def <= r->max && r->min < r->max);
+        assert_true(r->type == MS ? r->min == -1 : r->min >= 0);
+        assert_true(r->type != BOOL || (r->min == 0 && r->max == 1));
+        /* One sentence. */
+        assert_true(strlen(r->text) > 10 && r->text[strlen(r->text) - 1] == '.');
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(r->name, rows[j].name);
+    }
+}
+
+TEST(defaults_are_in_force_at_the_start)
+{
+    assert_memory_equal(&rcl_opt, &defaults, sizeof rcl_opt);
+}
+
+TEST(the_listing_is_the_table)
+{
+    assert_int_equal(rcl_options_count(), array_len(rows));
+    for (size_t i = 0; i < array_len(rows); i++) {
+        assert_string_equal(rcl_options_name(i), rows[i].name);
+        assert_int_equal(rcl_options_value(&defaults, i), rows[i].def);
+        assert_int_equal(rcl_options_is_bool(i), rows[i].type == BOOL);
+    }
+}
+
+/* --- values -------------------------------------------------------------------------------- */
+
+TEST(both_ends_of_every_range)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        assert_value(written(i, rows[i].min), i, rows[i].min);
+        assert_value(written(i, rows[i].max), i, rows[i].max);
+        assert_value(written(i, rows[i].def), i, rows[i].def);
+        if (rows[i].type == BOOL)
+            continue;
+        int64_t beyond[] = {rows[i].min - 1, rows[i].max + 1};
+        for (size_t k = 0; k < array_len(beyond); k++) {
+            assert_rejected(written(i, beyond[k]));
+            assert_non_null(strstr(noted.error[0].what, "range"));
+            assert_int_equal(noted.error[0].min, rows[i].min);
+            assert_int_equal(noted.error[0].max, rows[i].max);
+            assert_null(noted.error[0].nearest);
+        }
+    }
+}
+
+TEST(sizes_have_suffixes)
+{
+    static const struct {
+        const char *suffix;
+        unsigned shift;
+    } suffixes[] = {{"", 0}, {"k", 10}, {"K", 10}, {"m", 20}, {"M", 20}, {"g", 30}, {"G", 30}};
+
+    for (size_t i = 0; i < array_len(rows); i++) {
+        for (size_t k = 0; k < array_len(suffixes); k++) {
+            for (int64_t n = 1; n <= 3; n += 2) {
+                int64_t value = (int64_t)((uint64_t)n << suffixes[k].shift);
+                const char *text =
+                    pair("%s:%lld%s", rows[i].name, (long long)n, suffixes[k].suffix);
+
+                if (rows[i].type == SIZE && value >= rows[i].min && value <= rows[i].max)
+                    assert_value(text, i, value);
+                else if (rows[i].type != SIZE && suffixes[k].shift != 0)
+                    assert_rejected(text); /* a number of things is not a number of bytes */
+            }
+        }
+    }
+}
+
+TEST(what_is_no_number_is_rejected)
+{
+    static const char *const wrong[] = {
+        "", "-", "+1", "--1", "1-", "k", "m", "-k", "kk", "1kk", "1km", "1kb", "1 k", "1 2", "0x10",
+        "1.5", "1e3", "1:", ":1", "1;", "true", "ten", "\"1\"", "1\1", "\xff", "1t", "-1k",
+        /* Beyond 64 bits, and just within them. */
+        "9223372036854775807", "9223372036854775808", "18446744073709551616", "18446744073709551617",
+        "99999999999999999999999999999999999999", "-9223372036854775808", "-9223372036854775809",
+        "9223372036854775807k", "9007199254740992k", "8796093022208m", "8589934592g",
+        "17179869184g", "18014398509481984k", "36893488147419103232",
+    };
+
+    for (size_t i = 0; i < array_len(rows); i++)
+        for (size_t k = 0; k < array_len(wrong); k++)
+            if (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0)
+                assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+}
+
+TEST(leading_zeros_and_minus_zero)
+{
+    size_t i = row_of("narenas");
+
+    assert_value("narenas:007", i, 7);
+    assert_value("narenas:0000000000000000000000000000000000000000003", i, 3);
+    assert_value("narenas:-0", i, 0);
+}
+
+TEST(only_true_and_false_are_true_or_false)
+{
+    static const char *const wrong[] = {"", "1", "0", "yes", "no", "on", "t", "tru", "truee", "fals",
+                                        "True", "FALSE", "true false", "truefalse"};
+
+    for (size_t i = 0; i < array_len(rows); i++) {
+        if (rows[i].type != BOOL)
+            continue;
+        for (size_t k = 0; k < array_len(wrong); k++)
+            assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+    }
+}
+
+/* --- keys ----------------------------------------------------------------------------------- */
+
+/* The value a row has by default, as text: right for this key and no other. */
+static const char *right_value(size_t row)
+{
+    return rows[row].type == BOOL ? "true" : "1";
+}
+
+TEST(every_strict_prefix_of_every_key_is_rejected)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        for (size_t bytes = 0; bytes < strlen(rows[i].name); bytes++) {
+            char key[64];
+            bool valid = false;
+
+            snprintf(key, sizeof key, "%.*s", (int)bytes, rows[i].name);
+            for (size_t k = 0; k < array_len(rows); k++)
+                valid = valid || strcmp(rows[k].name, key) == 0; /* tcache is of tcache_max */
+            if (valid)
+                continue;
+            assert_rejected(pair("%s:%s", key, right_value(i)));
+            assert_rejected(pair("%s:%s", key, rows[i].name));
+        }
+    }
+}
+
+TEST(longer_and_other_keys_are_rejected)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        const char *name = rows[i].name;
+
+        assert_rejected(pair("%sx:%s", name, right_value(i)));
+        assert_rejected(pair("x%s:%s", name, right_value(i)));
+        assert_rejected(pair("%s %s:%s", name, name, right_value(i)));
+        assert_rejected(pair("%s=%s", name, right_value(i)));
+        assert_rejected(pair("%c%s:%s", name[0] - 'a' + 'A', name + 1, right_value(i)));
+    }
+}
+
+TEST(a_key_without_a_value)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        assert_rejected(rows[i].name);
+        assert_non_null(strstr(noted.error[0].what, "no value"));
+        assert_null(noted.error[0].nearest);
+        assert_rejected(pair("%s:", rows[i].name));
+    }
+}
+
+TEST(the_complaint_names_key_and_value)
+{
+    parse("  narenas \t:  many  ,x");
+    assert_int_equal(noted.n, 2);
+    assert_int_equal(noted.error[0].key_bytes, 7);
+    assert_memory_equal(noted.error[0].key, "narenas", 7);
+    assert_int_equal(noted.error[0].value_bytes, 4);
+    assert_memory_equal(noted.error[0].value, "many", 4);
+    assert_int_equal(noted.error[1].key_bytes, 1);
+    assert_int_equal(noted.error[1].value_bytes, 0);
+}
+
+/* --- the suggestion ---------------------------------------------------------------------------- */
+
+/* Levenshtein distance in its simplest form. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t table[64][64], n = strlen(a), m = strlen(b);
+
+    for (size_t i = 0; i <= n; i++) {
+        for (size_t j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                table[i][j] = i + j;
+                continue;
+            }
+            size_t change = table[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            table[i][j] = rcl_min(change, rcl_min(table[i - 1][j], table[i][j - 1]) + 1);
+        }
+    }
+    return table[n][m];
+}
+
+/* The suggestion for a wrong key is as near as any key is. */
+static void assert_nearest(const char *key)
+{
+    size_t least = SIZE_MAX;
+
+    parse(pair("%s:1", key));
+    if (noted.n == 0)
+        return; /* the mistake made another key */
+    for (size_t i = 0; i < array_len(rows); i++)
+        least = rcl_min(least, distance(key, rows[i].name));
+    assert_int_equal(noted.n, 1);
+    if (noted.error[0].nearest != NULL)
+        assert_int_equal(distance(key, noted.error[0].nearest), least);
+    else
+        assert_true(least > 2);
+}
+
+TEST(a_typing_mistake_gets_the_nearest_key)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        const char *name = rows[i].name;
+        size_t length = strlen(name);
+
+        for (size_t at = 0; at < length; at++) {
+            char key[64];
+
+            snprintf(key, sizeof key, "%.*s%s", (int)at, name, name + at + 1); /* one left out */
+            assert_nearest(key);
+            snprintf(key, sizeof key, "%.*s%s", (int)at + 1, name, name + at); /* one doubled */
+            assert_nearest(key);
+            snprintf(key, sizeof key, "%sz", name);
+            key[at] = 'q'; /* two others */
+            assert_nearest(key);
+            if (at + 1 < length && name[at] != name[at + 1]) { /* two exchanged */
+                snprintf(key, sizeof key, "%s", name);
+                key[at] = name[at + 1];
+                key[at + 1] = name[at];
+                assert_nearest(key);
+            }
+        }
+    }
+}
+
+TEST(far_from_every_key_there_is_no_suggestion)
+{
+    assert_rejected("completely_different_words:1");
+    assert_null(noted.error[0].nearest);
+    assert_rejected("qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq:1");
+    assert_null(noted.error[0].nearest);
+}
+
+/* --- lists of pairs ------------------------------------------------------------------------------ */
+
+TEST(pairs_are_independent)
+{
+    struct rcl_options o = parse("narenas:2,nonsense:1,tcache:false,dirty_decay_ms:-2,thp:true");
+
+    assert_int_equal(noted.n, 2);
+    assert_int_equal(o.narenas, 2);
+    assert_int_equal(o.tcache, 0);
+    assert_int_equal(o.thp, 1);
+    assert_int_equal(o.dirty_decay_ms, defaults.dirty_decay_ms);
+}
+
+TEST(the_last_of_two_counts)
+{
+    assert_int_equal(parse("narenas:2,narenas:3").narenas, 3);
+    assert_int_equal(noted.n, 0);
+    assert_int_equal(parse("narenas:2,narenas:x").narenas, 2);
+    assert_int_equal(noted.n, 1);
+}
+
+TEST(white_space_and_empty_pairs_do_not_matter)
+{
+    static const char *const texts[] = {
+        "narenas:5",           " narenas:5",          "narenas:5 ",        "narenas :5",
+        "narenas: 5",          "\tnarenas\n:\r5 \t ", ",narenas:5",        "narenas:5,",
+        ",,,narenas:5,,,",     " , narenas:5 , ,",    "\n,\nnarenas:5\n,", "narenas:4, ,narenas:5",
+        "  ,narenas  :  5  ,",
+    };
+
+    for (size_t i = 0; i < array_len(texts); i++)
+        assert_value(texts[i], row_of("narenas"), 5);
+    parse("");
+    assert_int_equal(noted.n, 0);
+    parse("   ,, \t ,\n");
+    assert_int_equal(noted.n, 0);
+}
+
+/* --- other allocators' texts ------------------------------------------------------------------------ */
+
+TEST(known_foreign_keys_are_passed_over_only_where_asked)
+{
+    static const char *const known[] = {"prof", "lg_prof_sample", "metadata_thp", "retain",
+                                        "muzzy_decay_ms", "percpu_arena", "abort"};
+    struct rcl_options o = defaults;
+
+    for (size_t i = 0; i < array_len(known); i++) {
+        assert_int_equal(parse_into(&o, pair("%s:always", known[i]), true), 0);
+        assert_int_equal(parse_into(&o, known[i], true), 0);
+        assert_int_equal(parse_into(&o, pair("%s:always", known[i]), false), 1);
+        /* Only the whole key is known. */
+        assert_int_equal(parse_into(&o, pair("%.*s:1", (int)strlen(known[i]) - 1, known[i]), true),
+                         1);
+        assert_int_equal(parse_into(&o, pair("%sx:1", known[i]), true), 1);
+    }
+    assert_memory_equal(&o, &defaults, sizeof o);
+
+    assert_int_equal(parse_into(&o, "prof:true,narenas:3,metadata_thp:auto,narena:4", true), 1);
+    assert_int_equal(o.narenas, 3);
+}
+
+/* --- anything at all ---------------------------------------------------------------------------------- */
+
+/* Random text at the very end of a page, so that reading beyond it would be a fault. */
+TEST(random_text)
+{
+    struct unit_random random = unit_random_start();
+    size_t page = unit_kernel_page();
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(pages != MAP_FAILED);
+    assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
+    for (int round = 0; round < 20000; round++) {
+        static const char alphabet[] = ",,::  \t-+01579kKmMgGtruefals_x";
+        size_t length = unit_below(&random, 80), at = 0;
+        char *text = pages + page - length - 1;
+
+        while (at < length) {
+            size_t kind = unit_below(&random, 10), row = unit_below(&random, array_len(rows));
+            size_t rest = length - at, n = 1;
+            if (kind == 0) {
+                text[at] = (char)(unit_below(&random, 255) + 1);
+            } else if (kind < 3) { /* a key, or what there is room for */
+                n = rcl_min(rest, strlen(rows[row].name));
+                memcpy(text + at, rows[row].name, n);
+            } else {
+                text[at] = alphabet[unit_below(&random, sizeof alphabet - 1)];
+            }
+            at += n;
+        }
+        text[length] = '\0';
+        parse(text);
+        struct rcl_options o = defaults;
+        assert_true(parse_into(&o, text, true) <= 80);
+    }
+    munmap(pages, 2 * page);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_table_is_in_order),
+        cmocka_unit_test(defaults_are_in_force_at_the_start),
+        cmocka_unit_test(the_listing_is_the_table),
+        cmocka_unit_test(both_ends_of_every_range),
+        cmocka_unit_test(sizes_have_suffixes),
+        cmocka_unit_test(what_is_no_number_is_rejected),
+        cmocka_unit_test(leading_zeros_and_minus_zero),
+        cmocka_unit_test(only_true_and_false_are_true_or_false),
+        cmocka_unit_test(every_strict_prefix_of_every_key_is_rejected),
+        cmocka_unit_test(longer_and_other_keys_are_rejected),
+        cmocka_unit_test(a_key_without_a_value),
+        cmocka_unit_test(the_complaint_names_key_and_value),
+        cmocka_unit_test(a_typing_mistake_gets_the_nearest_key),
+        cmocka_unit_test(far_from_every_key_there_is_no_suggestion),
+        cmocka_unit_test(pairs_are_independent),
+        cmocka_unit_test(the_last_of_two_counts),
+        cmocka_unit_test(white_space_and_empty_pairs_do_not_matter),
+        cmocka_unit_test(known_foreign_keys_are_passed_over_only_where_asked),
+        cmocka_unit_test(random_text),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of thread.h: caches come with the first slow path, go with the thread, and can
+ * be taken from a thread at any moment but those in which it uses them.
+ */
+#include "unit.h"
+
+#include "account.h"
+#include "bin.h"
+#include "options.h"
+#include "pagemap.h"
+#include "thread.h"
+
+enum { THREADS = 3, CLS = RCL_CLASS_FIRST + 4 };
+
+/* --- what malloc and free do, in short --------------------------------------------------------- */
+
+static void *get(unsigned cls)
+{
+    struct rcl_tls *self = &rcl_tls;
+    void *p = rcl_tcache_pop(rcl_thread_begin(self), cls);
+    bool zero;
+
+    if (p != NULL) {
+        rcl_thread_end(self);
+        return p;
+    }
+    rcl_gate_enter_patient(&self->gate);
+    rcl_thread_end(self);
+    struct rcl_tcache *tc = rcl_thread_cache(self);
+    p = rcl_tcache_pop(tc, cls); /* it may have been away for a moment only */
+    if (p == NULL && tc != &rcl_tcache_none)
+        p = rcl_tcache_refill(tc, cls, &zero);
+    else if (p == NULL)
+        REQUIRE(rcl_blocks_take(rcl_arena_get(0), cls, &p, 1, &zero) == 1);
+    rcl_gate_leave(&self->gate);
+    rcl_thread_register(self);
+    REQUIRE(p != NULL);
+    return p;
+}
+
+static void put(unsigned cls, void *p)
+{
+    struct rcl_tls *self = &rcl_tls;
+
+    if (rcl_tcache_push(rcl_thread_begin(self), cls, p)) {
+        rcl_thread_end(self);
+        return;
+    }
+    rcl_gate_enter_patient(&self->gate);
+    rcl_thread_end(self);
+    struct rcl_tcache *tc = rcl_thread_cache(self);
+    if (tc == &rcl_tcache_none)
+        rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, "free");
+    else if (!rcl_tcache_push(tc, cls, p))
+        rcl_tcache_overflow(tc, cls, p, "free");
+    rcl_gate_leave(&self->gate);
+    rcl_thread_register(self);
+}
+
+static size_t drain(struct rcl_tls *self, enum rcl_drain which)
+{
+    rcl_gate_enter_patient(&rcl_tls.gate);
+    size_t n = rcl_threads_drain(self, which);
+    rcl_gate_leave(&rcl_tls.gate);
+    return n;
+}
+
+static size_t caches(void)
+{
+    size_t count, bytes;
+
+    rcl_threads_usage(&count, &bytes);
+    return count;
+}
+
+static size_t cached_bytes(void)
+{
+    size_t count, bytes;
+
+    rcl_threads_usage(&count, &bytes);
+    return bytes;
+}
+
+/* Blocks handed out by all bins of a class: to caches, and to tests. */
+static size_t live(unsigned cls)
+{
+    size_t sum = 0;
+
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_bin *b = &rcl_arena_get(i)->bin[cls];
+        rcl_lock(&b->lock);
+        sum += b->live;
+        rcl_unlock(&b->lock);
+    }
+    return sum;
+}
+
+/* Every test leaves no cache and no block behind. */
+static int tear_down(void **state)
+{
+    (void)state;
+    drain(&rcl_tls, RCL_DRAIN_ALL);
+    assert_int_equal(caches(), 0);
+    assert_int_equal(live(CLS), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.used_pages), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.caches), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.cache_bytes), 0);
+    return 0;
+}
+
+/* --- a thread that does what it is told ------------------------------------------------------------ */
+
+enum { FILL, USE, BE_BUSY, BE_INSIDE, REST, END };
+
+struct actor {
+    pthread_t thread;
+    uint32_t told, done; /* numbers of orders */
+    uint32_t order;
+    struct rcl_tls *tls;
+};
+
+static void carry_out(uint32_t order)
+{
+    void *p[8];
+
+    switch (order) {
+    case FILL: /* leaves some blocks in the cache */
+    case USE:
+        for (size_t i = 0; i < array_len(p); i++) {
+            p[i] = get(CLS);
+            unit_stamp(p[i], rcl_classes[CLS].size, (uintptr_t)p[i]);
+        }
+        for (size_t i = 0; i < array_len(p); i++) {
+            REQUIRE(unit_stamped(p[i], rcl_classes[CLS].size, (uintptr_t)p[i]));
+            put(CLS, p[i]);
+        }
+        break;
+    case BE_BUSY:
+        rcl_thread_begin(&rcl_tls);
+        break;
+    case BE_INSIDE:
+        rcl_gate_enter_patient(&rcl_tls.gate);
+        break;
+    case REST:
+        rcl_thread_end(&rcl_tls);
+        if (rcl_tls.gate.inside > 0)
+            rcl_gate_leave(&rcl_tls.gate);
+        break;
+    default:
+        break;
+    }
+}
+
+static void *run_actor(void *arg)
+{
+    struct actor *a = arg;
+    uint32_t done = 0, order;
+
+    a->tls = &rcl_tls;
+    do {
+        while (__atomic_load_n(&a->told, __ATOMIC_ACQUIRE) == done)
+            rcl_os_futex_wait(&a->told, done, 0);
+        order = a->order;
+        carry_out(order);
+        __atomic_store_n(&a->done, ++done, __ATOMIC_RELEASE);
+        rcl_os_futex_wake(&a->done, 1);
+    } while (order != END);
+    return NULL;
+}
+
+static void begin(struct actor *a)
+{
+    memset(a, 0, sizeof *a);
+    REQUIRE(pthread_create(&a->thread, NULL, run_actor, a) == 0);
+}
+
+static void tell(struct actor *a, uint32_t order)
+{
+    a->order = order;
+    uint32_t number = a->told + 1;
+    __atomic_store_n(&a->told, number, __ATOMIC_RELEASE);
+    rcl_os_futex_wake(&a->told, 1);
+    while (__atomic_load_n(&a->done, __ATOMIC_ACQUIRE) != number)
+        rcl_os_futex_wait(&a->done, number - 1, 0);
+}
+
+static void end(struct actor *a)
+{
+    tell(a, END);
+    REQUIRE(pthread_join(a->thread, NULL) == 0);
+}
+
+/* --- a cache comes and goes ---------------------------------------------------------------------------- */
+
+static void *look_at_the_start(void *arg)
+{
+    REQUIRE(rcl_tls.cache == &rcl_tcache_none);
+    REQUIRE(rcl_tls.busy == 0 && rcl_tls.ended == 0 && rcl_tls.gate.inside == 0);
+    REQUIRE(rcl_thread_begin(&rcl_tls) == &rcl_tcache_none);
+    REQUIRE(rcl_tls.busy == 1);
+    rcl_thread_end(&rcl_tls);
+    REQUIRE(rcl_tls.busy == 0);
+    REQUIRE(caches() == 0);
+    return arg;
+}
+
+TEST(a_thread_begins_with_the_empty_cache)
+{
+    char arg;
+
+    unit_threads(1, look_at_the_start, &arg, 1);
+}
+
+TEST(the_first_slow_path_makes_a_cache)
+{
+    void *p = get(CLS);
+    struct rcl_tcache *tc = rcl_tls.cache;
+
+    assert_ptr_not_equal(tc, &rcl_tcache_none);
+    assert_ptr_equal(tc->owner, &rcl_tls);
+    assert_ptr_equal(rcl_thread_cache(&rcl_tls), tc);
+    assert_ptr_equal(rcl_thread_begin(&rcl_tls), tc);
+    rcl_thread_end(&rcl_tls);
+    assert_int_equal(caches(), 1);
+    size_t held = rcl_tcache_count(tc, CLS);
+    assert_int_equal(cached_bytes(), held * rcl_classes[CLS].size);
+    put(CLS, p);
+    assert_int_equal(cached_bytes(), (held + 1) * rcl_classes[CLS].size);
+}
+
+static uint32_t shards[UNIT_THREADS_MAX];
+
+static void *note_the_shard(void *arg)
+{
+    put(CLS, get(CLS));
+    *(uint32_t *)arg = rcl_tls.gate.shard;
+    REQUIRE(rcl_tls.known);
+    return NULL;
+}
+
+TEST(threads_share_no_counter_of_the_gate_while_there_are_enough)
+{
+    unit_threads(UNIT_THREADS_MAX, note_the_shard, shards, sizeof shards[0]);
+    for (size_t i = 0; i < UNIT_THREADS_MAX; i++) {
+        assert_in_range(shards[i], 0, RCL_GATE_SHARDS - 1);
+        for (size_t k = 0; k < i; k++)
+            assert_int_not_equal(shards[i], shards[k]);
+    }
+}
+
+TEST(a_thread_that_ends_gives_everything_back)
+{
+    struct actor a[THREADS];
+
+    for (size_t i = 0; i < THREADS; i++) {
+        begin(&a[i]);
+        tell(&a[i], FILL);
+    }
+    assert_int_equal(caches(), THREADS);
+    assert_true(live(CLS) > 0);
+    for (size_t i = 0; i < THREADS; i++)
+        end(&a[i]);
+    assert_int_equal(caches(), 0);
+    assert_int_equal(live(CLS), 0);
+}
+
+static pthread_key_t late_key;
+
+/* A destructor of the program's that allocates, perhaps after ours has run. */
+static void allocate_late(void *arg)
+{
+    static uint32_t rounds;
+
+    for (int i = 0; i < 100; i++)
+        put(CLS, get(CLS));
+    if (__atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED) % 3 != 2)
+        pthread_setspecific(late_key, arg); /* and again in the next round */
+    else
+        REQUIRE(rcl_tls.ended == 1 && rcl_tls.cache == &rcl_tcache_none);
+}
+
+static void *end_with_a_destructor(void *arg)
+{
+    pthread_setspecific(late_key, arg);
+    put(CLS, get(CLS));
+    return NULL;
+}
+
+TEST(destructors_that_allocate_leave_nothing_behind)
+{
+    char arg;
+
+    assert_int_equal(pthread_key_create(&late_key, allocate_late), 0);
+    for (int i = 0; i < 10; i++)
+        unit_threads(1, end_with_a_destructor, &arg, 1);
+    pthread_key_delete(late_key);
+    assert_int_equal(caches(), 0);
+    assert_int_equal(live(CLS), 0);
+}
+
+TEST(a_thread_can_drop_its_own_cache)
+{
+    put(CLS, get(CLS));
+    struct rcl_arena *arena = rcl_tls.cache->arena;
+    rcl_gate_enter_patient(&rcl_tls.gate);
+    rcl_thread_drop_cache(&rcl_tls);
+    assert_ptr_equal(rcl_tls.cache, &rcl_tcache_none);
+    rcl_thread_drop_cache(&rcl_tls);
+    rcl_gate_leave(&rcl_tls.gate);
+    assert_int_equal(caches(), 0);
+    assert_int_equal(live(CLS), 0);
+    assert_int_equal(arena->threads, 0);
+    put(CLS, get(CLS));
+    assert_ptr_equal(rcl_tls.cache->arena, arena);
+}
+
+/* --- taking caches away ------------------------------------------------------------------------------------- */
+
+TEST(the_cache_of_a_resting_thread_is_taken)
+{
+    struct actor a;
+
+    if (!rcl_os_process_barrier())
+        skip();
+    begin(&a);
+    for (int round = 0; round < 20; round++) {
+        tell(&a, FILL);
+        assert_true(live(CLS) > 0);
+        assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 1);
+        assert_int_equal(caches(), 0);
+        assert_int_equal(live(CLS), 0);
+        assert_ptr_equal(a.tls->cache, &rcl_tcache_none);
+        assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 0);
+        /* It finds out, and goes on. */
+        tell(&a, USE);
+        assert_int_equal(caches(), 1);
+    }
+    end(&a);
+}
+
+static void drain_without_a_barrier(void *arg)
+{
+    struct actor a;
+
+    (void)arg;
+    unit_forbid(SYS_membarrier, ENOSYS);
+    begin(&a);
+    tell(&a, FILL);
+    put(CLS, get(CLS));
+    REQUIRE(caches() == 2);
+    struct rcl_tcache *tc = a.tls->cache;
+    for (int i = 0; i < 5; i++)
+        REQUIRE(drain(NULL, i % 2 == 0 ? RCL_DRAIN_ALL : RCL_DRAIN_IDLE) == 0);
+    REQUIRE(caches() == 2 && a.tls->cache == tc);
+    tell(&a, USE);
+    REQUIRE(a.tls->cache == tc);
+    /* One's own can be taken none the less. */
+    REQUIRE(drain(&rcl_tls, RCL_DRAIN_ALL) == 1);
+    REQUIRE(caches() == 1);
+    end(&a);
+    REQUIRE(caches() == 0 && live(CLS) == 0);
+}
+
+TEST(without_a_barrier_caches_of_others_are_left_alone)
+{
+    unit_child_passes(drain_without_a_barrier, NULL);
+}
+
+static void assert_left_alone(uint32_t order)
+{
+    struct actor a;
+
+    begin(&a);
+    tell(&a, FILL);
+    struct rcl_tcache *tc = a.tls->cache;
+    size_t held = rcl_tcache_count(tc, CLS);
+    tell(&a, order);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(drain(NULL, i % 2 == 0 ? RCL_DRAIN_ALL : RCL_DRAIN_IDLE), 0);
+        assert_ptr_equal(a.tls->cache, tc);
+        assert_int_equal(rcl_tcache_count(tc, CLS), held);
+        assert_int_equal(caches(), 1);
+    }
+    tell(&a, REST);
+    if (rcl_os_process_barrier())
+        assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 1);
+    end(&a);
+}
+
+TEST(a_busy_thread_is_left_alone)
+{
+    assert_left_alone(BE_BUSY);
+}
+
+TEST(a_thread_in_a_slow_path_is_left_alone)
+{
+    assert_left_alone(BE_INSIDE);
+}
+
+TEST(ones_own_cache_is_taken_where_asked)
+{
+    put(CLS, get(CLS));
+    assert_int_equal(drain(&rcl_tls, RCL_DRAIN_ALL), 1);
+    assert_ptr_equal(rcl_tls.cache, &rcl_tcache_none);
+    assert_int_equal(live(CLS), 0);
+    put(CLS, get(CLS));
+    assert_int_equal(caches(), 1);
+}
+
+TEST(only_idle_caches_are_taken_after_some_steps)
+{
+    struct actor idle, active;
+    unsigned steps = 0;
+
+    if (!rcl_os_process_barrier())
+        skip();
+    begin(&idle);
+    begin(&active);
+    tell(&idle, FILL);
+    tell(&active, FILL);
+    /* The first look cannot know. */
+    assert_int_equal(drain(NULL, RCL_DRAIN_IDLE), 0);
+    while (idle.tls->cache != &rcl_tcache_none) {
+        assert_in_range(++steps, 1, 4);
+        /* A block that is held makes the difference. */
+        tell(&active, FILL);
+        struct rcl_tcache *tc = active.tls->cache;
+        void *p = rcl_tcache_pop(tc, CLS);
+        if (steps % 2 != 0)
+            assert_true(rcl_tcache_push(tc, CLS, p));
+        size_t taken = drain(NULL, RCL_DRAIN_IDLE);
+        assert_int_equal(taken, idle.tls->cache == &rcl_tcache_none);
+        if (steps % 2 == 0)
+            assert_true(rcl_tcache_push(tc, CLS, p));
+    }
+    assert_true(steps >= 2);
+    assert_int_equal(caches(), 1);
+    assert_ptr_not_equal(active.tls->cache, &rcl_tcache_none);
+    end(&idle);
+    end(&active);
+}
+
+TEST(what_is_taken_from_an_idle_cache_is_old)
+{
+    struct actor a;
+    size_t old = 0;
+
+    if (!rcl_os_process_barrier())
+        skip();
+    begin(&a);
+    tell(&a, FILL);
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        rcl_runs_purge(&rcl_arena_get(i)->runs, RCL_PURGE_ANY, SIZE_MAX);
+    assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 1);
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        old += rcl_runs_purge(&rcl_arena_get(i)->runs, RCL_PURGE_OLD, SIZE_MAX);
+    assert_true(old > 0);
+    assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), 0);
+    end(&a);
+}
+
+TEST(who_loses_its_cache_keeps_its_arena)
+{
+    struct actor a, b;
+
+    if (!rcl_os_process_barrier())
+        skip();
+    begin(&a);
+    begin(&b);
+    tell(&a, FILL);
+    tell(&b, FILL);
+    struct rcl_arena *of_a = a.tls->cache->arena, *of_b = b.tls->cache->arena;
+    unsigned count = rcl_arena_count();
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 2);
+        tell(i % 2 == 0 ? &a : &b, USE);
+        tell(i % 2 == 0 ? &b : &a, USE);
+        assert_ptr_equal(a.tls->cache->arena, of_a);
+        assert_ptr_equal(b.tls->cache->arena, of_b);
+    }
+    assert_int_equal(rcl_arena_count(), count);
+    end(&a);
+    end(&b);
+}
+
+/* --- taking them in full flight ------------------------------------------------------------------------------- */
+
+enum { OWN = 40 };
+
+static uint32_t stop;
+
+static void *work(void *arg)
+{
+    struct unit_random random = {(uintptr_t)arg};
+    struct {
+        void *p;
+        unsigned cls;
+        uint64_t mark;
+    } own[OWN] = {{NULL, 0, 0}};
+    uint64_t rounds = 0;
+
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED) || rounds < 1000) {
+        size_t i = unit_below(&random, OWN);
+        rounds++;
+        if (own[i].p == NULL) {
+            own[i].cls = RCL_CLASS_FIRST + (unsigned)unit_below(&random, 4);
+            own[i].p = get(own[i].cls);
+            own[i].mark = unit_next(&random);
+            unit_stamp(own[i].p, rcl_classes[own[i].cls].size, own[i].mark);
+        } else {
+            REQUIRE(unit_stamped(own[i].p, rcl_classes[own[i].cls].size, own[i].mark));
+            put(own[i].cls, own[i].p);
+            own[i].p = NULL;
+        }
+        if (rounds % 4096 == 0)
+            unit_sleep_ms(1); /* a moment in which the cache can be had */
+    }
+    for (size_t i = 0; i < OWN; i++)
+        if (own[i].p != NULL)
+            put(own[i].cls, own[i].p);
+    return NULL;
+}
+
+TEST(no_block_is_lost_or_doubled_when_caches_are_taken_at_any_moment)
+{
+    pthread_t thread[THREADS];
+    char args[THREADS];
+    uint64_t until = rcl_os_now_ns() + 400000000u;
+    size_t taken = 0;
+
+    stop = 0;
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, work, &args[i]), 0);
+    while (rcl_os_now_ns() < until) {
+        taken += drain(NULL, RCL_DRAIN_ALL);
+        for (unsigned i = 0; i < rcl_arena_count(); i++)
+            rcl_runs_purge(&rcl_arena_get(i)->runs, RCL_PURGE_ANY, 100);
+        if (taken % 16 == 0)
+            rcl_os_yield();
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    if (rcl_os_process_barrier())
+        assert_true(taken > 0);
+    for (unsigned cls = RCL_CLASS_FIRST; cls < RCL_CLASS_FIRST + 4; cls++)
+        assert_int_equal(live(cls), 0);
+}
+
+/* --- fork and memory ---------------------------------------------------------------------------------------------- */
+
+static void find_the_others_gone(void *arg)
+{
+    struct rcl_tcache *mine = rcl_tls.cache;
+
+    (void)arg;
+    rcl_gate_reset(&rcl_tls.gate);
+    rcl_threads_forked(&rcl_tls);
+    REQUIRE(caches() == THREADS + 1);
+    REQUIRE(drain(&rcl_tls, RCL_DRAIN_GONE) == THREADS);
+    REQUIRE(caches() == 1 && rcl_tls.cache == mine);
+    REQUIRE(drain(&rcl_tls, RCL_DRAIN_GONE) == 0);
+    put(CLS, get(CLS));
+    REQUIRE(rcl_tls.cache == mine);
+    /* And once more, in a child of the child. */
+    rcl_threads_forked(&rcl_tls);
+    REQUIRE(drain(NULL, RCL_DRAIN_GONE) == 0);
+    REQUIRE(drain(&rcl_tls, RCL_DRAIN_ALL) == 1);
+    REQUIRE(live(CLS) == 0);
+    if (unit_emulated())
+        return;
+    /* New threads are as good as ever. */
+    struct actor a;
+    begin(&a);
+    tell(&a, FILL);
+    REQUIRE(drain(NULL, RCL_DRAIN_GONE) == 0);
+    end(&a);
+    REQUIRE(caches() == 0);
+}
+
+TEST(a_forked_child_inherits_the_caches_of_threads_that_are_gone)
+{
+    struct actor a[THREADS];
+
+    if (UNIT_TSAN)
+        skip(); /* its run time does not like threads in a child of threads */
+    put(CLS, get(CLS));
+    for (size_t i = 0; i < THREADS; i++) {
+        begin(&a[i]);
+        tell(&a[i], FILL);
+    }
+    /* One of them in the middle of something. */
+    tell(&a[0], BE_BUSY);
+    unit_child_passes(find_the_others_gone, NULL);
+    tell(&a[0], REST);
+    for (size_t i = 0; i < THREADS; i++)
+        end(&a[i]);
+}
+
+static void go_on_without_a_cache(void *arg)
+{
+    struct rcl_tcache *tc;
+    void *p;
+    bool zero;
+
+    (void)arg;
+    /* Slabs to take from, then no memory for descriptors. */
+    REQUIRE(rcl_blocks_take(rcl_arena_get(0), CLS, &p, 1, &zero) == 1);
+    unit_limit_memory(0);
+    while (rcl_tcache_new(NULL) != NULL) {
+    }
+    tc = rcl_thread_cache(&rcl_tls);
+    REQUIRE(tc == &rcl_tcache_none);
+    void *q = get(CLS);
+    put(CLS, q);
+    REQUIRE(rcl_tls.cache == &rcl_tcache_none);
+    unit_unlimit_memory();
+    put(CLS, get(CLS));
+    REQUIRE(rcl_tls.cache != &rcl_tcache_none);
+}
+
+TEST(without_memory_a_thread_goes_on_without_a_cache)
+{
+    unit_child_passes(go_on_without_a_cache, NULL);
+}
+
+static int boot(void **state)
+{
+    (void)state;
+    rcl_os_init();
+    rcl_sizeclass_init(rcl_page_size());
+    rcl_opt.narenas = 2;
+    if (!rcl_arena_boot())
+        return 1;
+    rcl_thread_boot();
+    return 0;
+}
+
+#define TESTED(name) cmocka_unit_test_teardown(name, tear_down)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TESTED(a_thread_begins_with_the_empty_cache),
+        TESTED(the_first_slow_path_makes_a_cache),
+        TESTED(threads_share_no_counter_of_the_gate_while_there_are_enough),
+        TESTED(a_thread_that_ends_gives_everything_back),
+        TESTED(destructors_that_allocate_leave_nothing_behind),
+        TESTED(a_thread_can_drop_its_own_cache),
+        TESTED(the_cache_of_a_resting_thread_is_taken),
+        TESTED(without_a_barrier_caches_of_others_are_left_alone),
+        TESTED(a_busy_thread_is_left_alone),
+        TESTED(a_thread_in_a_slow_path_is_left_alone),
+        TESTED(ones_own_cache_is_taken_where_asked),
+        TESTED(only_idle_caches_are_taken_after_some_steps),
+        TESTED(what_is_taken_from_an_idle_cache_is_old),
+        TESTED(who_loses_its_cache_keeps_its_arena),
+        TESTED(no_block_is_lost_or_doubled_when_caches_are_taken_at_any_moment),
+        TESTED(a_forked_child_inherits_the_caches_of_threads_that_are_gone),
+        TESTED(without_memory_a_thread_goes_on_without_a_cache),
+    };
+
+    return cmocka_run_group_tests(tests, boot, NULL);
+}
