@@ -11,6 +11,7 @@
 #include "large.h"
 #include "pagemap.h"
 #include "purge.h"
+#include "slab.h"
 #include "thread.h"
 
 #include <string.h>
@@ -293,11 +294,26 @@ void rcl_heap_free(void *p, const char *caller)
 
 /* --- realloc and usable size -------------------------------------------------------------- */
 
+/* Not inside a block, and not free as far as the slab knows; a caller's block stays as it is. */
+static void check_block(const void *p, unsigned cls, const char *caller)
+{
+    if (!rcl_class_is_small(cls)) {
+        run_of((void *)p, caller);
+        return;
+    }
+    const struct rcl_span *s = rcl_pagemap_desc(p);
+    enum rcl_slab_error err = rcl_slab_check(s, p);
+    if (unlikely(err != RCL_SLAB_OK))
+        rcl_bad_block(caller, s, p, err == RCL_SLAB_NOT_A_BLOCK);
+}
+
 size_t rcl_heap_usable(const void *p, const char *caller)
 {
     unsigned cls = rcl_pagemap_class(p);
-    if (likely(rcl_class_is_cached(cls)))
+    if (likely(rcl_class_is_cached(cls))) {
+        check_block(p, cls, caller);
         return rcl_classes[cls].size;
+    }
     if (cls == RCL_CLASS_LARGE)
         return rcl_large_bytes(run_of((void *)p, caller));
     if (cls == RCL_CLASS_HUGE)

@@ -97,7 +97,7 @@ static void *do_realloc(void *p, size_t size)
         return do_malloc(size);
     if (size == 0) {
         /* As glibc does; C23 leaves it undefined. */
-        do_free(p);
+        rcl_heap_free(p, "realloc");
         return NULL;
     }
     void *q = rcl_heap_realloc(p, size);

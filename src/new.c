@@ -13,7 +13,14 @@
 #include "sizeclass.h"
 #include "thread.h"
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <dlfcn.h>
 #include <stdlib.h>
+
+/* Weak, so that a fully static program, which cannot have it, does without. */
+extern __typeof__(dlsym) dlsym __attribute__((weak));
 
 typedef void new_handler(void);
 extern new_handler *std_get_new_handler(void) __asm__("_ZSt15get_new_handlerv")
@@ -22,36 +29,50 @@ extern void std_throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
     __attribute__((weak, noreturn));
 
 /* [new.delete.single]: call the new-handler and try again, until there is none. */
-static RCL_COLD void *new_failed(size_t size, size_t align, bool nothrow)
+static RCL_COLD void *new_failed(size_t size, size_t align)
 {
-    for (;;) {
-        new_handler *handler = std_get_new_handler != NULL ? std_get_new_handler() : NULL;
-        if (handler == NULL)
-            break;
+    new_handler *handler;
+    while (std_get_new_handler != NULL && (handler = std_get_new_handler()) != NULL) {
         handler();
         void *p = align > RCL_MIN_ALIGN ? rcl_heap_alloc_aligned(align, size)
                                         : rcl_heap_alloc(size);
         if (p != NULL)
             return p;
     }
-    if (nothrow)
-        return NULL;
     if (std_throw_bad_alloc != NULL)
         std_throw_bad_alloc();
     rcl_die("operator new: out of memory for %zu bytes, and no C++ run time to throw bad_alloc",
             size);
 }
 
+/*
+ * The nothrow forms call the ordinary ones and turn what these throw, or the
+ * new-handler, into NULL.  C cannot catch; the run time's own nothrow forms can,
+ * and the operators they call are ours.  Without a handler there is nothing to do.
+ */
+static RCL_COLD void *new_failed_nothrow(size_t size, size_t align, const void *tag)
+{
+    if (std_get_new_handler == NULL || std_get_new_handler() == NULL || dlsym == NULL)
+        return NULL;
+    void *found = dlsym(RTLD_NEXT, align > RCL_MIN_ALIGN ? "_ZnwmSt11align_val_tRKSt9nothrow_t"
+                                                         : "_ZnwmRKSt9nothrow_t");
+    if (found == NULL)
+        return NULL;
+    if (align > RCL_MIN_ALIGN)
+        return ((void *(*)(size_t, size_t, const void *))found)(size, align, tag);
+    return ((void *(*)(size_t, const void *))found)(size, tag);
+}
+
 static RCL_NOINLINE void *new_slow(size_t size)
 {
     void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN, false);
+    return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN);
 }
 
-static RCL_NOINLINE void *new_slow_nothrow(size_t size)
+static RCL_NOINLINE void *new_slow_nothrow(size_t size, const void *tag)
 {
     void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN, true);
+    return likely(p != NULL) ? p : new_failed_nothrow(size, RCL_MIN_ALIGN, tag);
 }
 
 static inline void *new_hit(size_t size)
@@ -65,10 +86,9 @@ static inline void *new_hit(size_t size)
     return p;
 }
 
-static void *new_aligned(size_t size, size_t align, bool nothrow)
+static void *new_aligned(size_t size, size_t align)
 {
-    void *p = align > RCL_MIN_ALIGN ? rcl_heap_alloc_aligned(align, size) : rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : new_failed(size, align, nothrow);
+    return align > RCL_MIN_ALIGN ? rcl_heap_alloc_aligned(align, size) : rcl_heap_alloc(size);
 }
 
 /* clang-format off */
@@ -83,22 +103,22 @@ static void *new_aligned(size_t size, size_t align, bool nothrow)
     RCL_EXPORT void *name(size_t size, const void *tag) __asm__(mangled);       \
     void *name(size_t size, const void *tag)                                    \
     {                                                                           \
-        (void)tag;                                                              \
         void *p = new_hit(size);                                                \
-        return likely(p != NULL) ? p : new_slow_nothrow(size);                  \
+        return likely(p != NULL) ? p : new_slow_nothrow(size, tag);             \
     }
 #define NEW_ALIGNED(name, mangled)                                              \
     RCL_EXPORT void *name(size_t size, size_t align) __asm__(mangled);          \
     void *name(size_t size, size_t align)                                       \
     {                                                                           \
-        return new_aligned(size, align, false);                                 \
+        void *p = new_aligned(size, align);                                     \
+        return likely(p != NULL) ? p : new_failed(size, align);                 \
     }
 #define NEW_ALIGNED_NOTHROW(name, mangled)                                      \
     RCL_EXPORT void *name(size_t size, size_t align, const void *tag) __asm__(mangled); \
     void *name(size_t size, size_t align, const void *tag)                      \
     {                                                                           \
-        (void)tag;                                                              \
-        return new_aligned(size, align, true);                                  \
+        void *p = new_aligned(size, align);                                     \
+        return likely(p != NULL) ? p : new_failed_nothrow(size, align, tag);    \
     }
 
 NEW(rcl_new, "_Znwm")

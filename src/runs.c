@@ -93,8 +93,8 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     struct rcl_chunk *c = rcl_meta_alloc(sizeof *c);
     if (c == NULL)
         return NULL;
-    /* The first ones are smaller: most programs never need a second, some have a tight limit. */
-    size_t usual = RCL_CHUNK_BYTES >> (2 - rcl_min(r->nchunks, 2));
+    /* The first ones are smaller: most programs need few, and some have a tight limit. */
+    size_t usual = RCL_CHUNK_BYTES >> (r->nchunks < 4 ? 2 : r->nchunks < 8 ? 1 : 0);
     size_t least = pages * page, bytes = rcl_max(usual, least);
     size_t align = rcl_max(align_pages * page, page);
     void *base = NULL;

@@ -76,7 +76,8 @@ static void come_back(void *arg)
 {
     (void)arg;
     boot(3);
-    struct rcl_arena *a[] = {rcl_arena_assign(NULL), rcl_arena_assign(NULL), rcl_arena_assign(NULL)};
+    struct rcl_arena *a[] = {rcl_arena_assign(NULL), rcl_arena_assign(NULL),
+                             rcl_arena_assign(NULL)};
     for (unsigned i = 0; i < rcl_arena_limit(); i++) {
         /* To where its blocks are, as long as no other arena has fewer threads. */
         rcl_arena_release(a[i]);
@@ -154,7 +155,7 @@ TEST(several_threads_at_the_same_time)
     unit_child_passes(assign_at_the_same_time, NULL);
 }
 
-/* --- blocks ------------------------------------------------------------------------------------- */
+/* --- blocks ------------------------------------------------------------------------------- */
 
 static size_t take(struct rcl_arena *a, unsigned cls, void **out, size_t n)
 {
@@ -233,7 +234,7 @@ TEST(what_idle_caches_give_back_is_old)
     unit_child_passes(see_the_age, NULL);
 }
 
-/* --- bad pointers ---------------------------------------------------------------------------------- */
+/* --- bad pointers ------------------------------------------------------------------------- */
 
 enum bad { TWICE, TWICE_AT_ONCE, INSIDE };
 
@@ -270,7 +271,7 @@ TEST(a_bad_pointer_ends_the_program)
     }
 }
 
-/* --- out of memory ------------------------------------------------------------------------------------ */
+/* --- out of memory ------------------------------------------------------------------------ */
 
 static void boot_without_memory(void *arg)
 {
@@ -309,7 +310,7 @@ TEST(without_memory_for_another_arena_one_is_shared)
     unit_child_passes(assign_without_memory, NULL);
 }
 
-/* --- threads --------------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------ */
 
 enum { ROUNDS = 300, SHELF = 50 };
 

@@ -1,508 +1,422 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of background.h, by the threads the kernel counts.  Each runs in a child: a fork
- * ends the helper, and what the parent's tests have left behind is small.
+ * Tests of background.h: when the helper thread is there and when it is not.  Each in a
+ * forked child, where the kernel counts one thread at first.
  */
 #include "unit.h"
 
-#include "account.h"
 #include "background.h"
-#include "boot.h"
-#include "heap.h"
-#include "options.h"
+#include "blocks.h"
+#include "large.h"
+#include "pagemap.h"
 #include "purge.h"
-#include "thread.h"
 
 #include <dirent.h>
 
-enum { WINDOW_MS = 80 };
+enum { WINDOW_MS = 80, SOON_MS = 8000 };
 
-static int set_up(void **state)
+static unsigned threads_at_first;
+
+static void start(void)
 {
-    (void)state;
-    rcl_opt.background_thread = 1;
-    rcl_opt.tcache = 0;
-    rcl_opt.dirty_min = (int64_t)1 << 40;
-    rcl_opt.dirty_share = 0;
     rcl_opt.dirty_decay_ms = WINDOW_MS;
-    return 0;
+    rcl_opt.dirty_min = 1 << 30;
+    rcl_opt.narenas = 1;
+    rcl_opt.background_thread = 1;
+    REQUIRE(block_boot(WINDOW_MS * UINT64_C(1000000)));
+    threads_at_first = unit_thread_count();
+}
+
+static unsigned helpers(void)
+{
+    return unit_thread_count() - threads_at_first;
 }
 
 static size_t dirty_bytes(void)
 {
-    int64_t pages = rcl_purge_dirty();
-
-    return pages > 0 ? (size_t)pages << rcl_page_shift() : 0;
+    return (size_t)rcl_purge_dirty() * rcl_page_size();
 }
 
-/* Leave that much free memory behind. */
-static void leave_behind(size_t bytes)
+static void leave_dirty(size_t bytes)
 {
-    enum { PIECE = 256 * 1024 };
-    char *piece[64];
-    size_t n = bytes / PIECE;
+    struct rcl_arena *a = rcl_arena_get(0);
+    struct rcl_run run;
+    void *p[64];
+    size_t n = 0;
 
-    REQUIRE(n <= array_len(piece));
-    for (size_t i = 0; i < n; i++) {
-        piece[i] = rcl_heap_alloc(PIECE + 1);
-        REQUIRE(piece[i] != NULL);
-        memset(piece[i], 1, PIECE);
+    rcl_gate_enter_patient(&rcl_tls.gate);
+    for (size_t got = 0; got < bytes; got += RCL_LARGE_MAX / 4) {
+        p[n] = rcl_large_take(&a->runs, a, RCL_LARGE_MAX / 4, 1, RCL_CLASS_LARGE, &run);
+        REQUIRE(p[n] != NULL);
+        memset(p[n++], 1, RCL_LARGE_MAX / 4);
     }
-    for (size_t i = 0; i < n; i++)
-        rcl_heap_free(piece[i], "free");
+    while (n > 0)
+        rcl_large_give(rcl_pagemap_desc(p[--n]), RCL_AGE_NEW);
+    rcl_gate_leave(&rcl_tls.gate);
 }
 
-static bool await_threads(unsigned count, unsigned ms)
+/* Give it time until there are so many helpers. */
+static bool come_to(unsigned wanted)
 {
-    for (unsigned i = 0; i < ms; i++) {
-        if (unit_thread_count() == count)
-            return true;
-        unit_sleep_ms(1);
-    }
-    return unit_thread_count() == count;
+    for (int ms = 0; ms < SOON_MS && helpers() != wanted; ms += 5)
+        unit_sleep_ms(5);
+    return helpers() == wanted;
 }
 
-/* --- when it is started ------------------------------------------------------------------ */
+/* --- when it starts --------------------------------------------------------------------------- */
 
-static void little(void *arg)
-{
-    void *p = rcl_heap_alloc(300 * KIB);
-
-    (void)arg;
-    memset(p, 1, 300 * KIB);
-    rcl_heap_free(p, "free");
-    REQUIRE(dirty_bytes() > 0);
-    rcl_background_kick();
-    REQUIRE(unit_thread_count() == 1);
-    unit_sleep_ms(WINDOW_MS);
-    REQUIRE(unit_thread_count() == 1);
-}
-
-TEST(none_for_little)
-{
-    unit_child_passes(little, NULL);
-}
-
-static void exact(void *arg)
-{
-    int64_t pages = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
-
-    (void)arg;
-    REQUIRE(rcl_account.dirty_pages == 0 && rcl_account.cache_bytes == 0);
-    rcl_account.dirty_pages = pages;
-    rcl_background_kick();
-    REQUIRE(unit_thread_count() == 1);
-    rcl_account.dirty_pages = 0;
-    rcl_account.cache_bytes = (int64_t)RCL_PURGE_WORTH_BYTES;
-    rcl_background_kick();
-    REQUIRE(unit_thread_count() == 1);
-    /* Both together. */
-    rcl_account.dirty_pages = 1;
-    rcl_background_kick();
-    REQUIRE(unit_thread_count() == 2);
-    rcl_account.dirty_pages = 0;
-    rcl_account.cache_bytes = 0;
-    REQUIRE(await_threads(1, 2000));
-}
-
-TEST(one_byte_more_than_the_threshold_starts_it)
-{
-    unit_child_passes(exact, NULL);
-}
-
-static void *free_much(void *arg)
+static void kick_for_little(void *arg)
 {
     (void)arg;
-    for (int i = 0; i < 20; i++) {
-        leave_behind(4 * MIB);
+    start();
+    rcl_background_kick();
+    REQUIRE(helpers() == 0);
+    leave_dirty(RCL_PURGE_WORTH_BYTES / 2);
+    rcl_background_kick();
+    REQUIRE(helpers() == 0);
+}
+
+static void kick_where_it_is_unwanted(void *arg)
+{
+    (void)arg;
+    start();
+    leave_dirty(4 * MIB);
+    rcl_opt.background_thread = 0;
+    rcl_background_kick();
+    REQUIRE(helpers() == 0);
+    rcl_opt.background_thread = 1;
+    rcl_opt.dirty_decay_ms = 0;
+    rcl_background_kick();
+    REQUIRE(helpers() == 0);
+    rcl_opt.dirty_decay_ms = -1;
+    rcl_background_kick();
+    REQUIRE(helpers() == 0);
+}
+
+TEST(it_is_not_started_without_need)
+{
+    unit_child_passes(kick_for_little, NULL);
+    unit_child_passes(kick_where_it_is_unwanted, NULL);
+}
+
+static void return_memory_and_end(void *arg)
+{
+    (void)arg;
+    start();
+    for (int round = 0; round < 3; round++) {
+        leave_dirty(4 * MIB);
         rcl_background_kick();
+        REQUIRE(helpers() == 1);
+        /* Not before its time. */
+        REQUIRE(dirty_bytes() >= 4 * MIB);
+        REQUIRE(come_to(0));
+        REQUIRE(dirty_bytes() == 0);
+        rcl_background_kick();
+        REQUIRE(helpers() == 0);
     }
+}
+
+TEST(it_returns_what_is_idle_and_ends)
+{
+    unit_child_passes(return_memory_and_end, NULL);
+}
+
+static void *kick_often(void *arg)
+{
+    for (int i = 0; i < 1000; i++) {
+        rcl_background_kick();
+        REQUIRE(helpers() <= 1 + 4);
+    }
+    return arg;
+}
+
+static void kick_from_several_threads(void *arg)
+{
+    char args[4];
+
+    (void)arg;
+    start();
+    leave_dirty(4 * MIB);
+    unit_threads(4, kick_often, args, 1);
+    /* The kernel counts the four a little longer. */
+    REQUIRE(come_to(1) || helpers() == 0);
+    REQUIRE(come_to(0));
+    REQUIRE(dirty_bytes() == 0);
+}
+
+TEST(there_is_one_at_most)
+{
+    unit_child_passes(kick_from_several_threads, NULL);
+}
+
+static void kick_where_threads_are_forbidden(void *arg)
+{
+    (void)arg;
+    start();
+    leave_dirty(4 * MIB);
+    unit_forbid(SYS_clone, EPERM);
+    for (int i = 0; i < 100; i++)
+        rcl_background_kick();
+    REQUIRE(helpers() == 0);
+    rcl_background_stop();
+    rcl_background_resume();
+}
+
+TEST(where_no_thread_can_be_made_there_is_none)
+{
+    unit_child_passes(kick_where_threads_are_forbidden, NULL);
+}
+
+/* --- around fork -------------------- */
+
+static void stop_and_resume(void *arg)
+{
+    (void)arg;
+    start();
+    /* When there is none. */
+    rcl_background_stop();
+    rcl_background_resume();
+    for (int round = 0; round < 200; round++) {
+        leave_dirty(2 * MIB);
+        rcl_background_kick();
+        REQUIRE(helpers() == 1);
+        if (round % 10 == 9)
+            unit_sleep_ms(WINDOW_MS / RCL_DECAY_STEPS); /* in the middle of its work */
+        rcl_background_stop();
+        REQUIRE(helpers() == 0);
+        rcl_background_kick();
+        REQUIRE(helpers() == 0);
+        rcl_background_resume();
+        REQUIRE(helpers() == 0);
+    }
+    leave_dirty(2 * MIB);
+    rcl_background_kick();
+    REQUIRE(helpers() == 1);
+    REQUIRE(come_to(0));
+    REQUIRE(dirty_bytes() == 0);
+}
+
+TEST(once_stopped_it_is_gone_until_it_is_allowed_again)
+{
+    unit_child_passes(stop_and_resume, NULL);
+}
+
+static void forget_in_a_child(void *arg)
+{
+    int status;
+
+    (void)arg;
+    start();
+    leave_dirty(4 * MIB);
+    rcl_background_kick();
+    REQUIRE(helpers() == 1);
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        rcl_gate_reset(&rcl_tls.gate);
+        rcl_background_forget();
+        REQUIRE(unit_thread_count() == threads_at_first);
+        rcl_background_kick();
+        REQUIRE(helpers() == 1);
+        REQUIRE(come_to(0));
+        REQUIRE(dirty_bytes() == 0);
+        _exit(0);
+    }
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    REQUIRE(come_to(0));
+}
+
+TEST(a_child_has_its_own)
+{
+    if (unit_emulated())
+        skip(); /* a fork beside threads, and then a thread */
+    unit_child_passes(forget_in_a_child, NULL);
+}
+
+static void wait_at_the_gate(void *arg)
+{
+    (void)arg;
+    start();
+    leave_dirty(4 * MIB);
+    rcl_gate_close(&rcl_tls.gate);
+    rcl_background_kick();
+    unit_sleep_ms(4 * WINDOW_MS);
+    REQUIRE(helpers() == 1);
+    REQUIRE(dirty_bytes() >= 4 * MIB);
+    rcl_gate_open();
+    REQUIRE(come_to(0));
+    REQUIRE(dirty_bytes() == 0);
+}
+
+TEST(it_waits_at_a_closed_gate)
+{
+    unit_child_passes(wait_at_the_gate, NULL);
+}
+
+/* The id of a thread of this process that is not the main one, or 0. */
+static int other_thread(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    int id = 0;
+
+    REQUIRE(folder != NULL);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != getpid())
+            id = atoi(entry->d_name);
+    closedir(folder);
+    return id;
+}
+
+struct sleeper {
+    pthread_t thread;
+    int id;
+    uint32_t word; /* futex word: ends it */
+};
+
+static void *sleep_on(void *arg)
+{
+    struct sleeper *s = arg;
+
+    __atomic_store_n(&s->id, rcl_os_tid(), __ATOMIC_RELEASE);
+    while (__atomic_load_n(&s->word, __ATOMIC_ACQUIRE) == 0)
+        rcl_os_futex_wait(&s->word, 0, 0);
     return NULL;
 }
 
-static void many_kicks(void *arg)
+/* A thread with this id; false: the kernel would not give it to us. */
+static bool make_thread_with_id(struct sleeper *s, int id)
 {
-    char args[6];
-
-    (void)arg;
-    unit_threads(6, free_much, args, 1);
-    leave_behind(4 * MIB);
-    REQUIRE(unit_thread_count() == 2);
-    for (int i = 0; i < 100; i++)
-        rcl_background_kick();
-    REQUIRE(unit_thread_count() == 2);
-}
-
-TEST(there_is_exactly_one)
-{
-    unit_child_passes(many_kicks, NULL);
-}
-
-static void read_status(int tid, const char *field, char *out, size_t size)
-{
-    char path[64], text[4096];
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
-    long n = rcl_os_read_file(path, text, sizeof text - 1);
-    REQUIRE(n > 0);
-    text[n] = '\0';
-    char *at = strstr(text, field);
-    REQUIRE(at != NULL);
-    at += strlen(field);
-    at += strspn(at, ": \t");
-    size_t length = strcspn(at, "\n");
-    REQUIRE(length < size);
-    memcpy(out, at, length);
-    out[length] = '\0';
-}
-
-static int helper_tid(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    int found = 0;
-
-    REQUIRE(dir != NULL);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        int tid = atoi(e->d_name);
-        if (tid != 0 && tid != getpid()) {
-            REQUIRE(found == 0);
-            found = tid;
-        }
+    for (int attempt = 0; attempt < 200; attempt++) {
+        char text[16];
+        int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+        int length = snprintf(text, sizeof text, "%d", id - 1);
+        if (fd < 0 || write(fd, text, (size_t)length) != length)
+            return false;
+        *s = (struct sleeper){.id = 0};
+        REQUIRE(pthread_create(&s->thread, NULL, sleep_on, s) == 0);
+        close(fd);
+        while (__atomic_load_n(&s->id, __ATOMIC_ACQUIRE) == 0)
+            rcl_os_yield();
+        if (s->id == id)
+            return true;
+        __atomic_store_n(&s->word, 1, __ATOMIC_RELEASE);
+        rcl_os_futex_wake(&s->word, 1);
+        REQUIRE(pthread_join(s->thread, NULL) == 0);
     }
-    closedir(dir);
-    REQUIRE(found != 0);
-    return found;
+    return false;
 }
 
-static void signals(void *arg)
+static void stop_when_its_id_is_anothers(void *arg)
 {
-    char text[64];
-    sigset_t before, after;
-    uint64_t never = (UINT64_C(1) << (SIGKILL - 1)) | (UINT64_C(1) << (SIGSTOP - 1));
+    struct sleeper s;
 
     (void)arg;
-    rcl_opt.dirty_decay_ms = 10000; /* it stays long enough to be looked at */
-    sigemptyset(&before);
-    sigaddset(&before, SIGUSR2);
-    REQUIRE(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    leave_behind(4 * MIB);
-    REQUIRE(unit_thread_count() == 2);
-    read_status(helper_tid(), "SigBlk", text, sizeof text);
-    REQUIRE(strtoull(text, NULL, 16) == ~never);
-    /* The starter has its own mask back. */
-    REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0);
-    for (int sig = 1; sig < 32; sig++)
-        REQUIRE(sigismember(&after, sig) == (sig == SIGUSR2));
-    rcl_background_stop();
-}
-
-TEST(all_its_signals_are_blocked)
-{
-    unit_child_passes(signals, NULL);
-}
-
-static void switched_off(void *arg)
-{
-    int64_t *option = arg;
-
-    if (option == &rcl_opt.background_thread)
-        *option = 0;
-    void *p[4];
-    for (int i = 0; i < 4; i++)
-        p[i] = memset(rcl_heap_alloc(MIB), 1, MIB);
-    for (int i = 0; i < 4; i++)
-        rcl_heap_free(p[i], "free");
+    start();
+    leave_dirty(4 * MIB);
     rcl_background_kick();
-    REQUIRE(unit_thread_count() == 1);
-    unit_sleep_ms(WINDOW_MS);
-    REQUIRE(unit_thread_count() == 1);
-}
-
-TEST(none_when_switched_off)
-{
-    unit_child_passes(switched_off, &rcl_opt.background_thread);
-}
-
-TEST(none_when_nothing_decays_by_time)
-{
-    static const int64_t never[] = {-1, 0};
-
-    for (size_t i = 0; i < array_len(never); i++) {
-        rcl_opt.dirty_decay_ms = never[i];
-        unit_child_passes(switched_off, &rcl_opt.dirty_decay_ms);
-    }
-}
-
-/* --- what it does and when it ends ------------------------------------------------------- */
-
-/* Processor time of the process in clock ticks would be too coarse: count its switches. */
-static unsigned long switches(void)
-{
-    struct rusage usage;
-
-    REQUIRE(getrusage(RUSAGE_SELF, &usage) == 0);
-    return (unsigned long)(usage.ru_nvcsw + usage.ru_nivcsw);
-}
-
-static void comes_and_goes(void *arg)
-{
-    static char *p[16];
-
-    (void)arg;
-    for (int round = 0; round < 3; round++) {
-        for (size_t i = 0; i < array_len(p); i++)
-            p[i] = memset(rcl_heap_alloc(400 * KIB), 1, 400 * KIB);
-        REQUIRE(unit_thread_count() == 1);
-        for (size_t i = 0; i < array_len(p); i++)
-            rcl_heap_free(p[i], "free");
-        REQUIRE(unit_thread_count() == 2);
-        /* About a window, and no more than a few. */
-        REQUIRE(await_threads(1, 50 * WINDOW_MS));
-        REQUIRE(dirty_bytes() == 0);
-        for (size_t i = 0; i < array_len(p); i++) {
-            size_t resident = unit_resident(p[i], rcl_page_size());
-            REQUIRE(resident == 0 || resident == SIZE_MAX);
-        }
-        /* An idle process has no wake-ups: only ours, to look. */
-        unsigned long before = switches();
-        unit_sleep_ms(3 * WINDOW_MS);
-        REQUIRE(switches() - before <= 20);
-        REQUIRE(unit_thread_count() == 1);
-        rcl_background_kick();
-        REQUIRE(unit_thread_count() == 1);
-    }
-}
-
-TEST(it_returns_everything_and_ends)
-{
-    unit_child_passes(comes_and_goes, NULL);
-}
-
-static void not_too_soon(void *arg)
-{
-    static char *p[8];
-
-    (void)arg;
-    rcl_opt.dirty_decay_ms = 800;
-    for (size_t i = 0; i < array_len(p); i++)
-        p[i] = memset(rcl_heap_alloc(400 * KIB), 1, 400 * KIB);
-    uint64_t start = rcl_os_now_ns();
-    for (size_t i = 0; i < array_len(p); i++)
-        rcl_heap_free(p[i], "free");
-    size_t dirty = dirty_bytes();
-    REQUIRE(dirty >= 3 * MIB);
-    while (dirty_bytes() == dirty)
-        unit_sleep_ms(5);
-    /* Between a half and three quarters of a window; later on a busy machine. */
-    REQUIRE(rcl_os_now_ns() - start >= 390000000u);
-    while (dirty_bytes() > 0)
-        unit_sleep_ms(5);
-    REQUIRE(rcl_os_now_ns() - start <= 3000000000u);
-}
-
-TEST(it_waits_for_the_window)
-{
-    unit_child_passes(not_too_soon, NULL);
-}
-
-static void rest_is_left(void *arg)
-{
-    (void)arg;
-    leave_behind(2 * MIB);
-    REQUIRE(unit_thread_count() == 2);
-    /* Something below the threshold comes again and again: it does not go on for that. */
-    uint64_t start = rcl_os_now_ns();
-    bool ended = false;
-    while (!ended && rcl_os_now_ns() - start < UINT64_C(5000000000)) {
-        void *p = memset(rcl_heap_alloc(300 * KIB), 1, 300 * KIB);
-        rcl_heap_free(p, "free");
-        unit_sleep_ms(2);
-        ended = unit_thread_count() == 1;
-    }
-    REQUIRE(ended);
-    for (int i = 0; i < 20; i++) {
-        void *p = memset(rcl_heap_alloc(300 * KIB), 1, 300 * KIB);
-        rcl_heap_free(p, "free");
-        REQUIRE(unit_thread_count() == 1);
-    }
-}
-
-TEST(it_ends_though_a_little_is_left)
-{
-    unit_child_passes(rest_is_left, NULL);
-}
-
-static struct rcl_tls *sleeper;
-static uint32_t sleeper_state;
-
-static void *fall_asleep(void *arg)
-{
-    static void *p[2000];
-
-    sleeper = &rcl_tls;
-    for (size_t i = 0; i < array_len(p); i++)
-        p[i] = rcl_heap_alloc(1000);
-    for (size_t i = 0; i < array_len(p); i++)
-        rcl_heap_free(p[i], "free");
-    __atomic_store_n(&sleeper_state, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&sleeper_state, __ATOMIC_SEQ_CST) != 2)
-        unit_sleep_ms(5);
-    return arg;
-}
-
-static void takes_idle_caches(void *arg)
-{
-    pthread_t thread;
-
-    (void)arg;
-    rcl_opt.tcache = 1;
-    REQUIRE(pthread_create(&thread, NULL, fall_asleep, NULL) == 0);
-    while (__atomic_load_n(&sleeper_state, __ATOMIC_SEQ_CST) != 1)
-        unit_sleep_ms(1);
-    REQUIRE(sleeper->cache != &rcl_tcache_none);
-    leave_behind(4 * MIB);
-    for (int i = 0; i < 3000 && rcl_account_get(&rcl_account.cache_bytes) != 0; i++)
-        unit_sleep_ms(1);
-    REQUIRE(rcl_account_get(&rcl_account.cache_bytes) == 0);
-    REQUIRE(__atomic_load_n(&sleeper->cache, __ATOMIC_RELAXED) == &rcl_tcache_none);
-    REQUIRE(await_threads(2, 3000)); /* the sleeper and this one */
-    REQUIRE(dirty_bytes() == 0);
-    __atomic_store_n(&sleeper_state, 2, __ATOMIC_SEQ_CST);
-    pthread_join(thread, NULL);
-}
-
-TEST(it_takes_the_caches_of_sleeping_threads)
-{
-    unit_child_passes(takes_idle_caches, NULL);
-}
-
-/* --- stop, resume, forget ---------------------------------------------------------------- */
-
-static uint32_t no_more;
-
-static void *free_all_the_time(void *arg)
-{
-    while (!__atomic_load_n(&no_more, __ATOMIC_RELAXED))
-        leave_behind(2 * MIB);
-    return arg;
-}
-
-static void stopped(void *arg)
-{
-    pthread_t thread;
-
-    (void)arg;
-    for (int round = 0; round < 30; round++) {
-        leave_behind(4 * MIB);
-        REQUIRE(unit_thread_count() == 2);
-        rcl_background_stop();
-        REQUIRE(unit_thread_count() == 1); /* at once */
-        leave_behind(4 * MIB);
-        rcl_background_kick();
-        REQUIRE(unit_thread_count() == 1);
-        rcl_background_resume();
-        REQUIRE(unit_thread_count() == 1);
-    }
-    /* With none running it may be stopped just as well. */
-    rcl_background_stop();
+    int id = other_thread();
+    REQUIRE(id != 0);
+    REQUIRE(come_to(0));
+    if (!make_thread_with_id(&s, id))
+        _exit(UNIT_CHILD_SKIPS);
+    rcl_background_stop(); /* must not take that thread for the helper */
     rcl_background_resume();
-    leave_behind(4 * MIB);
-    REQUIRE(unit_thread_count() == 2);
-
-    /* While another thread would start it all the time. */
-    REQUIRE(pthread_create(&thread, NULL, free_all_the_time, NULL) == 0);
-    for (int round = 0; round < 50; round++) {
-        rcl_background_stop();
-        REQUIRE(unit_thread_count() == 2);
-        unit_sleep_ms(1);
-        REQUIRE(unit_thread_count() == 2);
-        rcl_background_resume();
-        unit_sleep_ms(round % 3);
-    }
-    __atomic_store_n(&no_more, 1, __ATOMIC_RELAXED);
-    pthread_join(thread, NULL);
 }
 
-TEST(stop_ends_it_and_resume_allows_it)
+TEST(a_thread_that_inherits_its_id_is_not_taken_for_it)
 {
-    unit_child_passes(stopped, NULL);
-}
-
-static void forgotten(void *arg)
-{
-    (void)arg;
-    /* As a child finds it: whatever the parent noted, there is none. */
-    leave_behind(4 * MIB);
-    rcl_background_stop();
-    rcl_background_forget();
-    REQUIRE(unit_thread_count() == 1);
-    rcl_background_kick();
-    REQUIRE(unit_thread_count() == 2);
-    REQUIRE(await_threads(1, 3000));
-    REQUIRE(dirty_bytes() == 0);
-}
-
-TEST(a_child_starts_its_own)
-{
-    unit_child_passes(forgotten, NULL);
-}
-
-/* --- where no thread can be made --------------------------------------------------------- */
-
-static void refused(void *arg)
-{
-    (void)arg;
-    unit_forbid(SYS_clone, EPERM);
-    rcl_opt.dirty_min = (int64_t)(4 * MIB);
-    errno = UNIT_ERRNO;
-    for (int i = 0; i < 20; i++) {
-        leave_behind(3 * MIB);
-        REQUIRE(unit_thread_count() == 1);
-    }
-    char *p = memset(rcl_heap_alloc(8 * MIB), 1, 8 * MIB);
-    rcl_heap_free(p, "free");
-    REQUIRE(dirty_bytes() <= 4 * MIB); /* the ceiling holds */
-    /* stop and resume find nothing to do. */
-    rcl_background_stop();
-    rcl_background_resume();
-    leave_behind(3 * MIB);
-    REQUIRE(unit_thread_count() == 1);
-    sigset_t mask;
-    REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0);
-    for (int sig = 1; sig < 32; sig++)
-        REQUIRE(!sigismember(&mask, sig));
-}
-
-TEST(where_clone_is_refused_nothing_is_said)
-{
-    struct unit_child child;
-
-    unit_run_child(refused, NULL, &child);
-    if (WIFEXITED(child.status) && WEXITSTATUS(child.status) == UNIT_CHILD_SKIPS)
+    if (unit_emulated())
         skip();
-    assert_string_equal(child.text, "");
-    assert_int_equal(child.status, 0);
+    unit_child_passes(stop_when_its_id_is_anothers, NULL);
+}
+
+/* --- an idle process has no thread of ours -------------------- */
+
+static void *fill_a_cache_and_sleep(void *arg)
+{
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+        void *p[600];
+        size_t n = rcl_min(2u * rcl_classes[cls].cache_max, array_len(p));
+        for (size_t i = 0; i < n; i++)
+            p[i] = block_get(cls);
+        for (size_t i = 0; i < n; i++)
+            block_put(cls, p[i]);
+    }
+    return sleep_on(arg);
+}
+
+static void be_idle_with_a_full_cache(void *arg)
+{
+    struct sleeper s = {.id = 0};
+
+    if (arg != NULL)
+        unit_forbid(SYS_membarrier, ENOSYS);
+    start();
+    REQUIRE(pthread_create(&s.thread, NULL, fill_a_cache_and_sleep, &s) == 0);
+    while (__atomic_load_n(&s.id, __ATOMIC_ACQUIRE) == 0)
+        rcl_os_yield();
+    threads_at_first++;
+    leave_dirty(4 * MIB);
+    rcl_background_kick();
+    REQUIRE(come_to(0));
+    REQUIRE(dirty_bytes() <= RCL_PURGE_WORTH_BYTES);
+}
+
+TEST(it_ends_when_another_thread_sleeps_on_a_full_cache)
+{
+    unit_child_passes(be_idle_with_a_full_cache, NULL);
+}
+
+TEST(it_ends_even_where_caches_of_others_cannot_be_taken)
+{
+    unit_child_passes(be_idle_with_a_full_cache, &threads_at_first);
+}
+
+static void be_idle_with_locked_memory(void *arg)
+{
+    struct rcl_arena *a = rcl_arena_get(0);
+    struct rcl_run run;
+    char *p[8];
+
+    (void)arg;
+    start();
+    a = rcl_arena_get(0);
+    for (size_t i = 0; i < array_len(p); i++) {
+        p[i] = rcl_large_take(&a->runs, a, RCL_LARGE_MAX / 2, 1, RCL_CLASS_LARGE, &run);
+        REQUIRE(p[i] != NULL);
+        if (syscall(SYS_mlock, p[i], RCL_LARGE_MAX / 2) != 0)
+            _exit(UNIT_CHILD_SKIPS);
+    }
+    for (size_t i = 0; i < array_len(p); i++)
+        rcl_large_give(rcl_pagemap_desc(p[i]), RCL_AGE_NEW);
+    rcl_background_kick();
+    REQUIRE(helpers() == 1);
+    REQUIRE(come_to(0));
+}
+
+TEST(it_ends_even_where_the_kernel_takes_nothing)
+{
+    unit_child_passes(be_idle_with_locked_memory, NULL);
 }
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(none_for_little, set_up),
-        cmocka_unit_test_setup(one_byte_more_than_the_threshold_starts_it, set_up),
-        cmocka_unit_test_setup(there_is_exactly_one, set_up),
-        cmocka_unit_test_setup(all_its_signals_are_blocked, set_up),
-        cmocka_unit_test_setup(none_when_switched_off, set_up),
-        cmocka_unit_test_setup(none_when_nothing_decays_by_time, set_up),
-        cmocka_unit_test_setup(it_returns_everything_and_ends, set_up),
-        cmocka_unit_test_setup(it_waits_for_the_window, set_up),
-        cmocka_unit_test_setup(it_ends_though_a_little_is_left, set_up),
-        cmocka_unit_test_setup(it_takes_the_caches_of_sleeping_threads, set_up),
-        cmocka_unit_test_setup(stop_ends_it_and_resume_allows_it, set_up),
-        cmocka_unit_test_setup(a_child_starts_its_own, set_up),
-        cmocka_unit_test_setup(where_clone_is_refused_nothing_is_said, set_up),
+        cmocka_unit_test(it_is_not_started_without_need),
+        cmocka_unit_test(it_returns_what_is_idle_and_ends),
+        cmocka_unit_test(there_is_one_at_most),
+        cmocka_unit_test(where_no_thread_can_be_made_there_is_none),
+        cmocka_unit_test(once_stopped_it_is_gone_until_it_is_allowed_again),
+        cmocka_unit_test(a_child_has_its_own),
+        cmocka_unit_test(it_waits_at_a_closed_gate),
+        cmocka_unit_test(a_thread_that_inherits_its_id_is_not_taken_for_it),
+        cmocka_unit_test(it_ends_when_another_thread_sleeps_on_a_full_cache),
+        cmocka_unit_test(it_ends_even_where_caches_of_others_cannot_be_taken),
+        cmocka_unit_test(it_ends_even_where_the_kernel_takes_nothing),
     };
 
-    if (!rcl_boot())
-        return 1;
+    if (UNIT_TSAN)
+        return 77; /* its run time needs a thread of libc's */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

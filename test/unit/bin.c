@@ -92,7 +92,7 @@ static void assert_slab(struct rcl_span *s)
     assert_int_equal(rcl_list_linked(&s->queue), s->returnable != 0);
     for (unsigned place = 0; place < RCL_PLACES; place++)
         assert_int_equal(on_list(&bin.place[place], &s->link), s->place == place);
-    assert_int_equal(s->place < RCL_PLACE_CLEAN, s->ready_slots > 0);
+    assert_int_equal(s->place<RCL_PLACE_CLEAN, s->ready_slots> 0);
     assert_int_equal(s->place == RCL_PLACE_NONE, s->free_slots == 0);
 }
 
@@ -331,7 +331,7 @@ TEST(resident_memory_is_used_before_a_page_is_touched)
     finish();
 }
 
-/* --- purging ------------------------------------------------------------------------------------- */
+/* --- purging ------------------------------------------------------------------------------ */
 
 TEST(one_survivor_keeps_one_page)
 {
@@ -476,7 +476,7 @@ TEST(locked_pages_stay_and_stay_known)
     finish();
 }
 
-/* --- random ---------------------------------------------------------------------------------------- */
+/* --- random ------------------------------------------------------------------------------- */
 
 static void one_step(struct unit_random *random)
 {
@@ -508,7 +508,7 @@ TEST(random_operations)
     }
 }
 
-/* --- other arenas and bad pointers ------------------------------------------------------------------- */
+/* --- other arenas and bad pointers -------------------------------------------------------- */
 
 TEST(blocks_of_other_arenas_are_handed_on)
 {
@@ -526,8 +526,7 @@ TEST(blocks_of_other_arenas_are_handed_on)
         while (n_others < BATCH)
             n_others += rcl_bin_take(&second, others + n_others, BATCH - n_others, &zero);
         for (n_mine = n_others = 0; n < 2 * BATCH; n++) {
-            bool one_of_mine =
-                n_others == BATCH || (n_mine < BATCH && unit_below(&random, 2) == 0);
+            bool one_of_mine = n_others == BATCH || (n_mine < BATCH && unit_below(&random, 2) == 0);
             p[n] = one_of_mine ? mine[n_mine++] : others[n_others++];
         }
         assert_int_equal(rcl_bin_put(&bin, p, n, RCL_AGE_NEW, "free"), BATCH);
@@ -593,7 +592,7 @@ TEST(a_pointer_that_is_no_block_in_use_ends_the_program)
     finish();
 }
 
-/* --- out of memory ----------------------------------------------------------------------------------- */
+/* --- out of memory ------------------------------------------------------------------------ */
 
 static void use_all_memory(void *arg)
 {
@@ -625,7 +624,7 @@ TEST(out_of_memory_is_zero_blocks)
     unit_child_passes(use_all_memory, NULL);
 }
 
-/* --- threads ------------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------ */
 
 enum { THREADS = 4, ROUNDS = 1500, SHELF = 64 };
 
@@ -664,7 +663,8 @@ static void *work(void *arg)
                 p[back++] = b.p;
             }
         }
-        REQUIRE(rcl_bin_put(&bin, p, back, round % 8 == 0 ? RCL_AGE_OLD : RCL_AGE_NEW, "free") == 0);
+        REQUIRE(rcl_bin_put(&bin, p, back, round % 8 == 0 ? RCL_AGE_OLD : RCL_AGE_NEW, "free") ==
+                0);
         if (round % 4 == 0)
             rcl_bin_purge(&bin, round % 8 == 0 ? RCL_PURGE_ANY : RCL_PURGE_OLD, 20);
         if (round % 16 == 0)

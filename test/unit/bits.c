@@ -175,12 +175,9 @@ TEST(searching)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_of_a_bitmap),
-        cmocka_unit_test(counting_in_a_word),
-        cmocka_unit_test(mask_of_n_ones),
-        cmocka_unit_test(ranges_are_set_and_cleared_exactly),
-        cmocka_unit_test(single_bits),
-        cmocka_unit_test(questions_about_a_range),
+        cmocka_unit_test(words_of_a_bitmap), cmocka_unit_test(counting_in_a_word),
+        cmocka_unit_test(mask_of_n_ones),    cmocka_unit_test(ranges_are_set_and_cleared_exactly),
+        cmocka_unit_test(single_bits),       cmocka_unit_test(questions_about_a_range),
         cmocka_unit_test(searching),
     };
 

@@ -131,7 +131,7 @@ TEST(demand_is_withdrawn_by_a_tick_a_window_later)
     assert_int_equal(demanded(), 30);
 }
 
-/* --- the ceiling ------------------------------------------------------------------------------- */
+/* --- the ceiling -------------------------------------------------------------------------- */
 
 TEST(ceiling_by_options)
 {
@@ -175,7 +175,7 @@ TEST(counters_below_zero_for_a_moment_do_no_harm)
     assert_int_equal(rcl_demand_ceiling(), 10);
 }
 
-/* --- threads ------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------ */
 
 enum { THREADS = 4, ROUNDS = 5000 };
 

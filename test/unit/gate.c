@@ -94,7 +94,7 @@ static void only_close(struct actor *a)
 
 TEST(an_open_gate_lets_everybody_in)
 {
-    struct rcl_gate_pass me = {0, 5}, other = {0, 5};
+    struct rcl_gate_pass me = {.shard = 5}, other = {.shard = 5};
 
     for (int i = 0; i < 3; i++) {
         assert_true(rcl_gate_enter(&me));
@@ -132,7 +132,7 @@ TEST(closing_waits_for_those_inside)
 
 TEST(the_owner_passes_a_closed_gate)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
 
     rcl_gate_close(&me);
     for (int i = 0; i < 3; i++) {
@@ -150,7 +150,7 @@ TEST(the_owner_passes_a_closed_gate)
 TEST(who_is_inside_may_come_in_again)
 {
     struct actor closer;
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
 
     assert_true(rcl_gate_enter(&me));
     begin(&closer, 2, only_close);
@@ -168,7 +168,7 @@ TEST(who_is_inside_may_come_in_again)
 
 TEST(nobody_waits_for_ever_at_a_closed_gate)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
     struct actor other;
     uint64_t briefest = UINT64_MAX;
 
@@ -220,7 +220,7 @@ TEST(patience_begins_when_nobody_is_inside_any_more)
 
 TEST(the_patient_wait_as_long_as_it_takes)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
     struct actor other;
 
     rcl_gate_close(&me);
@@ -234,7 +234,7 @@ TEST(the_patient_wait_as_long_as_it_takes)
 
 TEST(opening_lets_those_in_who_wait)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
     unsigned in = 0;
 
     for (int i = 0; i < 10; i++) {
@@ -265,7 +265,7 @@ static void enter_and_lock(struct actor *a)
 
 TEST(closing_from_inside_does_not_wait_for_those_who_wait_for_the_closer)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
     struct actor other[THREADS];
 
     assert_true(rcl_gate_enter(&me));
@@ -309,6 +309,39 @@ TEST(closing_from_inside_waits_for_those_who_are_at_work)
     assert_int_equal(closer.pass.inside, 0);
 }
 
+/*
+ * A thread at the threshold is counted a moment before its pass says so.  That is played by
+ * a second pass with the same counter.
+ */
+static void close_at_the_threshold(void *arg)
+{
+    struct rcl_gate_pass me = {.shard = 3, .crossing = 1}, counted = {.shard = 3};
+
+    /* Interrupted before it was counted, and after. */
+    rcl_gate_close(&me);
+    rcl_gate_open();
+    REQUIRE(rcl_gate_enter(&counted));
+    rcl_gate_close(&me);
+    if (arg != NULL) /* in the child the threshold is still there */
+        rcl_gate_reset(&me);
+    else
+        rcl_gate_open();
+    me.inside++;
+    me.crossing = 0;
+    rcl_gate_leave(&me);
+    me.shard = 4;
+    rcl_gate_close(&me);
+    rcl_gate_open();
+}
+
+TEST(closing_at_the_threshold_is_not_stopped_by_oneself)
+{
+    char in_the_child;
+
+    unit_child_passes(close_at_the_threshold, NULL);
+    unit_child_passes(close_at_the_threshold, &in_the_child);
+}
+
 /* --- one fork at a time ------------------------------------------------------------------ */
 
 static void fork_once(struct actor *a)
@@ -339,7 +372,7 @@ TEST(forks_wait_for_each_other)
 
 TEST(a_fork_within_a_fork_is_noticed)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
 
     assert_true(rcl_gate_fork_begin(&me));
     assert_false(rcl_gate_fork_begin(&me));
@@ -357,7 +390,7 @@ TEST(a_fork_within_a_fork_is_noticed)
 
 static void reset_in_a_child(void *arg)
 {
-    struct rcl_gate_pass *me = arg, other = {0, 7};
+    struct rcl_gate_pass *me = arg, other = {.shard = 7};
 
     rcl_gate_reset(me);
     /* The gate is open, and the threads that were inside are not here. */
@@ -373,7 +406,7 @@ static void reset_in_a_child(void *arg)
 
 TEST(in_a_child_only_the_forking_thread_is_left)
 {
-    struct rcl_gate_pass me = {0, 1};
+    struct rcl_gate_pass me = {.shard = 1};
     struct actor inside, waiting;
 
     if (UNIT_TSAN)
@@ -468,7 +501,7 @@ static void come_and_go(struct actor *a)
 
 TEST(nobody_is_inside_a_closed_gate)
 {
-    struct rcl_gate_pass me = {0, 0};
+    struct rcl_gate_pass me = {.shard = 0};
     struct actor worker[THREADS];
     uint64_t until = rcl_os_now_ns() + 400000000u;
 
@@ -502,6 +535,7 @@ int main(void)
         cmocka_unit_test(opening_lets_those_in_who_wait),
         cmocka_unit_test(closing_from_inside_does_not_wait_for_those_who_wait_for_the_closer),
         cmocka_unit_test(closing_from_inside_waits_for_those_who_are_at_work),
+        cmocka_unit_test(closing_at_the_threshold_is_not_stopped_by_oneself),
         cmocka_unit_test(forks_wait_for_each_other),
         cmocka_unit_test(a_fork_within_a_fork_is_noticed),
         cmocka_unit_test(in_a_child_only_the_forking_thread_is_left),

@@ -136,7 +136,7 @@ TEST(the_block_around_an_address)
     finish();
 }
 
-/* --- keeping ---------------------------------------------------------------------------------------- */
+/* --- keeping ------------------------------------------------------------------------------ */
 
 TEST(a_freed_block_is_kept_and_used_again)
 {
@@ -169,7 +169,7 @@ TEST(a_kept_block_serves_what_fits_closely)
         size_t bytes;
         bool fits;
     } requests[] = {
-        {8 * MIB + 1, false}, {8 * MIB, true}, {8 * MIB - 1, true}, {7 * MIB, true},
+        {8 * MIB + 1, false},         {8 * MIB, true},  {8 * MIB - 1, true}, {7 * MIB, true},
         {7 * MIB - 128 * KIB, false}, {4 * MIB, false}, {1, false},
     };
 
@@ -305,7 +305,7 @@ TEST(the_oldest_go_first_and_the_budget_is_about_kept)
     finish();
 }
 
-/* --- resizing --------------------------------------------------------------------------------------- */
+/* --- resizing ----------------------------------------------------------------------------- */
 
 static void fill(char *p, size_t from, size_t to)
 {
@@ -370,7 +370,7 @@ TEST(a_refused_resize_changes_nothing)
     finish();
 }
 
-/* --- unlisted blocks ----------------------------------------------------------------------------------- */
+/* --- unlisted blocks ---------------------------------------------------------------------- */
 
 TEST(an_unlisted_block_is_in_no_count)
 {
@@ -417,7 +417,7 @@ TEST(an_unlisted_block_can_be_resized)
     finish();
 }
 
-/* --- out of memory --------------------------------------------------------------------------------------- */
+/* --- out of memory ------------------------------------------------------------------------ */
 
 static void use_all_memory(void *arg)
 {
@@ -451,7 +451,7 @@ TEST(out_of_memory_is_null)
     unit_child_passes(use_all_memory, NULL);
 }
 
-/* --- threads ------------------------------------------------------------------------------------------------ */
+/* --- threads ------------------------------------------------------------------------------ */
 
 enum { THREADS = 4, ROUNDS = 400, OWN = 6 };
 

@@ -189,8 +189,8 @@ TEST(sizes_have_suffixes)
         for (size_t k = 0; k < array_len(suffixes); k++) {
             for (int64_t n = 1; n <= 3; n += 2) {
                 int64_t value = (int64_t)((uint64_t)n << suffixes[k].shift);
-                const char *text =
-                    pair("%s:%lld%s", rows[i].name, (long long)n, suffixes[k].suffix);
+                const char *text = pair("%s:%lld%s", rows[i].name, (long long)n,
+                                        suffixes[k].suffix);
 
                 if (rows[i].type == SIZE && value >= rows[i].min && value <= rows[i].max)
                     assert_value(text, i, value);
@@ -204,13 +204,48 @@ TEST(sizes_have_suffixes)
 TEST(what_is_no_number_is_rejected)
 {
     static const char *const wrong[] = {
-        "", "-", "+1", "--1", "1-", "k", "m", "-k", "kk", "1kk", "1km", "1kb", "1 k", "1 2", "0x10",
-        "1.5", "1e3", "1:", ":1", "1;", "true", "ten", "\"1\"", "1\1", "\xff", "1t", "-1k",
+        "",
+        "-",
+        "+1",
+        "--1",
+        "1-",
+        "k",
+        "m",
+        "-k",
+        "kk",
+        "1kk",
+        "1km",
+        "1kb",
+        "1 k",
+        "1 2",
+        "0x10",
+        "1.5",
+        "1e3",
+        "1:",
+        ":1",
+        "1;",
+        "true",
+        "ten",
+        "\"1\"",
+        "1\1",
+        "\xff",
+        "1t",
+        "-1k",
         /* Beyond 64 bits, and just within them. */
-        "9223372036854775807", "9223372036854775808", "18446744073709551616", "18446744073709551617",
-        "99999999999999999999999999999999999999", "-9223372036854775808", "-9223372036854775809",
-        "9223372036854775807k", "9007199254740992k", "8796093022208m", "8589934592g",
-        "17179869184g", "18014398509481984k", "36893488147419103232",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "18446744073709551617",
+        "99999999999999999999999999999999999999",
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "9223372036854775807k",
+        "9007199254740992k",
+        "8796093022208m",
+        "8589934592g",
+        "17179869184g",
+        "18014398509481984k",
+        "36893488147419103232",
     };
 
     for (size_t i = 0; i < array_len(rows); i++)
@@ -230,7 +265,8 @@ TEST(leading_zeros_and_minus_zero)
 
 TEST(only_true_and_false_are_true_or_false)
 {
-    static const char *const wrong[] = {"", "1", "0", "yes", "no", "on", "t", "tru", "truee", "fals",
+    static const char *const wrong[] = {"",     "1",     "0",          "yes",      "no",
+                                        "on",   "t",     "tru",        "truee",    "fals",
                                         "True", "FALSE", "true false", "truefalse"};
 
     for (size_t i = 0; i < array_len(rows); i++) {
@@ -302,7 +338,7 @@ TEST(the_complaint_names_key_and_value)
     assert_int_equal(noted.error[1].value_bytes, 0);
 }
 
-/* --- the suggestion ---------------------------------------------------------------------------- */
+/* --- the suggestion ----------------------------------------------------------------------- */
 
 /* Levenshtein distance in its simplest form. */
 static size_t distance(const char *a, const char *b)
@@ -369,11 +405,12 @@ TEST(far_from_every_key_there_is_no_suggestion)
 {
     assert_rejected("completely_different_words:1");
     assert_null(noted.error[0].nearest);
-    assert_rejected("qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq:1");
+    assert_rejected(
+        "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq:1");
     assert_null(noted.error[0].nearest);
 }
 
-/* --- lists of pairs ------------------------------------------------------------------------------ */
+/* --- lists of pairs ----------------------------------------------------------------------- */
 
 TEST(pairs_are_independent)
 {
@@ -411,12 +448,13 @@ TEST(white_space_and_empty_pairs_do_not_matter)
     assert_int_equal(noted.n, 0);
 }
 
-/* --- other allocators' texts ------------------------------------------------------------------------ */
+/* --- other allocators' texts -------------------------------------------------------------- */
 
 TEST(known_foreign_keys_are_passed_over_only_where_asked)
 {
-    static const char *const known[] = {"prof", "lg_prof_sample", "metadata_thp", "retain",
-                                        "muzzy_decay_ms", "percpu_arena", "abort"};
+    static const char *const known[] = {"prof",   "lg_prof_sample", "metadata_thp",
+                                        "retain", "muzzy_decay_ms", "percpu_arena",
+                                        "abort"};
     struct rcl_options o = defaults;
 
     for (size_t i = 0; i < array_len(known); i++) {
@@ -434,7 +472,7 @@ TEST(known_foreign_keys_are_passed_over_only_where_asked)
     assert_int_equal(o.narenas, 3);
 }
 
-/* --- anything at all ---------------------------------------------------------------------------------- */
+/* --- anything at all ---------------------------------------------------------------------- */
 
 /* Random text at the very end of a page, so that reading beyond it would be a fault. */
 TEST(random_text)

@@ -372,7 +372,7 @@ TEST(futex_wake_wakes)
     assert_int_equal(s.asleep, 0);
 }
 
-/* --- who and where ------------------------------------------------------------------------------ */
+/* --- who and where ------------------------------------------------------------------------ */
 
 static void *other_thread_id(void *arg)
 {
@@ -414,7 +414,7 @@ TEST(processors_are_those_we_may_use)
     unit_child_passes(count_one_processor, NULL);
 }
 
-/* --- signals -------------------------------------------------------------------------------------- */
+/* --- signals ------------------------------------------------------------------------------ */
 
 /* The first 64 signals of this thread's mask: what the kernel knows. */
 static uint64_t signal_mask(void)
@@ -457,7 +457,7 @@ TEST(blocked_signals_wait)
     signal(SIGUSR1, SIG_DFL);
 }
 
-/* --- the barrier --------------------------------------------------------------------------------- */
+/* --- the barrier -------------------------------------------------------------------------- */
 
 enum { BARRIER_ROUNDS = 20000, BARRIER_MS = 300 };
 
@@ -530,7 +530,7 @@ TEST(a_missing_barrier_is_told)
     unit_child_passes(have_no_barrier, (void *)(uintptr_t)EPERM);
 }
 
-/* --- bare threads ---------------------------------------------------------------------------------- */
+/* --- bare threads ------------------------------------------------------------------------- */
 
 static struct {
     char stack[32 * 1024] RCL_ALIGNED(64);
@@ -660,7 +660,7 @@ TEST(a_thread_that_cannot_start_is_an_error)
     unit_child_passes(start_where_threads_are_forbidden, NULL);
 }
 
-/* --- files and the environment ------------------------------------------------------------------------ */
+/* --- files and the environment ------------------------------------------------------------ */
 
 static void *drain_a_pipe(void *arg)
 {

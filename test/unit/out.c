@@ -25,14 +25,14 @@ static void collect(void *arg, const char *text, size_t bytes)
 }
 
 /* Print into a buffer of our own and compare with what libc makes of the same. */
-#define CHECK_AS_LIBC(...)                                                    \
-    do {                                                                      \
-        char ours[512], libcs[512];                                           \
-        struct rcl_out o = {.buf = ours, .size = sizeof ours - 1};            \
-        rcl_out_print(&o, __VA_ARGS__);                                       \
-        ours[o.used] = '\0';                                                  \
-        snprintf(libcs, sizeof libcs, __VA_ARGS__);                           \
-        assert_string_equal(ours, libcs);                                     \
+#define CHECK_AS_LIBC(...)                                         \
+    do {                                                           \
+        char ours[512], libcs[512];                                \
+        struct rcl_out o = {.buf = ours, .size = sizeof ours - 1}; \
+        rcl_out_print(&o, __VA_ARGS__);                            \
+        ours[o.used] = '\0';                                       \
+        snprintf(libcs, sizeof libcs, __VA_ARGS__);                \
+        assert_string_equal(ours, libcs);                          \
     } while (0)
 
 TEST(every_format)

@@ -28,8 +28,17 @@ static void assert_entry(uintptr_t a, unsigned cls, const void *desc)
 TEST(no_address_has_a_class_at_first)
 {
     int local;
-    uintptr_t always[] = {0, 1, 8, 16, RCL_GRANULE, (uintptr_t)&local, (uintptr_t)descriptors,
-                          (uintptr_t)assert_entry, USER_END - 1, UINTPTR_MAX, UINTPTR_MAX - 4095};
+    uintptr_t always[] = {0,
+                          1,
+                          8,
+                          16,
+                          RCL_GRANULE,
+                          (uintptr_t)&local,
+                          (uintptr_t)descriptors,
+                          (uintptr_t)assert_entry,
+                          USER_END - 1,
+                          UINTPTR_MAX,
+                          UINTPTR_MAX - 4095};
 
     for (size_t i = 0; i < array_len(always); i++)
         assert_int_equal(rcl_pagemap_class(address(always[i])), RCL_CLASS_NONE);
@@ -182,7 +191,7 @@ TEST(forgetting_returns_what_described_the_range_and_nothing_else)
         assert_entry(a, 2, descriptors);
 }
 
-/* --- out of memory ------------------------------------------------------------------------------ */
+/* --- out of memory ------------------------------------------------------------------------ */
 
 static void cover_without_memory(void *arg)
 {
@@ -204,7 +213,7 @@ TEST(out_of_memory_is_false)
     unit_child_passes(cover_without_memory, NULL);
 }
 
-/* --- threads --------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------ */
 
 enum { THREADS = 4, LEAVES = 30 };
 

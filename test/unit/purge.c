@@ -1,620 +1,501 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of purge.h.  Each runs in a child, so that it begins with an empty heap and with
- * no demand (decay.h); blocks come from and go to heap.h, past the caches where a test
- * does not say otherwise, and without the helper thread.
+ * Tests of purge.h: how much stays when much is freed, how long it stays, and that a
+ * request returns everything.  Blocks come from the bins directly, so that what is in
+ * a cache is what the test has put there.
  */
 #include "unit.h"
 
-#include "account.h"
 #include "arena.h"
-#include "boot.h"
-#include "decay.h"
-#include "heap.h"
 #include "huge.h"
+#include "large.h"
+#include "meta.h"
 #include "options.h"
+#include "pagemap.h"
 #include "purge.h"
-#include "thread.h"
 
-enum { BLOCKS_MAX = 300000, OLD_AT_STEP = 3 };
+enum { BATCH = 32, BLOCKS_MAX = 700000 };
 
-static char *block[BLOCKS_MAX];
-static size_t sizes[BLOCKS_MAX];
+static const struct rcl_options defaults = {
+#define OPT(name, type, min, max, def, unit, text) .name = (def),
+#include "options.def"
+#undef OPT
+};
 
-/* One small, one of several pages, one medium, one large. */
-static const size_t kinds[] = {64, 3000, 20000, 40000, 200000, 600000};
+static struct {
+    void *p;
+    unsigned cls;
+} held[BLOCKS_MAX];
+static size_t n_held;
 
-static int set_up(void **state)
+static struct rcl_arena *arena(void)
 {
-    (void)state;
-    rcl_opt.background_thread = 0;
-    rcl_opt.tcache = 0;
-    rcl_opt.dirty_min = (int64_t)1 << 40;
-    rcl_opt.dirty_share = 0;
-    rcl_opt.dirty_decay_ms = 1000;
-    return 0;
+    return rcl_arena_get(0);
 }
 
 static size_t dirty_bytes(void)
 {
-    REQUIRE(rcl_purge_dirty() >= 0);
-    return (size_t)rcl_purge_dirty() << rcl_page_shift();
+    int64_t pages = rcl_purge_dirty();
+
+    assert_true(pages >= 0);
+    return (size_t)pages * rcl_page_size();
 }
 
-static size_t purged_bytes(void)
+static size_t used_bytes(void)
 {
-    return (size_t)rcl_account_read(&rcl_account.purged_pages) << rcl_page_shift();
+    int64_t pages = rcl_account_get(&rcl_account.used_pages);
+
+    assert_true(pages >= 0);
+    return (size_t)pages * rcl_page_size();
 }
 
-static size_t ceiling_bytes(void)
+static size_t ceiling(void)
 {
-    return rcl_demand_ceiling() << rcl_page_shift();
+    return rcl_demand_ceiling() * rcl_page_size();
 }
 
-static void excess(void)
+/* Blocks of a small, medium, large or huge size, about so many bytes in all, all touched. */
+static void take(unsigned cls, size_t bytes)
 {
-    rcl_gate_enter_patient(&rcl_tls.gate);
-    rcl_purge_excess(&rcl_tls);
-    rcl_gate_leave(&rcl_tls.gate);
-}
+    bool zero;
+    struct rcl_run run;
 
-static void purge_step(void)
-{
-    rcl_gate_enter_patient(&rcl_tls.gate);
-    rcl_purge_step(&rcl_tls);
-    rcl_gate_leave(&rcl_tls.gate);
-}
-
-static size_t purge_old(size_t budget)
-{
-    rcl_gate_enter_patient(&rcl_tls.gate);
-    size_t pages = rcl_purge_old(budget);
-    rcl_gate_leave(&rcl_tls.gate);
-    return pages;
-}
-
-static size_t purge_all(void)
-{
-    rcl_gate_enter_patient(&rcl_tls.gate);
-    size_t bytes = rcl_purge_all(&rcl_tls);
-    rcl_gate_leave(&rcl_tls.gate);
-    return bytes;
-}
-
-static void purge_before_fork(void)
-{
-    rcl_gate_enter_patient(&rcl_tls.gate);
-    rcl_purge_before_fork(&rcl_tls);
-    rcl_gate_leave(&rcl_tls.gate);
-}
-
-/* Blocks of one size, about `bytes` of them, every byte written. */
-static size_t take(size_t size, size_t bytes)
-{
-    size_t n = rcl_min(bytes / size, BLOCKS_MAX);
-
-    for (size_t i = 0; i < n; i++) {
-        block[i] = rcl_heap_alloc(size);
-        REQUIRE(block[i] != NULL);
-        sizes[i] = size;
-        memset(block[i], (int)(i | 1), size);
-    }
-    return n;
-}
-
-static void give(size_t i)
-{
-    rcl_heap_free(block[i], "free");
-    block[i] = NULL;
-}
-
-static void give_all(size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        give(i);
-}
-
-static bool intact(size_t i)
-{
-    char byte = (char)(i | 1);
-
-    return block[i][0] == byte && memcmp(block[i], block[i] + 1, sizes[i] - 1) == 0;
-}
-
-/* Whole pages of a block that is gone: resident bytes; 0 also when they are not mapped. */
-static size_t resident(const char *p, size_t size)
-{
-    uintptr_t page = unit_kernel_page(), first = rcl_align_up((uintptr_t)p, page);
-    uintptr_t last = rcl_align_down((uintptr_t)p + size, page);
-    size_t bytes = first < last ? unit_resident((char *)first, last - first) : 0;
-
-    return bytes == SIZE_MAX ? 0 : bytes;
-}
-
-/* --- amount ------------------------------------------------------------------------------ */
-
-static void below_the_ceiling(void *size)
-{
-    size_t n = take(*(const size_t *)size, 4 * MIB);
-
-    rcl_opt.dirty_min = (int64_t)(8 * MIB);
-    REQUIRE(dirty_bytes() == 0);
-    give_all(n);
-    REQUIRE(dirty_bytes() >= 3 * MIB && dirty_bytes() <= 8 * MIB);
-    for (int i = 0; i < 100; i++)
-        excess();
-    REQUIRE(purged_bytes() == 0 && rcl_account_read(&rcl_account.purge_calls) == 0);
-}
-
-TEST(nothing_goes_back_below_the_ceiling)
-{
-    for (size_t i = 0; i < array_len(kinds); i++)
-        unit_child_passes(below_the_ceiling, (void *)&kinds[i]);
-}
-
-static void above_the_ceiling(void *size)
-{
-    size_t ceiling = 2 * MIB, least = SIZE_MAX, slack = 2 * rcl_page_size();
-    size_t one = *(const size_t *)size, n = take(one, 16 * MIB);
-
-    rcl_opt.dirty_min = (int64_t)ceiling;
-    REQUIRE(ceiling_bytes() == ceiling);
-    for (size_t i = 0; i < n; i++) {
-        size_t purged = purged_bytes(), before = dirty_bytes();
-        give(i);
-        REQUIRE(ceiling_bytes() == ceiling); /* a first burst is no demand */
-        REQUIRE(dirty_bytes() <= ceiling);
-        if (purged_bytes() > purged) {
-            REQUIRE(before + one + slack >= ceiling); /* not before */
-            least = rcl_min(least, dirty_bytes());
+    for (size_t got = 0; got < bytes && n_held + BATCH <= BLOCKS_MAX;) {
+        void *p[BATCH];
+        size_t n = 1, size = rcl_classes[cls].size;
+        if (rcl_class_is_cached(cls)) {
+            n = rcl_blocks_take(arena(), cls, p, BATCH, &zero);
+        } else if (cls == RCL_CLASS_LARGE) {
+            size = RCL_LARGE_MAX / 2;
+            p[0] = rcl_large_take(&arena()->runs, arena(), size, 1, cls, &run);
+        } else {
+            size = 3 * MIB;
+            p[0] = rcl_huge_take(size, 1, &zero);
         }
-    }
-    /* Somewhat below, so that not every free has to do it. */
-    REQUIRE(least <= ceiling - ceiling / 8);
-    REQUIRE(least >= ceiling / 2);
-    size_t calls = (size_t)rcl_account_read(&rcl_account.purge_calls);
-    REQUIRE(calls > 0 && (n < 1000 || calls < n / 2));
-    REQUIRE(purged_bytes() + dirty_bytes() >= n * one - n * one / 8);
-}
-
-TEST(what_is_above_the_ceiling_goes_back_while_it_is_freed)
-{
-    for (size_t i = 0; i < array_len(kinds); i++)
-        unit_child_passes(above_the_ceiling, (void *)&kinds[i]);
-}
-
-static void ceiling_lowered(void *arg)
-{
-    size_t n = take(600000, 16 * MIB), budget = 256 * rcl_page_size(), calls = 0;
-
-    (void)arg;
-    give_all(n);
-    size_t dirty = dirty_bytes();
-    REQUIRE(dirty >= 15 * MIB);
-    rcl_opt.dirty_min = (int64_t)MIB;
-    /* So much work per call and not more. */
-    while (dirty_bytes() > MIB) {
-        excess();
-        REQUIRE(dirty_bytes() < dirty);
-        REQUIRE(dirty - dirty_bytes() <= 2 * budget);
-        dirty = dirty_bytes();
-        calls++;
-    }
-    REQUIRE(calls >= 15 * MIB / (2 * budget));
-    size_t purged = purged_bytes();
-    excess();
-    REQUIRE(purged_bytes() == purged);
-}
-
-TEST(a_call_does_a_limited_amount_of_work)
-{
-    unit_child_passes(ceiling_lowered, NULL);
-}
-
-static void caches_count(void *arg)
-{
-    size_t n = take(600000, 4 * MIB);
-
-    (void)arg;
-    give_all(n);
-    size_t dirty = dirty_bytes();
-    rcl_opt.dirty_min = (int64_t)(dirty + MIB);
-    excess();
-    REQUIRE(dirty_bytes() == dirty);
-    rcl_account_add(&rcl_account.cache_bytes, (int64_t)(2 * MIB)); /* as if caches held that */
-    excess();
-    REQUIRE(dirty_bytes() <= dirty - MIB + 256 * rcl_page_size());
-    REQUIRE(dirty_bytes() < dirty);
-}
-
-TEST(what_caches_may_hold_counts_against_the_ceiling)
-{
-    unit_child_passes(caches_count, NULL);
-}
-
-static void nothing_stays(void *arg)
-{
-    (void)arg;
-    rcl_opt.dirty_decay_ms = 0;
-    for (size_t k = 0; k < array_len(kinds); k++) {
-        size_t n = take(kinds[k], 2 * MIB);
+        assert_true(n > 0 && p[0] != NULL);
         for (size_t i = 0; i < n; i++) {
-            give(i);
-            REQUIRE(dirty_bytes() == 0);
+            unit_stamp(p[i], size, n_held);
+            held[n_held].p = p[i];
+            held[n_held++].cls = cls;
         }
+        got += n * size;
     }
 }
 
-TEST(with_no_decay_time_everything_goes_back_at_once)
+/* Give the last n blocks back, as a free that goes the slow way does. */
+static void give(size_t n, bool purge)
 {
-    unit_child_passes(nothing_stays, NULL);
-}
+    void *p[BATCH];
 
-/* --- nothing that lives ------------------------------------------------------------------ */
-
-static void live_blocks(void *arg)
-{
-    enum { N = 3000 };
-    struct unit_random random = {*(const uint64_t *)arg};
-
-    rcl_opt.dirty_min = 0;
-    for (int round = 0; round < 4; round++) {
-        for (size_t i = 0; i < N; i++) {
-            if (block[i] != NULL)
-                continue;
-            sizes[i] = 1 + unit_below(&random, (size_t)16 << unit_below(&random, 12));
-            block[i] = rcl_heap_alloc(sizes[i]);
-            REQUIRE(block[i] != NULL);
-            memset(block[i], (int)(i | 1), sizes[i]);
+    while (n > 0) {
+        unsigned cls = held[n_held - 1].cls;
+        size_t some = 0;
+        while (some < rcl_min(n, BATCH) && n_held > 0 && held[n_held - 1].cls == cls)
+            p[some++] = held[--n_held].p;
+        if (rcl_class_is_cached(cls))
+            rcl_blocks_put(cls, p, some, RCL_AGE_NEW, "free");
+        for (size_t i = 0; i < some && !rcl_class_is_cached(cls); i++) {
+            if (cls == RCL_CLASS_LARGE)
+                rcl_large_give(rcl_pagemap_desc(p[i]), RCL_AGE_NEW);
+            else
+                rcl_huge_give(rcl_pagemap_desc(p[i]));
+            if (purge)
+                rcl_purge_excess(&rcl_tls);
         }
-        for (size_t i = 0; i < N; i++) {
-            if (unit_below(&random, 2) == 0) {
-                REQUIRE(intact(i));
-                give(i);
-            }
-        }
-        if (round == 1)
-            purge_all();
-        if (round == 2)
-            purge_before_fork();
-        for (int i = 0; i < 4; i++) {
-            purge_step();
-            purge_old(SIZE_MAX);
-        }
-        for (size_t i = 0; i < N; i++)
-            REQUIRE(block[i] == NULL || intact(i));
+        if (purge)
+            rcl_purge_excess(&rcl_tls);
+        n -= some;
     }
-    for (size_t i = 0; i < N; i++)
-        rcl_heap_free(block[i], "free");
-    purge_all();
-    REQUIRE(rcl_account_get(&rcl_account.used_pages) == 0);
-    REQUIRE(dirty_bytes() == 0);
 }
 
-TEST(nothing_live_is_touched)
-{
-    struct unit_random random = unit_random_start();
+static const unsigned kinds[] = {RCL_CLASS_FIRST + 3, RCL_SMALL_LAST - 5, RCL_SMALL_LAST + 6,
+                                 RCL_CLASS_LARGE, RCL_CLASS_HUGE};
 
-    unit_child_passes(live_blocks, &random.state);
+static void enter(void)
+{
+    rcl_gate_enter_patient(&rcl_tls.gate);
 }
 
-/* --- memory the kernel will not take ----------------------------------------------------- */
-
-static void lock_memory(void *p, size_t bytes)
+static int set_up(void **state)
 {
-    uintptr_t page = rcl_page_size(), first = rcl_align_down((uintptr_t)p, page);
-
-    if (mlock((void *)first, rcl_align_up((uintptr_t)p + bytes, page) - first) != 0)
-        _exit(UNIT_CHILD_SKIPS);
+    (void)state;
+    rcl_opt = defaults;
+    rcl_opt.dirty_min = 2 * MIB;
+    rcl_opt.dirty_share = 0;
+    n_held = 0;
+    enter();
+    return 0;
 }
 
-static void locked(void *arg)
+/* Everything goes back, and no count remembers it; demand must not reach into the next test. */
+static int tear_down(void **state)
 {
-    size_t size = *(const size_t *)arg;
-    char *p = rcl_heap_alloc(size);
-
-    memset(p, 0x77, size);
-    lock_memory(p, rcl_heap_usable(p, "x"));
-    rcl_opt.dirty_min = 0;
-    uint64_t start = rcl_os_now_ns();
-    rcl_heap_free(p, "free");
-    REQUIRE(rcl_account_read(&rcl_account.purge_refused) >= 1);
-    for (int i = 0; i < 200; i++)
-        excess();
-    /* Not asked again and again: one more in each pause of 100 ms. */
-    uint64_t tenths = (rcl_os_now_ns() - start) / 100000000u;
-    REQUIRE(rcl_account_read(&rcl_account.purge_refused) <= 2 + 2 * tenths);
-    /* It is counted still, and nobody takes it for zero. */
-    REQUIRE(dirty_bytes() > 0);
-    REQUIRE(((volatile char *)p)[size / 2] == 0x77);
-    purge_before_fork();
-    for (int i = 0; i < 2 * OLD_AT_STEP; i++) {
-        purge_step();
-        purge_old(SIZE_MAX);
-    }
-    char *page = (char *)rcl_align_down((uintptr_t)p + size / 2, unit_kernel_page());
-    REQUIRE(unit_resident(page, unit_kernel_page()) == unit_kernel_page());
-    purge_all();
-    if (unit_resident(page, unit_kernel_page()) == SIZE_MAX)
-        return; /* nothing else was on its chunk: that is no more, and so is the lock */
-    REQUIRE(dirty_bytes() > 0);
-    REQUIRE(((volatile char *)p)[size / 2] == 0x77);
-    char *again = rcl_heap_alloc_zero(size);
-    REQUIRE(again == p && unit_zero(again, size));
-    memset(again, 0x55, size);
-    rcl_heap_free(again, "free");
-    munlockall();
-    purge_all();
-    REQUIRE(dirty_bytes() == 0);
-    size_t resident_now = unit_resident(page, unit_kernel_page());
-    REQUIRE(resident_now == 0 || resident_now == SIZE_MAX);
-}
-
-TEST(memory_that_is_locked_stays_and_nobody_insists)
-{
-    static const size_t size[] = {20480, 40000, 300000};
-
-    for (size_t i = 0; i < array_len(size); i++)
-        unit_child_passes(locked, (void *)&size[i]);
-}
-
-/* --- time -------------------------------------------------------------------------------- */
-
-static void after_the_window(void *arg)
-{
-    size_t size = *(const size_t *)arg, n = take(size, 4 * MIB);
-    char *first = block[0];
-
-    give_all(n);
-    size_t dirty = dirty_bytes();
-    REQUIRE(dirty >= 3 * MIB);
-    REQUIRE(purge_old(SIZE_MAX) == 0);
-    for (int i = 1; i < OLD_AT_STEP; i++) {
-        purge_step();
-        REQUIRE(purge_old(SIZE_MAX) == 0);
-        REQUIRE(dirty_bytes() == dirty);
-    }
-    REQUIRE(resident(first, size) > 0 || size < rcl_page_size());
-    purge_step();
-    REQUIRE(purge_old(SIZE_MAX) << rcl_page_shift() >= dirty);
-    REQUIRE(dirty_bytes() == 0);
-    REQUIRE(resident(first, size) == 0);
-    REQUIRE(purge_old(SIZE_MAX) == 0);
-}
-
-TEST(pages_go_back_when_their_window_is_over)
-{
-    static const size_t huge = 4 * MIB;
-
-    for (size_t i = 0; i < array_len(kinds); i++)
-        unit_child_passes(after_the_window, (void *)&kinds[i]);
-    unit_child_passes(after_the_window, (void *)&huge);
-}
-
-/* One block in use pins its page and no other. */
-static void around_a_survivor(void *arg)
-{
-    size_t size = *(const size_t *)arg, n = take(size, 2 * MIB), kept = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (i % 100 == 50)
-            kept++;
-        else
-            give(i);
-    }
-    for (int i = 0; i < OLD_AT_STEP; i++) {
-        purge_step();
-        purge_old(SIZE_MAX);
-    }
-    REQUIRE(dirty_bytes() == 0);
-    for (size_t i = 0; i < n; i++)
-        REQUIRE(block[i] == NULL || intact(i));
-    size_t still = 0;
+    (void)state;
+    give(n_held, false);
+    rcl_purge_all(&rcl_tls);
+    assert_int_equal(rcl_purge_dirty(), 0);
+    assert_int_equal(rcl_purge_pinned(), 0);
+    assert_int_equal(used_bytes(), 0);
+    assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), 0);
+    rcl_gate_leave(&rcl_tls.gate);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
-        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
-            still += rcl_arena_get(i)->bin[cls].live;
-    REQUIRE(still + (size_t)rcl_account_get(&rcl_account.large_blocks) == kept);
+        rcl_demand_init(&rcl_arena_get(i)->demand, UINT64_C(3600000000000));
+    rcl_huge_init(UINT64_C(3600000000000));
+    rcl_account.demand_pages = 0;
+    return 0;
 }
 
-TEST(survivors_keep_their_pages_only)
-{
-    for (size_t i = 0; i < array_len(kinds); i++)
-        unit_child_passes(around_a_survivor, (void *)&kinds[i]);
-}
+/* --- amount ---------------------------------------------------------------------------------- */
 
-static void taken_in_between(void *arg)
+TEST(below_the_ceiling_everything_stays)
 {
-    size_t size = *(const size_t *)arg, n = take(size, 2 * MIB);
-
-    give_all(n);
-    for (int round = 0; round < 4; round++) {
-        for (int i = 1; i < OLD_AT_STEP; i++) {
-            purge_step();
-            REQUIRE(purge_old(SIZE_MAX) == 0);
+    for (size_t i = 0; i < array_len(kinds); i++) {
+        take(kinds[i], MIB);
+        give(n_held, true);
+        if (kinds[i] != RCL_CLASS_HUGE) {
+            assert_true(dirty_bytes() >= MIB);
+            assert_int_equal(rcl_account_read(&rcl_account.purged_pages), 0);
         }
-        n = take(size, 2 * MIB);
-        give_all(n);
+        rcl_purge_all(&rcl_tls);
+        rcl_account.purged_pages = 0;
     }
-    REQUIRE(purged_bytes() == 0);
 }
 
-TEST(what_is_used_again_is_young_again)
+TEST(the_excess_of_a_burst_goes_while_it_is_freed)
 {
-    static const size_t some[] = {64, 3000, 40000, 600000};
+    for (size_t i = 0; i < array_len(kinds); i++) {
+        size_t batch = rcl_max(BATCH * rcl_classes[kinds[i]].size, 3 * MIB);
 
-    for (size_t i = 0; i < array_len(some); i++)
-        unit_child_passes(taken_in_between, (void *)&some[i]);
-}
-
-static void within_a_budget(void *arg)
-{
-    size_t size = *(const size_t *)arg, n = take(size, 8 * MIB), sum = 0, some;
-    size_t page = rcl_page_size(), budget = 16;
-
-    give_all(n);
-    size_t dirty = dirty_bytes() / page;
-    for (int i = 0; i < OLD_AT_STEP; i++)
-        purge_step();
-    some = purge_old(budget);
-    REQUIRE(some >= budget && some <= 8 * budget + 2 * MIB / page);
-    REQUIRE(dirty_bytes() / page == dirty - some);
-    for (sum = some; (some = purge_old(budget)) != 0; sum += some) {}
-    REQUIRE(sum == dirty && dirty_bytes() == 0);
-}
-
-TEST(a_budget_is_kept_and_zero_means_done)
-{
-    for (size_t i = 0; i < array_len(kinds); i++)
-        unit_child_passes(within_a_budget, (void *)&kinds[i]);
-}
-
-static void idle_cache(void *arg)
-{
-    enum { IDLE_AT_STEP = 3 };
-
-    (void)arg;
-    rcl_opt.tcache = 1;
-    size_t n = take(1000, 100000);
-    give_all(n);
-    REQUIRE(rcl_tls.cache != &rcl_tcache_none && rcl_account.cache_bytes > 0);
-    for (int i = 0; i < IDLE_AT_STEP; i++) {
-        REQUIRE(rcl_account.cache_bytes > 0);
-        purge_step();
-        purge_old(SIZE_MAX);
+        take(kinds[i], 40 * MIB);
+        size_t most = n_held, top = rcl_max(ceiling(), 2 * MIB) + batch;
+        while (n_held > 0) {
+            give(rcl_min(n_held, BATCH), true);
+            assert_true(dirty_bytes() <= top);
+        }
+        assert_true(most > 0);
+        /* Somewhat below the ceiling, so as not to be back at once; but not at nothing. */
+        assert_true(dirty_bytes() <= ceiling());
+        rcl_purge_all(&rcl_tls);
     }
-    /* What an idle cache held has been idle for a window already: it goes in the same step. */
-    REQUIRE(rcl_tls.cache == &rcl_tcache_none && rcl_account.cache_bytes == 0);
-    REQUIRE(dirty_bytes() == 0);
-    REQUIRE(rcl_account.used_pages == 0);
 }
 
-TEST(a_step_is_one_of_idleness_for_caches)
+TEST(live_memory_raises_the_ceiling)
 {
-    unit_child_passes(idle_cache, NULL);
+    rcl_opt.dirty_share = 8;
+    take(RCL_CLASS_HUGE, 80 * MIB);
+    size_t live = n_held;
+    take(RCL_CLASS_LARGE, 8 * MIB);
+    assert_true(ceiling() >= 10 * MIB);
+    give(n_held - live, true);
+    assert_true(dirty_bytes() >= 8 * MIB);
+    give(n_held, true);
+    assert_true(dirty_bytes() <= 2 * MIB);
 }
 
-TEST(a_step_is_a_quarter_of_the_window)
+TEST(what_is_taken_again_may_stay)
+{
+    for (int round = 0; round < 3; round++) {
+        take(RCL_CLASS_FIRST + 40, 20 * MIB);
+        give(n_held, true);
+        if (round == 0)
+            assert_true(dirty_bytes() <= 2 * MIB);
+        else
+            assert_true(dirty_bytes() >= 18 * MIB);
+    }
+    /* The third round touched nothing that had been given back. */
+    uint64_t refaulted = rcl_account_read(&rcl_account.refaulted_pages);
+    take(RCL_CLASS_FIRST + 40, 18 * MIB);
+    assert_int_equal(rcl_account_read(&rcl_account.refaulted_pages), refaulted);
+}
+
+TEST(with_no_decay_time_nothing_stays)
+{
+    rcl_opt.dirty_decay_ms = 0;
+    for (size_t i = 0; i < array_len(kinds); i++) {
+        take(kinds[i], 10 * MIB);
+        give(n_held, true);
+        /* A call does not do all there is to do, but nothing is left over for long. */
+        for (int k = 0; k < 10; k++)
+            rcl_purge_excess(&rcl_tls);
+        assert_int_equal(dirty_bytes(), 0);
+    }
+}
+
+/* The caller's own cache, filled with this many blocks. */
+static void fill_cache(unsigned cls, size_t n)
+{
+    void *p[1000];
+    bool zero;
+
+    assert_true(n <= array_len(p));
+    for (size_t i = 0; i < n; i++) {
+        struct rcl_tcache *tc = rcl_thread_cache(&rcl_tls);
+        p[i] = rcl_tcache_pop(tc, cls);
+        if (p[i] == NULL)
+            p[i] = rcl_tcache_refill(tc, cls, &zero);
+        assert_non_null(p[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct rcl_tcache *tc = rcl_thread_cache(&rcl_tls);
+        if (!rcl_tcache_push(tc, cls, p[i]))
+            rcl_tcache_overflow(tc, cls, p[i], "free");
+    }
+}
+
+TEST(what_caches_pin_counts)
+{
+    assert_int_equal(rcl_purge_pinned(), 0);
+    fill_cache(RCL_CLASS_FIRST, 500);
+    int64_t blocks = rcl_account_get(&rcl_account.cache_blocks);
+    int64_t bytes = rcl_account_get(&rcl_account.cache_bytes);
+    assert_true(blocks > 0);
+    /* Never more than a page for each block, never less than the blocks themselves. */
+    int64_t pages = bytes / (int64_t)rcl_page_size();
+    assert_true(rcl_purge_pinned() >= pages);
+    assert_true(rcl_purge_pinned() <= (blocks > pages ? blocks : pages));
+    rcl_thread_drop_cache(&rcl_tls);
+    assert_int_equal(rcl_purge_pinned(), 0);
+}
+
+/* --- time --------------------------------------------------------------------------------- */
+
+TEST(length_of_a_step)
 {
     rcl_opt.dirty_decay_ms = 1000;
     assert_int_equal(rcl_purge_step_ns(), 1000000000u / RCL_DECAY_STEPS);
-    rcl_opt.dirty_decay_ms = 1;
-    assert_int_equal(rcl_purge_step_ns(), 1000000u / RCL_DECAY_STEPS);
     rcl_opt.dirty_decay_ms = 3600000;
     assert_int_equal(rcl_purge_step_ns(), UINT64_C(3600000000000) / RCL_DECAY_STEPS);
+    rcl_opt.dirty_decay_ms = 1;
+    assert_true(rcl_purge_step_ns() > 0);
     rcl_opt.dirty_decay_ms = 0;
     assert_int_equal(rcl_purge_step_ns(), 0);
     rcl_opt.dirty_decay_ms = -1;
     assert_int_equal(rcl_purge_step_ns(), 0);
 }
 
-/* --- request ----------------------------------------------------------------------------- */
-
-static void everything(void *arg)
+TEST(what_is_free_for_a_window_goes)
 {
-    static char *old[BLOCKS_MAX];
-    static size_t old_size[BLOCKS_MAX];
-    size_t count = 0;
-
-    (void)arg;
-    rcl_opt.tcache = 1;
-    for (size_t k = 0; k < array_len(kinds); k++) {
-        size_t n = take(kinds[k], MIB);
-        for (size_t i = 0; i < n && count < BLOCKS_MAX; i++) {
-            old[count] = block[i];
-            old_size[count++] = sizes[i];
-        }
-        give_all(n);
+    rcl_opt.dirty_min = 100 * MIB;
+    for (size_t i = 0; i < array_len(kinds); i++)
+        take(kinds[i], 3 * MIB);
+    /* A survivor in each slab of the small ones. */
+    size_t all = n_held;
+    give(all - 1, true);
+    size_t dirty = dirty_bytes();
+    assert_true(dirty > 8 * MIB);
+    for (unsigned step = 1; step <= RCL_AGE_MAX; step++) {
+        assert_int_equal(rcl_purge_old(SIZE_MAX), 0);
+        assert_int_equal(dirty_bytes(), dirty);
+        rcl_purge_step(NULL);
     }
-    take(3 * MIB, 6 * MIB);
-    old[count] = block[0];
-    old_size[count++] = 3 * MIB;
-    give_all(2);
-    REQUIRE(rcl_account.cache_bytes > 0);
-    size_t dirty = dirty_bytes();
-    REQUIRE(dirty > 6 * MIB);
-    size_t returned = purge_all();
-    REQUIRE(returned >= dirty && returned < 64 * MIB);
-    REQUIRE(dirty_bytes() == 0 && rcl_account.cache_bytes == 0 && rcl_account.used_pages == 0);
-    REQUIRE(rcl_account_read(&rcl_account.mapped_bytes) == 0);
-    for (size_t i = 0; i < count; i++)
-        REQUIRE(resident(old[i], old_size[i]) == 0);
-    size_t caches, bytes;
-    rcl_threads_usage(&caches, &bytes);
-    REQUIRE(caches == 0 && bytes == 0);
-    /* Asked again there is nothing, and everything can be had again. */
-    REQUIRE(purge_all() == 0);
-    for (size_t k = 0; k < array_len(kinds); k++)
-        give_all(take(kinds[k], MIB));
+    size_t pages = rcl_purge_old(SIZE_MAX);
+    assert_int_equal(pages * rcl_page_size(), dirty);
+    assert_int_equal(dirty_bytes(), 0);
+    assert_int_equal(rcl_purge_old(SIZE_MAX), 0);
+    assert_true(unit_stamped(held[0].p, rcl_classes[held[0].cls].size, 0));
 }
 
-TEST(all_returns_everything)
+TEST(what_is_used_within_the_window_stays)
 {
-    unit_child_passes(everything, NULL);
+    rcl_opt.dirty_min = 100 * MIB;
+    for (unsigned step = 0; step < 3 * RCL_AGE_MAX; step++) {
+        take(RCL_CLASS_LARGE, 4 * MIB);
+        give(n_held, true);
+        rcl_purge_step(NULL);
+        assert_int_equal(rcl_purge_old(SIZE_MAX), 0);
+    }
 }
 
-/* --- demand ------------------------------------------------------------------------------ */
+TEST(old_pages_go_in_slices)
+{
+    rcl_opt.dirty_min = 100 * MIB;
+    take(RCL_CLASS_LARGE, 16 * MIB);
+    give(n_held, true);
+    for (unsigned step = 0; step < RCL_AGE_MAX; step++)
+        rcl_purge_step(NULL);
+    size_t calls = 0, slice = 64, sum = 0, pages;
+    while ((pages = rcl_purge_old(slice)) > 0) {
+        assert_true(pages <= 2 * slice);
+        sum += pages;
+        calls++;
+    }
+    assert_true(sum * rcl_page_size() >= 16 * MIB);
+    assert_true(calls >= sum / slice / 2);
+}
 
-static void before_a_fork(void *arg)
+TEST(an_idle_cache_is_emptied)
+{
+    fill_cache(RCL_CLASS_FIRST + 7, 200);
+    assert_ptr_not_equal(rcl_tls.cache, &rcl_tcache_none);
+    for (int step = 0; step < 4; step++)
+        rcl_purge_step(&rcl_tls);
+    assert_ptr_equal(rcl_tls.cache, &rcl_tcache_none);
+    /* It has been idle for a window already. */
+    assert_true(dirty_bytes() > 0);
+    rcl_purge_old(SIZE_MAX);
+    assert_int_equal(dirty_bytes(), 0);
+    assert_int_equal(used_bytes(), 0);
+}
+
+/* --- request ------------------------------------------------------------------------------ */
+
+TEST(a_request_returns_everything)
+{
+    rcl_opt.dirty_min = 100 * MIB;
+    for (size_t i = 0; i < array_len(kinds); i++)
+        take(kinds[i], 3 * MIB);
+    give(n_held - 1, true);
+    fill_cache(RCL_CLASS_FIRST + 20, 300);
+    size_t dirty = dirty_bytes();
+    size_t returned = rcl_purge_all(&rcl_tls);
+    assert_true(returned >= dirty);
+    assert_int_equal(dirty_bytes(), 0);
+    assert_int_equal(rcl_purge_pinned(), 0);
+    assert_ptr_equal(rcl_tls.cache, &rcl_tcache_none);
+    /* Of what is left one block is alive: on one page, in one mapping. */
+    assert_true(unit_stamped(held[0].p, rcl_classes[held[0].cls].size, 0));
+    assert_true(used_bytes() <= 2 * rcl_page_size());
+    assert_true(rcl_account_read(&rcl_account.mapped_bytes) <= rcl_max(RCL_CHUNK_BYTES, MIB));
+    assert_int_equal(rcl_purge_all(&rcl_tls), 0);
+}
+
+TEST(metadata_goes_too)
+{
+    size_t mapped, before, live;
+
+    rcl_meta_usage(&mapped, &before);
+    take(RCL_SMALL_LAST + 1, 40 * MIB); /* a descriptor each */
+    give(n_held, false);
+    rcl_meta_usage(&mapped, &live);
+    rcl_purge_all(&rcl_tls);
+    assert_int_equal(rcl_meta_purge(0), 0);
+    rcl_meta_usage(&mapped, &live);
+    assert_true(live <= before);
+}
+
+/* --- fork --------------------------------------------------------------------------------- */
+
+TEST(before_a_fork_little_is_left_and_much_is_returned)
+{
+    rcl_opt.dirty_min = 100 * MIB;
+    take(RCL_CLASS_FIRST + 40, 256 * KIB);
+    give(n_held, true);
+    size_t dirty = dirty_bytes();
+    rcl_purge_before_fork(&rcl_tls);
+    assert_int_equal(dirty_bytes(), dirty);
+
+    take(RCL_CLASS_FIRST + 40, 6 * MIB);
+    give(n_held, true);
+    fill_cache(RCL_CLASS_FIRST, 100);
+    rcl_purge_before_fork(&rcl_tls);
+    assert_int_equal(dirty_bytes(), 0);
+    assert_int_equal(rcl_purge_pinned(), 0);
+}
+
+/* --- refused ------------------------------------------------------------------------------ */
+
+static void free_locked_memory(void *arg)
 {
     (void)arg;
-    rcl_opt.tcache = 1;
-    rcl_heap_free(rcl_heap_alloc(100), "free");
-    REQUIRE(rcl_tls.cache != &rcl_tcache_none);
-    /* Freed and taken again: a demand, but neither side of the fork should copy it. */
-    for (int i = 0; i < 2; i++)
-        give_all(take(600000, 8 * MIB));
-    REQUIRE(rcl_account_get(&rcl_account.demand_pages) > 0 && dirty_bytes() >= 7 * MIB);
-    purge_before_fork();
-    REQUIRE(dirty_bytes() == 0);
-    REQUIRE(rcl_tls.cache == &rcl_tcache_none);
+    char *locked[16];
+    size_t n = 0;
+
+    take(RCL_CLASS_LARGE, 6 * MIB);
+    for (; n < n_held; n++) {
+        locked[n] = held[n].p;
+        if (syscall(SYS_mlock, locked[n], RCL_LARGE_MAX / 2) != 0)
+            _exit(UNIT_CHILD_SKIPS);
+    }
+    give(n_held, true);
+    uint64_t calls = rcl_account_read(&rcl_account.purge_calls);
+    REQUIRE(rcl_account_read(&rcl_account.purge_refused) > 0);
+    for (int i = 0; i < 1000; i++)
+        rcl_purge_excess(&rcl_tls);
+    /* It does not insist. */
+    REQUIRE(rcl_account_read(&rcl_account.purge_calls) <= calls + 20);
+    REQUIRE(rcl_purge_dirty() * (int64_t)rcl_page_size() >= (int64_t)(6 * MIB));
+    while (n > 0)
+        REQUIRE(syscall(SYS_munlock, locked[--n], RCL_LARGE_MAX / 2) == 0);
+    unit_sleep_ms(150);
+    for (int i = 0; i < 100; i++)
+        rcl_purge_excess(&rcl_tls);
+    REQUIRE(rcl_purge_dirty() * (int64_t)rcl_page_size() <= (int64_t)(2 * MIB));
 }
 
-TEST(before_a_fork_everything_dirty_goes_and_the_own_cache)
+TEST(where_the_kernel_refuses_it_is_left_in_peace)
 {
-    unit_child_passes(before_a_fork, NULL);
+    unit_child_passes(free_locked_memory, NULL);
 }
 
-static void demanded_is_not_excess(void *arg)
+/* --- random ------------------------------------------------------------------------------- */
+
+TEST(no_purge_touches_a_live_block)
 {
-    (void)arg;
-    rcl_opt.dirty_min = (int64_t)(16 * MIB);
-    give_all(take(40000, 12 * MIB));
-    give_all(take(40000, 12 * MIB)); /* taken again */
-    rcl_opt.dirty_min = (int64_t)MIB;
-    REQUIRE(ceiling_bytes() >= 12 * MIB);
-    size_t dirty = dirty_bytes();
-    for (int i = 0; i < 50; i++)
-        excess();
-    REQUIRE(dirty_bytes() == dirty);
+    struct unit_random random = unit_random_start();
+
+    for (int step = 0; step < 600; step++) {
+        size_t kind = unit_below(&random, 10);
+        if (kind < 5) {
+            take(RCL_CLASS_FIRST + (unsigned)unit_below(&random, RCL_MEDIUM_LAST),
+                 unit_below(&random, 200 * KIB));
+        } else if (n_held > 0) {
+            for (size_t i = 0; i < n_held; i++) { /* any order */
+                size_t k = unit_below(&random, n_held);
+                void *p = held[i].p;
+                unsigned cls = held[i].cls;
+                held[i] = held[k];
+                held[k].p = p;
+                held[k].cls = cls;
+            }
+            for (size_t i = 0; i < n_held; i++) {
+                uint64_t mark;
+                memcpy(&mark, held[i].p, sizeof mark);
+                assert_true(unit_stamped(held[i].p, rcl_classes[held[i].cls].size, mark));
+            }
+            give(unit_below(&random, n_held + 1), unit_below(&random, 2) == 0);
+        }
+        if (kind == 9)
+            rcl_purge_step(&rcl_tls);
+        if (kind == 8)
+            rcl_purge_old(unit_below(&random, 500));
+        if (kind == 7 && unit_below(&random, 4) == 0)
+            rcl_purge_all(&rcl_tls);
+    }
 }
 
-TEST(what_is_demanded_is_no_excess)
+static int boot(void **state)
 {
-    unit_child_passes(demanded_is_not_excess, NULL);
+    (void)state;
+    rcl_os_init();
+    rcl_sizeclass_init(rcl_page_size());
+    rcl_opt.narenas = 1;
+    rcl_opt.dirty_decay_ms = 3600000; /* time does not pass by itself */
+    rcl_huge_init(UINT64_C(3600000000000));
+    return rcl_arena_boot() ? 0 : 1;
 }
+
+#define TESTED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(nothing_goes_back_below_the_ceiling, set_up),
-        cmocka_unit_test_setup(what_is_above_the_ceiling_goes_back_while_it_is_freed, set_up),
-        cmocka_unit_test_setup(a_call_does_a_limited_amount_of_work, set_up),
-        cmocka_unit_test_setup(what_caches_may_hold_counts_against_the_ceiling, set_up),
-        cmocka_unit_test_setup(with_no_decay_time_everything_goes_back_at_once, set_up),
-        cmocka_unit_test_setup(nothing_live_is_touched, set_up),
-        cmocka_unit_test_setup(memory_that_is_locked_stays_and_nobody_insists, set_up),
-        cmocka_unit_test_setup(pages_go_back_when_their_window_is_over, set_up),
-        cmocka_unit_test_setup(survivors_keep_their_pages_only, set_up),
-        cmocka_unit_test_setup(what_is_used_again_is_young_again, set_up),
-        cmocka_unit_test_setup(a_budget_is_kept_and_zero_means_done, set_up),
-        cmocka_unit_test_setup(a_step_is_one_of_idleness_for_caches, set_up),
-        cmocka_unit_test_setup(a_step_is_a_quarter_of_the_window, set_up),
-        cmocka_unit_test_setup(all_returns_everything, set_up),
-        cmocka_unit_test_setup(before_a_fork_everything_dirty_goes_and_the_own_cache, set_up),
-        cmocka_unit_test_setup(what_is_demanded_is_no_excess, set_up),
+        TESTED(below_the_ceiling_everything_stays),
+        TESTED(the_excess_of_a_burst_goes_while_it_is_freed),
+        TESTED(live_memory_raises_the_ceiling),
+        TESTED(what_is_taken_again_may_stay),
+        TESTED(with_no_decay_time_nothing_stays),
+        TESTED(what_caches_pin_counts),
+        TESTED(length_of_a_step),
+        TESTED(what_is_free_for_a_window_goes),
+        TESTED(what_is_used_within_the_window_stays),
+        TESTED(old_pages_go_in_slices),
+        TESTED(an_idle_cache_is_emptied),
+        TESTED(a_request_returns_everything),
+        TESTED(metadata_goes_too),
+        TESTED(before_a_fork_little_is_left_and_much_is_returned),
+        TESTED(where_the_kernel_refuses_it_is_left_in_peace),
+        TESTED(no_purge_touches_a_live_block),
     };
 
-    if (!rcl_boot())
-        return 1;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, boot, NULL);
 }

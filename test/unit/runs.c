@@ -88,8 +88,8 @@ static size_t assert_chunk(const struct chunk_model *m, size_t index)
         assert_int_equal(rcl_bits_test(c->free, p), m->state[p] != HELD);
         assert_int_equal(rcl_bits_test(c->dirty, p), m->state[p] == DIRTY);
         if (m->state[p] == DIRTY)
-            assert_int_equal(
-                rcl_bits_test(c->age_high, p) * 2 + rcl_bits_test(c->age_low, p), m->age[p]);
+            assert_int_equal(rcl_bits_test(c->age_high, p) * 2 + rcl_bits_test(c->age_low, p),
+                             m->age[p]);
         free += m->state[p] != HELD;
         dirty += m->state[p] == DIRTY;
     }
@@ -138,7 +138,7 @@ static bool choose(size_t pages, size_t align, enum page_state least, size_t *in
     return false;
 }
 
-/* --- content ------------------------------------------------------------------------------------ */
+/* --- content ------------------------------------------------------------------------------ */
 
 static void write_page(struct held *h, size_t i)
 {
@@ -170,7 +170,7 @@ static void tell(size_t freed, size_t taken_dirty, size_t taken_clean)
     rcl_demand_tell(&demand, &note);
 }
 
-/* --- operations on both ---------------------------------------------------------------------------- */
+/* --- operations on both ------------------------------------------------------------------- */
 
 /* Pages [from, to) of a held run are new to it: check what was said of them, and use some. */
 static void enter_pages(struct held *h, size_t from, size_t to, struct unit_random *random)
@@ -336,8 +336,7 @@ static void one_step(struct unit_random *random)
     size_t kind = unit_below(random, 20);
 
     if (n_held < HELD_MAX && (n_held == 0 || kind < 7)) {
-        take(random, random_pages(random),
-             kind == 0 ? (size_t)1 << unit_below(random, 5) : 1);
+        take(random, random_pages(random), kind == 0 ? (size_t)1 << unit_below(random, 5) : 1);
     } else if (kind < 12) {
         give(random, &held[unit_below(random, n_held)], 0);
     } else if (kind < 14) {
@@ -359,7 +358,7 @@ static void one_step(struct unit_random *random)
     assert_same();
 }
 
-/* --- tests -------------------------------------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------------------------- */
 
 TEST(random_operations)
 {
@@ -486,7 +485,7 @@ TEST(the_table_of_chunks_grows)
     assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), 0);
 }
 
-/* --- refused and out of memory ---------------------------------------------------------------------- */
+/* --- refused and out of memory ------------------------------------------------------------ */
 
 TEST(locked_pages_stay_and_stay_known)
 {
@@ -551,7 +550,7 @@ TEST(out_of_memory_is_false_and_little_memory_is_used)
     unit_child_passes(use_all_memory, NULL);
 }
 
-/* --- threads -------------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------ */
 
 enum { THREADS = 4, ROUNDS = 3000, OWN = 12 };
 

@@ -7,6 +7,7 @@
 #include "unit.h"
 
 #include "sizeclass.h"
+#include "die.h"
 #include "slab.h"
 
 #define BASE ((char *)((uintptr_t)1 << 36))
@@ -18,7 +19,7 @@ struct model {
     size_t size, page; /* bytes */
     bool used[UINT16_MAX];
     bool dirty[RCL_SLAB_PAGES_MAX];
-    bool held[RCL_SLAB_PAGES_MAX]; /* in the purge that is under way */
+    bool held[RCL_SLAB_PAGES_MAX];    /* in the purge that is under way */
     unsigned age[RCL_SLAB_PAGES_MAX]; /* where returnable */
     bool purging;
 };
@@ -298,7 +299,7 @@ static void one_step(struct unit_random *random)
     assert_same();
 }
 
-/* --- tests -------------------------------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------------------------- */
 
 TEST(descriptors_have_room_for_their_maps)
 {
@@ -404,7 +405,7 @@ TEST(a_held_slab_is_not_empty)
     assert_same();
 }
 
-/* --- bad pointers ---------------------------------------------------------------------------------- */
+/* --- bad pointers ------------------------------------------------------------------------- */
 
 static void assert_put(void *p, enum rcl_slab_error expected)
 {
@@ -465,7 +466,7 @@ TEST(an_error_in_a_batch_leaves_it_and_the_rest_alone)
     }
 }
 
-/* --- the check checks ------------------------------------------------------------------------------- */
+/* --- the check checks --------------------------------------------------------------------- */
 
 static void break_it(void *arg)
 {

@@ -214,7 +214,8 @@ TEST(capacity_doubles_up_to_the_limit_of_the_class)
         for (size_t i = 0; i < n; i++) {
             give(tc, cls, p[i]);
             size_t now = tc->cap[cls];
-            assert_true(now == cap || cap == 0 || now == rcl_min(2 * cap, rcl_classes[cls].cache_max));
+            assert_true(now == cap || cap == 0 ||
+                        now == rcl_min(2 * cap, rcl_classes[cls].cache_max));
             cap = now;
             /* The block just given is on top. */
             assert_ptr_equal(rcl_tcache_pop(tc, cls), p[i]);
@@ -473,8 +474,7 @@ static void make_without_memory(void *arg)
 
     (void)arg;
     unit_limit_memory(0);
-    while ((tc = rcl_tcache_new(NULL)) != NULL) {
-    }
+    while ((tc = rcl_tcache_new(NULL)) != NULL) {}
     REQUIRE(rcl_tcache_new(NULL) == NULL);
 }
 

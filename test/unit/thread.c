@@ -7,56 +7,12 @@
 
 #include "account.h"
 #include "bin.h"
+#include "blocks.h"
 #include "options.h"
 #include "pagemap.h"
 #include "thread.h"
 
 enum { THREADS = 3, CLS = RCL_CLASS_FIRST + 4 };
-
-/* --- what malloc and free do, in short --------------------------------------------------------- */
-
-static void *get(unsigned cls)
-{
-    struct rcl_tls *self = &rcl_tls;
-    void *p = rcl_tcache_pop(rcl_thread_begin(self), cls);
-    bool zero;
-
-    if (p != NULL) {
-        rcl_thread_end(self);
-        return p;
-    }
-    rcl_gate_enter_patient(&self->gate);
-    rcl_thread_end(self);
-    struct rcl_tcache *tc = rcl_thread_cache(self);
-    p = rcl_tcache_pop(tc, cls); /* it may have been away for a moment only */
-    if (p == NULL && tc != &rcl_tcache_none)
-        p = rcl_tcache_refill(tc, cls, &zero);
-    else if (p == NULL)
-        REQUIRE(rcl_blocks_take(rcl_arena_get(0), cls, &p, 1, &zero) == 1);
-    rcl_gate_leave(&self->gate);
-    rcl_thread_register(self);
-    REQUIRE(p != NULL);
-    return p;
-}
-
-static void put(unsigned cls, void *p)
-{
-    struct rcl_tls *self = &rcl_tls;
-
-    if (rcl_tcache_push(rcl_thread_begin(self), cls, p)) {
-        rcl_thread_end(self);
-        return;
-    }
-    rcl_gate_enter_patient(&self->gate);
-    rcl_thread_end(self);
-    struct rcl_tcache *tc = rcl_thread_cache(self);
-    if (tc == &rcl_tcache_none)
-        rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, "free");
-    else if (!rcl_tcache_push(tc, cls, p))
-        rcl_tcache_overflow(tc, cls, p, "free");
-    rcl_gate_leave(&self->gate);
-    rcl_thread_register(self);
-}
 
 static size_t drain(struct rcl_tls *self, enum rcl_drain which)
 {
@@ -110,7 +66,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* --- a thread that does what it is told ------------------------------------------------------------ */
+/* --- a thread that does what it is told --------------------------------------------------- */
 
 enum { FILL, USE, BE_BUSY, BE_INSIDE, REST, END };
 
@@ -129,12 +85,12 @@ static void carry_out(uint32_t order)
     case FILL: /* leaves some blocks in the cache */
     case USE:
         for (size_t i = 0; i < array_len(p); i++) {
-            p[i] = get(CLS);
+            p[i] = block_get(CLS);
             unit_stamp(p[i], rcl_classes[CLS].size, (uintptr_t)p[i]);
         }
         for (size_t i = 0; i < array_len(p); i++) {
             REQUIRE(unit_stamped(p[i], rcl_classes[CLS].size, (uintptr_t)p[i]));
-            put(CLS, p[i]);
+            block_put(CLS, p[i]);
         }
         break;
     case BE_BUSY:
@@ -192,7 +148,7 @@ static void end(struct actor *a)
     REQUIRE(pthread_join(a->thread, NULL) == 0);
 }
 
-/* --- a cache comes and goes ---------------------------------------------------------------------------- */
+/* --- a cache comes and goes --------------------------------------------------------------- */
 
 static void *look_at_the_start(void *arg)
 {
@@ -215,7 +171,7 @@ TEST(a_thread_begins_with_the_empty_cache)
 
 TEST(the_first_slow_path_makes_a_cache)
 {
-    void *p = get(CLS);
+    void *p = block_get(CLS);
     struct rcl_tcache *tc = rcl_tls.cache;
 
     assert_ptr_not_equal(tc, &rcl_tcache_none);
@@ -226,7 +182,7 @@ TEST(the_first_slow_path_makes_a_cache)
     assert_int_equal(caches(), 1);
     size_t held = rcl_tcache_count(tc, CLS);
     assert_int_equal(cached_bytes(), held * rcl_classes[CLS].size);
-    put(CLS, p);
+    block_put(CLS, p);
     assert_int_equal(cached_bytes(), (held + 1) * rcl_classes[CLS].size);
 }
 
@@ -234,7 +190,7 @@ static uint32_t shards[UNIT_THREADS_MAX];
 
 static void *note_the_shard(void *arg)
 {
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     *(uint32_t *)arg = rcl_tls.gate.shard;
     REQUIRE(rcl_tls.known);
     return NULL;
@@ -274,7 +230,7 @@ static void allocate_late(void *arg)
     static uint32_t rounds;
 
     for (int i = 0; i < 100; i++)
-        put(CLS, get(CLS));
+        block_put(CLS, block_get(CLS));
     if (__atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED) % 3 != 2)
         pthread_setspecific(late_key, arg); /* and again in the next round */
     else
@@ -284,7 +240,7 @@ static void allocate_late(void *arg)
 static void *end_with_a_destructor(void *arg)
 {
     pthread_setspecific(late_key, arg);
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     return NULL;
 }
 
@@ -302,7 +258,7 @@ TEST(destructors_that_allocate_leave_nothing_behind)
 
 TEST(a_thread_can_drop_its_own_cache)
 {
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     struct rcl_arena *arena = rcl_tls.cache->arena;
     rcl_gate_enter_patient(&rcl_tls.gate);
     rcl_thread_drop_cache(&rcl_tls);
@@ -312,11 +268,11 @@ TEST(a_thread_can_drop_its_own_cache)
     assert_int_equal(caches(), 0);
     assert_int_equal(live(CLS), 0);
     assert_int_equal(arena->threads, 0);
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     assert_ptr_equal(rcl_tls.cache->arena, arena);
 }
 
-/* --- taking caches away ------------------------------------------------------------------------------------- */
+/* --- taking caches away ------------------------------------------------------------------- */
 
 TEST(the_cache_of_a_resting_thread_is_taken)
 {
@@ -348,7 +304,7 @@ static void drain_without_a_barrier(void *arg)
     unit_forbid(SYS_membarrier, ENOSYS);
     begin(&a);
     tell(&a, FILL);
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     REQUIRE(caches() == 2);
     struct rcl_tcache *tc = a.tls->cache;
     for (int i = 0; i < 5; i++)
@@ -401,11 +357,11 @@ TEST(a_thread_in_a_slow_path_is_left_alone)
 
 TEST(ones_own_cache_is_taken_where_asked)
 {
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     assert_int_equal(drain(&rcl_tls, RCL_DRAIN_ALL), 1);
     assert_ptr_equal(rcl_tls.cache, &rcl_tcache_none);
     assert_int_equal(live(CLS), 0);
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     assert_int_equal(caches(), 1);
 }
 
@@ -485,7 +441,7 @@ TEST(who_loses_its_cache_keeps_its_arena)
     end(&b);
 }
 
-/* --- taking them in full flight ------------------------------------------------------------------------------- */
+/* --- taking them in full flight ----------------------------------------------------------- */
 
 enum { OWN = 40 };
 
@@ -506,12 +462,12 @@ static void *work(void *arg)
         rounds++;
         if (own[i].p == NULL) {
             own[i].cls = RCL_CLASS_FIRST + (unsigned)unit_below(&random, 4);
-            own[i].p = get(own[i].cls);
+            own[i].p = block_get(own[i].cls);
             own[i].mark = unit_next(&random);
             unit_stamp(own[i].p, rcl_classes[own[i].cls].size, own[i].mark);
         } else {
             REQUIRE(unit_stamped(own[i].p, rcl_classes[own[i].cls].size, own[i].mark));
-            put(own[i].cls, own[i].p);
+            block_put(own[i].cls, own[i].p);
             own[i].p = NULL;
         }
         if (rounds % 4096 == 0)
@@ -519,7 +475,7 @@ static void *work(void *arg)
     }
     for (size_t i = 0; i < OWN; i++)
         if (own[i].p != NULL)
-            put(own[i].cls, own[i].p);
+            block_put(own[i].cls, own[i].p);
     return NULL;
 }
 
@@ -549,7 +505,7 @@ TEST(no_block_is_lost_or_doubled_when_caches_are_taken_at_any_moment)
         assert_int_equal(live(cls), 0);
 }
 
-/* --- fork and memory ---------------------------------------------------------------------------------------------- */
+/* --- fork and memory ---------------------------------------------------------------------- */
 
 static void find_the_others_gone(void *arg)
 {
@@ -562,7 +518,7 @@ static void find_the_others_gone(void *arg)
     REQUIRE(drain(&rcl_tls, RCL_DRAIN_GONE) == THREADS);
     REQUIRE(caches() == 1 && rcl_tls.cache == mine);
     REQUIRE(drain(&rcl_tls, RCL_DRAIN_GONE) == 0);
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     REQUIRE(rcl_tls.cache == mine);
     /* And once more, in a child of the child. */
     rcl_threads_forked(&rcl_tls);
@@ -586,7 +542,7 @@ TEST(a_forked_child_inherits_the_caches_of_threads_that_are_gone)
 
     if (UNIT_TSAN)
         skip(); /* its run time does not like threads in a child of threads */
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     for (size_t i = 0; i < THREADS; i++) {
         begin(&a[i]);
         tell(&a[i], FILL);
@@ -609,15 +565,14 @@ static void go_on_without_a_cache(void *arg)
     /* Slabs to take from, then no memory for descriptors. */
     REQUIRE(rcl_blocks_take(rcl_arena_get(0), CLS, &p, 1, &zero) == 1);
     unit_limit_memory(0);
-    while (rcl_tcache_new(NULL) != NULL) {
-    }
+    while (rcl_tcache_new(NULL) != NULL) {}
     tc = rcl_thread_cache(&rcl_tls);
     REQUIRE(tc == &rcl_tcache_none);
-    void *q = get(CLS);
-    put(CLS, q);
+    void *q = block_get(CLS);
+    block_put(CLS, q);
     REQUIRE(rcl_tls.cache == &rcl_tcache_none);
     unit_unlimit_memory();
-    put(CLS, get(CLS));
+    block_put(CLS, block_get(CLS));
     REQUIRE(rcl_tls.cache != &rcl_tcache_none);
 }
 
@@ -629,13 +584,8 @@ TEST(without_memory_a_thread_goes_on_without_a_cache)
 static int boot(void **state)
 {
     (void)state;
-    rcl_os_init();
-    rcl_sizeclass_init(rcl_page_size());
     rcl_opt.narenas = 2;
-    if (!rcl_arena_boot())
-        return 1;
-    rcl_thread_boot();
-    return 0;
+    return block_boot(1000000000) ? 0 : 1;
 }
 
 #define TESTED(name) cmocka_unit_test_teardown(name, tear_down)

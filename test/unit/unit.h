@@ -204,8 +204,7 @@ static inline void unit_sleep_ms(unsigned ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
-    while (nanosleep(&time, &time) != 0 && errno == EINTR) {
-    }
+    while (nanosleep(&time, &time) != 0 && errno == EINTR) {}
 }
 
 /* --- threads ------------------------------------------------------------------------------ */
