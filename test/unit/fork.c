@@ -70,7 +70,7 @@ static void child(void)
     use_memory();
 }
 
-/* --- what both sides find --------------------------------------------------------------------------- */
+/* --- what both sides find ---------- */
 
 /* The allocator works, and no helper is there. */
 static void assert_well(unsigned threads)
@@ -182,7 +182,7 @@ TEST(free_memory_is_returned_first)
     unit_child_passes(fork_with_dirty_memory, NULL);
 }
 
-/* --- beside other threads ---------------------------------------------------------------------------- */
+/* --- beside other threads ---------- */
 
 static uint32_t stop;
 
@@ -291,7 +291,7 @@ TEST(several_threads_fork)
     unit_child_passes(fork_from_several_threads, NULL);
 }
 
-/* --- from a handler --------------------------------------------------------------------------------------- */
+/* --- from a handler ---------- */
 
 static void fork_within_a_fork(void *arg)
 {
@@ -365,7 +365,7 @@ TEST(those_who_wait_for_the_interrupted_one_do_not_stop_it)
     unit_child_passes(fork_in_a_slow_path, &lock);
 }
 
-/* --- without handlers ----------------------------------------------------------------------------------------- */
+/* --- without handlers ---------- */
 
 static void fork_without_handlers(void *arg)
 {
@@ -393,7 +393,7 @@ TEST(the_fork_without_handlers_works_as_well)
     unit_child_passes(fork_without_handlers, NULL);
 }
 
-/* --- the caller notices nothing -------------------------------------------------------------------------------- */
+/* --- the caller notices nothing ---------- */
 
 static void compare_before_and_after(void *arg)
 {
