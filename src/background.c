@@ -21,6 +21,7 @@ enum {
     TLS_BYTES = 4 * 1024, /* bare thread pointer: nothing thread-local is used */
     SLICE_PAGES = 1024,   /* returned per passage of the gate: fork waits about 0.3 ms at most */
     STEPS_MIN = 6,        /* a window and a bit, before a small rest may be left alone */
+    STEPS_STILL = 6,      /* without any change, before a large one is given up */
 };
 #define RETRY_NS 1000000000u /* after a failed start */
 
@@ -66,7 +67,8 @@ static void helper_step(void)
 static void run(void *arg)
 {
     (void)arg;
-    unsigned steps = 0;
+    unsigned steps = 0, still = 0;
+    int64_t before = -1;
     /* Until the starter has noted our id, which is what stopping us needs. */
     while (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == STARTING)
         rcl_os_yield();
@@ -80,11 +82,16 @@ static void run(void *arg)
         helper_step();
         steps++;
         int64_t rest = waiting();
-        if (rest > 0 && (rest > (int64_t)RCL_PURGE_WORTH_BYTES || steps < STEPS_MIN))
+        still = rest == before ? still + 1 : 0;
+        before = rest;
+        /* What does not change for so long cannot be returned: locked, or caches out of reach. */
+        if (rest > 0 && still < STEPS_STILL &&
+            (rest > (int64_t)RCL_PURGE_WORTH_BYTES || steps < STEPS_MIN))
             continue;
         /* Who frees much from here on finds IDLE and starts another; who did so before is seen. */
         __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
-        if (waiting() <= (int64_t)RCL_PURGE_WORTH_BYTES || !change(IDLE, RUNNING))
+        if (still >= STEPS_STILL || waiting() <= (int64_t)RCL_PURGE_WORTH_BYTES ||
+            !change(IDLE, RUNNING))
             return;
         steps = 0;
     }

@@ -32,6 +32,7 @@ enum {
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_IOV_MAX = 512,
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
+    OS_JOIN_NS = 20000000,
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                      CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
 };
@@ -382,9 +383,15 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid)
     }
     /* The word clears some microseconds before the thread leaves the process's thread count. */
     int pid = rcl_os_pid();
-    for (unsigned tries = 0; tid != 0 && sys3(SYS_tgkill, pid, tid, 0) == 0; tries++)
-        if (tries >= OS_JOIN_SPINS)
-            rcl_os_yield();
+    uint64_t start = rcl_os_now_ns();
+    for (unsigned tries = 0; tid != 0 && sys3(SYS_tgkill, pid, tid, 0) == 0; tries++) {
+        if (tries < OS_JOIN_SPINS)
+            continue;
+        /* So late it is another thread that has been given the same id. */
+        if (rcl_os_now_ns() - start > OS_JOIN_NS)
+            break;
+        rcl_os_yield();
+    }
 }
 
 /* --- files and the environment ------------------------------------------------------------ */

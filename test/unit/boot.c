@@ -1,283 +1,323 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of boot.h.  This program has booted before main(): what happens then is looked at
- * in a second run of it, made in a child with the environment under test.
+ * Tests of boot.h.  Boot has happened when main() begins, so what depends on the
+ * environment is seen in this program started anew: with an argument it tells, instead
+ * of testing, what it found.
  */
 #include "unit.h"
 
-#include "account.h"
 #include "arena.h"
 #include "boot.h"
-#include "heap.h"
+#include "huge.h"
 #include "options.h"
+#include "pagemap.h"
 #include "purge.h"
 #include "thread.h"
 
-static const struct rcl_options defaults = {
-#define OPT(name, type, min, max, def, unit, text) .name = (def),
-#include "options.def"
-#undef OPT
+/* One start of this program. */
+struct scene {
+    const char *malloc_conf, *reclaim_conf; /* NULL: unset */
+    const char *argument;
 };
 
-/* The environment, and what the second run must then find in rcl_opt. */
-struct run {
-    const char *reclaim, *malloc;
-    const char *expected; /* "name=value name=value": the others have their defaults */
-};
-
-static const char *self = "/proc/self/exe";
-
-static void run_again(void *arg)
+static void set_or_not(const char *name, const char *value)
 {
-    const struct run *r = arg;
-
-    unsetenv("RECLAIM_CONF");
-    unsetenv("MALLOC_CONF");
-    if (r->reclaim != NULL)
-        setenv("RECLAIM_CONF", r->reclaim, 1);
-    if (r->malloc != NULL)
-        setenv("MALLOC_CONF", r->malloc, 1);
-    execl(self, "boot", "expect", r->expected, (char *)NULL);
-    _exit(3);
+    if (value != NULL)
+        setenv(name, value, 1);
+    else
+        unsetenv(name);
 }
 
-/* In the second run: 0, or the number of what is wrong. */
-static int expect(const char *text)
+static void become(void *arg)
 {
-    struct rcl_options expected = defaults;
-    int64_t *values = (int64_t *)&expected;
+    const struct scene *scene = arg;
+    char *words[16], *emulator = getenv("EMULATOR"), self[1024];
+    size_t n = 0;
 
-    if (__atomic_load_n(&rcl_boot_state, __ATOMIC_ACQUIRE) != RCL_BOOT_DONE)
-        return 10;
-    while (*text != '\0') {
-        size_t i = 0, length = strcspn(text, "=");
-        while (i < rcl_options_count() && (strlen(rcl_options_name(i)) != length ||
-                                           strncmp(rcl_options_name(i), text, length) != 0))
-            i++;
-        if (i == rcl_options_count())
-            return 11;
-        values[i] = strtoll(text + length + 1, (char **)&text, 10);
-        text += strspn(text, " ");
-    }
+    REQUIRE(rcl_os_read_link("/proc/self/exe", self, sizeof self) > 0);
+    if (unit_emulated() && emulator == NULL)
+        _exit(UNIT_CHILD_SKIPS);
+    for (char *word = unit_emulated() ? strtok(emulator, " ") : NULL; word != NULL && n < 12;
+         word = strtok(NULL, " "))
+        words[n++] = word;
+    words[n++] = self;
+    words[n++] = (char *)(uintptr_t)scene->argument;
+    words[n] = NULL;
+    set_or_not("MALLOC_CONF", scene->malloc_conf);
+    set_or_not("RECLAIM_CONF", scene->reclaim_conf);
+    execvp(words[0], words);
+    _exit(UNIT_CHILD_SKIPS);
+}
+
+/* What it writes to stderr. */
+static const char *play(const char *malloc_conf, const char *reclaim_conf, const char *argument)
+{
+    static struct unit_child child;
+    struct scene scene = {malloc_conf, reclaim_conf, argument};
+
+    unit_run_child(become, &scene, &child);
+    if (WIFEXITED(child.status) && WEXITSTATUS(child.status) == UNIT_CHILD_SKIPS)
+        skip();
+    if (!WIFEXITED(child.status) || WEXITSTATUS(child.status) != 0)
+        print_message("%s", child.text);
+    assert_true(WIFEXITED(child.status));
+    assert_int_equal(WEXITSTATUS(child.status), 0);
+    return child.text;
+}
+
+static void assert_says(const char *reclaim_conf, const char *expected)
+{
+    assert_string_equal(play(NULL, reclaim_conf, "--nothing"), expected);
+}
+
+/* --- what this program does when it is started with an argument ------------------------------- */
+
+static int tell_options(void)
+{
     for (size_t i = 0; i < rcl_options_count(); i++)
-        if (rcl_options_value(&rcl_opt, i) != values[i])
-            return 20 + (int)i;
-    void *p = rcl_heap_alloc(100);
-    if (p == NULL)
-        return 12;
-    rcl_heap_free(p, "free");
+        fprintf(stderr, "%s=%lld\n", rcl_options_name(i), (long long)rcl_options_value(&rcl_opt, i));
     return 0;
 }
 
-static void run_quietly(const char *reclaim, const char *malloc, const char *expected)
+/* Whether a huge block that is cycled through has been noticed. */
+static int cycle(void)
 {
-    struct run r = {reclaim, malloc, expected};
-    struct unit_child child;
+    struct rcl_huge_stats stats;
 
-    unit_run_child(run_again, &r, &child);
-    assert_string_equal(child.text, "");
-    assert_int_equal(child.status, 0);
-}
-
-/* Exactly one line, and the value is as if the option were not there. */
-static void run_warned(const char *reclaim, const char *malloc, const char *expected,
-                       const char *line)
-{
-    struct run r = {reclaim, malloc, expected};
-    struct unit_child child;
-
-    unit_run_child(run_again, &r, &child);
-    if (strncmp(child.text, line, strlen(line)) != 0)
-        print_message("expected: %s\nfound: %s\n", line, child.text);
-    assert_int_equal(strncmp(child.text, line, strlen(line)), 0);
-    assert_non_null(strstr(child.text, "; ignored\n"));
-    assert_ptr_equal(strchr(child.text, '\n'), child.text + strlen(child.text) - 1);
-    assert_int_equal(child.status, 0);
-}
-
-/* --- options ----------------------------------------------------------------------------- */
-
-TEST(without_options_the_defaults)
-{
-    run_quietly(NULL, NULL, "");
-    run_quietly("", "", "");
-}
-
-TEST(options_from_either_variable)
-{
-    run_quietly("dirty_decay_ms:500,narenas:2", NULL, "dirty_decay_ms=500 narenas=2");
-    run_quietly(NULL, "dirty_decay_ms:500,narenas:2", "dirty_decay_ms=500 narenas=2");
-    run_quietly("dirty_min:1m", "dirty_share:3", "dirty_min=1048576 dirty_share=3");
-    run_quietly("tcache:false, background_thread:false", NULL, "tcache=0 background_thread=0");
-    run_quietly("dirty_decay_ms:-1", NULL, "dirty_decay_ms=-1");
-}
-
-TEST(our_own_variable_has_the_last_word)
-{
-    run_quietly("dirty_decay_ms:500", "dirty_decay_ms:700,narenas:3",
-                "dirty_decay_ms=500 narenas=3");
-    run_quietly("tcache:true", "tcache:false", "");
-}
-
-TEST(other_allocators_options_pass_in_silence_in_their_variable)
-{
-    run_quietly(NULL, "prof:true,narenas:2,lg_tcache_max:16", "narenas=2");
-}
-
-TEST(a_wrong_option_is_one_line_and_ignored)
-{
-    run_warned("dirty_decay:5,narenas:2", NULL, "narenas=2",
-               "libreclaim: RECLAIM_CONF: \"dirty_decay\" ");
-    run_warned("narenas:1000", NULL, "", "libreclaim: RECLAIM_CONF: narenas: \"1000\" ");
-    run_warned("narenas:x", NULL, "", "libreclaim: RECLAIM_CONF: ");
-    run_warned(NULL, "tcache:perhaps,narenas:4", "narenas=4", "libreclaim: MALLOC_CONF: ");
-    run_warned("garbage", NULL, "", "libreclaim: RECLAIM_CONF: \"garbage\" ");
-    char much[3000];
-    memset(much, 'x', sizeof much);
-    memcpy(much + sizeof much - 3, ":1", 3);
-    run_warned(much, NULL, "", "libreclaim: RECLAIM_CONF: \"xxxxx");
-}
-
-TEST(the_nearest_name_is_suggested)
-{
-    struct run r = {"dirty_decai_ms:5", NULL, ""};
-    struct unit_child child;
-
-    unit_run_child(run_again, &r, &child);
-    assert_non_null(strstr(child.text, "did you mean \"dirty_decay_ms\"?"));
-    assert_int_equal(child.status, 0);
-}
-
-TEST(abort_conf_ends_the_program_and_only_for_an_error)
-{
-    static const struct run wrong[] = {{"abort_conf:true,nonsense:1", NULL, ""},
-                                       {"nonsense:1,abort_conf:true", NULL, ""},
-                                       {"abort_conf:true", "narenas:x", ""}};
-
-    run_quietly("abort_conf:true,narenas:2", NULL, "abort_conf=1 narenas=2");
-    for (size_t i = 0; i < array_len(wrong); i++) {
-        struct unit_child child;
-        unit_run_child(run_again, (void *)&wrong[i], &child);
-        assert_non_null(strstr(child.text, "libreclaim: abort_conf: "));
-        assert_true(WIFSIGNALED(child.status));
-        assert_int_equal(WTERMSIG(child.status), SIGABRT);
+    rcl_gate_enter_patient(&rcl_tls.gate);
+    for (int round = 0; round < 3; round++) {
+        bool zero;
+        void *p = rcl_huge_take(32 * MIB, 1, &zero);
+        if (p == NULL)
+            return 1;
+        rcl_huge_give(rcl_pagemap_desc(p));
     }
+    rcl_huge_usage(&stats);
+    rcl_gate_leave(&rcl_tls.gate);
+    fprintf(stderr, "kept %zu\n", stats.kept_blocks);
+    return 0;
 }
 
-static void assert_lists_all(const char *text)
+static int tell(const char *what)
 {
-    for (size_t i = 0; i < rcl_options_count(); i++) {
-        char name[100];
-        snprintf(name, sizeof name, "\n  %s:", rcl_options_name(i));
-        const char *at = strstr(text, name);
-        assert_non_null(at);
-        assert_null(strstr(at + 1, name)); /* once */
-    }
+    if (strcmp(what, "--nothing") == 0)
+        return 0;
+    if (strcmp(what, "--options") == 0)
+        return tell_options();
+    if (strcmp(what, "--limit") == 0)
+        return fprintf(stderr, "%u\n", rcl_arena_limit()) < 0;
+    if (strcmp(what, "--cycle") == 0)
+        return cycle();
+    return 1;
 }
 
-TEST(confirm_conf_lists_every_option)
-{
-    struct run r = {"confirm_conf:true,dirty_decay_ms:-1,narenas:2,tcache:false", NULL,
-                    "confirm_conf=1 dirty_decay_ms=-1 narenas=2 tcache=0"};
-    struct unit_child child;
+/* --- booted ---------------------------------------------------------------------------------------- */
 
-    unit_run_child(run_again, &r, &child);
-    assert_int_equal(child.status, 0);
-    assert_int_equal(strncmp(child.text, "libreclaim: page size ", 22), 0);
-    assert_lists_all(child.text);
-    assert_non_null(strstr(child.text, "\n  confirm_conf:true\n"));
-    assert_non_null(strstr(child.text, "\n  dirty_decay_ms:-1\n"));
-    assert_non_null(strstr(child.text, "\n  narenas:2\n"));
-    assert_non_null(strstr(child.text, "\n  tcache:false\n"));
-    size_t lines = 0;
-    for (const char *at = child.text; (at = strchr(at, '\n')) != NULL; at++)
-        lines++;
-    assert_int_equal(lines, 1 + rcl_options_count());
-}
-
-/* --- once -------------------------------------------------------------------------------- */
-
-static uint32_t ready;
-
-static void *boot_too(void *arg)
-{
-    (void)arg;
-    __atomic_fetch_add(&ready, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&ready, __ATOMIC_SEQ_CST) < 8) {}
-    REQUIRE(rcl_boot());
-    REQUIRE(__atomic_load_n(&rcl_boot_state, __ATOMIC_ACQUIRE) == RCL_BOOT_DONE);
-    REQUIRE(rcl_arena_count() == 1);
-    sigset_t mask;
-    REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0);
-    for (int sig = 1; sig < 32; sig++)
-        REQUIRE(!sigismember(&mask, sig));
-    return NULL;
-}
-
-/* As in a process that has not booted; confirm_conf tells how often it does. */
-static void boot_at_once(void *arg)
-{
-    char args[8];
-
-    (void)arg;
-    setenv("RECLAIM_CONF", "confirm_conf:true", 1);
-    rcl_boot_state = 0;
-    unit_threads(8, boot_too, args, 1);
-    REQUIRE(rcl_boot());
-}
-
-TEST(threads_that_come_at_once_boot_once)
-{
-    for (int i = 0; i < 20; i++) {
-        struct unit_child child;
-
-        unit_run_child(boot_at_once, NULL, &child);
-        assert_int_equal(child.status, 0);
-        assert_lists_all(child.text); /* once */
-    }
-}
-
-TEST(booted_before_main_and_for_good)
+TEST(it_is_done_before_main)
 {
     assert_int_equal(rcl_boot_state, RCL_BOOT_DONE);
     assert_true(rcl_boot());
     assert_true(rcl_boot_slow());
     assert_int_equal(rcl_arena_count(), 1);
-    errno = UNIT_ERRNO;
-    assert_true(rcl_boot_slow());
-    assert_int_equal(errno, UNIT_ERRNO);
+    assert_int_equal(rcl_class_of_small(1), RCL_CLASS_FIRST);
 }
 
-static void no_memory(void *arg)
+TEST(it_says_nothing_unasked)
 {
+    assert_string_equal(play(NULL, NULL, "--nothing"), "");
+    assert_string_equal(play("", "", "--nothing"), "");
+}
+
+static void *boot_too(void *arg)
+{
+    REQUIRE(rcl_boot());
+    REQUIRE(__atomic_load_n(&rcl_boot_state, __ATOMIC_ACQUIRE) == RCL_BOOT_DONE);
+    REQUIRE(rcl_class_of_small(1) == RCL_CLASS_FIRST);
+    return arg;
+}
+
+static void boot_from_several_threads(void *arg)
+{
+    char args[8];
+
     (void)arg;
-    /* Neither boot again nor anything else needs memory that boot did not take. */
-    unit_limit_memory(64 * KIB);
-    REQUIRE(rcl_boot_slow());
+    for (int i = 0; i < 20; i++) {
+        __atomic_store_n(&rcl_boot_state, 0, __ATOMIC_SEQ_CST);
+        unit_threads(8, boot_too, args, 1);
+    }
+    REQUIRE(rcl_arena_count() == 1);
 }
 
-TEST(booting_again_takes_nothing)
+TEST(whoever_comes_second_waits)
 {
-    unit_child_passes(no_memory, NULL);
+    if (UNIT_TSAN)
+        skip(); /* its run time has booted once, and knows that this is a race */
+    unit_child_passes(boot_from_several_threads, NULL);
+}
+
+/* --- options ------------------------------------------------------------------------------------------ */
+
+static long long value_of(const char *text, const char *name)
+{
+    char line[64];
+
+    snprintf(line, sizeof line, "%s=", name);
+    const char *at = strstr(text, line);
+    assert_non_null(at);
+    return strtoll(at + strlen(line), NULL, 10);
+}
+
+TEST(both_variables_are_read_and_ours_counts_more)
+{
+    const char *text = play("narenas:3,thp:true", "narenas:5,tcache_max:1k", "--options");
+
+    assert_int_equal(value_of(text, "narenas"), 5);
+    assert_int_equal(value_of(text, "thp"), 1);
+    assert_int_equal(value_of(text, "tcache_max"), 1024);
+    assert_null(strstr(text, "libreclaim"));
+}
+
+TEST(options_reach_those_they_are_for)
+{
+    char expected[16];
+
+    snprintf(expected, sizeof expected, "%zu\n", rcl_min(3, RCL_ARENAS_MAX));
+    assert_string_equal(play(NULL, "narenas:3", "--limit"), expected);
+    snprintf(expected, sizeof expected, "%zu\n", rcl_min(rcl_os_ncpu(), RCL_ARENAS_MAX));
+    assert_string_equal(play(NULL, NULL, "--limit"), expected);
+}
+
+TEST(what_is_cycled_is_remembered)
+{
+    assert_string_equal(play(NULL, NULL, "--cycle"), "kept 1\n");
+    /* "Never by time" is about what is kept, not about what is remembered. */
+    assert_string_equal(play(NULL, "dirty_decay_ms:-1", "--cycle"), "kept 1\n");
+    assert_string_equal(play(NULL, "dirty_decay_ms:0", "--cycle"), "kept 0\n");
+}
+
+TEST(options_of_other_allocators_are_known)
+{
+    const char *text = play("prof:true,lg_prof_sample:19,narenas:2,metadata_thp:auto", NULL,
+                            "--options");
+    assert_int_equal(value_of(text, "narenas"), 2);
+    assert_null(strstr(text, "libreclaim"));
+    /* But not in our own variable. */
+    text = play(NULL, "retain:true", "--nothing");
+    assert_non_null(strstr(text, "libreclaim: RECLAIM_CONF: \"retain\" is no option"));
+}
+
+TEST(each_complaint_is_one_exact_line)
+{
+    assert_says("narena:3", "libreclaim: RECLAIM_CONF: \"narena\" is no option; did you mean "
+                            "\"narenas\"?; ignored\n");
+    assert_says("narenas:many", "libreclaim: RECLAIM_CONF: narenas: \"many\" is not a number "
+                                "(0 to 256); ignored\n");
+    assert_says("dirty_decay_ms:-2", "libreclaim: RECLAIM_CONF: dirty_decay_ms: \"-2\" is out of "
+                                     "range (-1 to 3600000); ignored\n");
+    assert_says("tcache:maybe", "libreclaim: RECLAIM_CONF: tcache: \"maybe\" is neither true nor "
+                                "false; ignored\n");
+    assert_says("tcache", "libreclaim: RECLAIM_CONF: \"tcache\" has no value (write key:value); "
+                          "ignored\n");
+    assert_says("narena:3,tcache", "libreclaim: RECLAIM_CONF: \"narena\" is no option; did you "
+                                   "mean \"narenas\"?; ignored\nlibreclaim: RECLAIM_CONF: "
+                                   "\"tcache\" has no value (write key:value); ignored\n");
+    assert_string_equal(play("narena:3", NULL, "--nothing"),
+                        "libreclaim: MALLOC_CONF: \"narena\" is no option; did you mean "
+                        "\"narenas\"?; ignored\n");
+}
+
+TEST(the_right_ones_beside_a_wrong_one_count)
+{
+    const char *text = play(NULL, "narena:3,narenas:7,thp", "--options");
+
+    assert_int_equal(value_of(text, "narenas"), 7);
+    assert_int_equal(value_of(text, "thp"), 0);
+}
+
+static size_t lines(const char *text)
+{
+    size_t n = 0;
+
+    for (; *text != '\0'; text++)
+        n += *text == '\n';
+    return n;
+}
+
+TEST(whatever_is_in_the_variable_a_complaint_is_one_line)
+{
+    static char longest[100000];
+    const char *text;
+
+    memset(longest, 'k', sizeof longest - 1);
+    longest[sizeof longest / 2] = ':';
+    text = play(NULL, longest, "--nothing");
+    assert_int_equal(lines(text), 1);
+    assert_true(strlen(text) < 400);
+    text = play(NULL, "a\nb:1", "--nothing");
+    assert_int_equal(lines(text), 1);
+    text = play(NULL, "\033[2Jclear:1", "--nothing");
+    assert_null(strchr(text, '\033'));
+}
+
+TEST(a_wrong_option_ends_the_program_where_that_is_asked_for)
+{
+    struct scene scene = {NULL, "narena:3,abort_conf:true", "--nothing"};
+    struct unit_child child;
+
+    unit_run_child(become, &scene, &child);
+    if (WIFEXITED(child.status) && WEXITSTATUS(child.status) == UNIT_CHILD_SKIPS)
+        skip();
+    assert_true(WIFSIGNALED(child.status));
+    assert_int_equal(WTERMSIG(child.status), SIGABRT);
+    assert_string_equal(child.text, "libreclaim: RECLAIM_CONF: \"narena\" is no option; did you "
+                                    "mean \"narenas\"?; ignored\nlibreclaim: abort_conf: stopped "
+                                    "because of the wrong option above\n");
+    assert_says("narenas:3,abort_conf:true", "");
+}
+
+TEST(every_option_is_listed_on_request)
+{
+    const char *text = play(NULL, "confirm_conf:true,narenas:2,dirty_decay_ms:-1", "--nothing");
+    char line[128];
+
+    assert_int_equal(lines(text), 1 + rcl_options_count());
+    snprintf(line, sizeof line, "libreclaim: page size %zu, at most %zu arenas", rcl_page_size(),
+             rcl_min(2, RCL_ARENAS_MAX));
+    assert_memory_equal(text, line, strlen(line));
+    for (size_t i = 0; i < rcl_options_count(); i++) {
+        int64_t value = rcl_options_value(&rcl_opt, i);
+        const char *name = rcl_options_name(i);
+        if (strcmp(name, "narenas") == 0)
+            value = 2;
+        if (strcmp(name, "dirty_decay_ms") == 0)
+            value = -1;
+        if (rcl_options_is_bool(i))
+            snprintf(line, sizeof line, "\n  %s:%s\n", name,
+                     value != 0 || strcmp(name, "confirm_conf") == 0 ? "true" : "false");
+        else
+            snprintf(line, sizeof line, "\n  %s:%lld\n", name, (long long)value);
+        assert_non_null(strstr(text, line));
+    }
 }
 
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(booted_before_main_and_for_good),
-        cmocka_unit_test(booting_again_takes_nothing),
-        cmocka_unit_test(without_options_the_defaults),
-        cmocka_unit_test(options_from_either_variable),
-        cmocka_unit_test(our_own_variable_has_the_last_word),
-        cmocka_unit_test(other_allocators_options_pass_in_silence_in_their_variable),
-        cmocka_unit_test(a_wrong_option_is_one_line_and_ignored),
-        cmocka_unit_test(the_nearest_name_is_suggested),
-        cmocka_unit_test(abort_conf_ends_the_program_and_only_for_an_error),
-        cmocka_unit_test(confirm_conf_lists_every_option),
-        cmocka_unit_test(threads_that_come_at_once_boot_once),
+        cmocka_unit_test(it_is_done_before_main),
+        cmocka_unit_test(it_says_nothing_unasked),
+        cmocka_unit_test(whoever_comes_second_waits),
+        cmocka_unit_test(both_variables_are_read_and_ours_counts_more),
+        cmocka_unit_test(options_reach_those_they_are_for),
+        cmocka_unit_test(what_is_cycled_is_remembered),
+        cmocka_unit_test(options_of_other_allocators_are_known),
+        cmocka_unit_test(each_complaint_is_one_exact_line),
+        cmocka_unit_test(the_right_ones_beside_a_wrong_one_count),
+        cmocka_unit_test(whatever_is_in_the_variable_a_complaint_is_one_line),
+        cmocka_unit_test(a_wrong_option_ends_the_program_where_that_is_asked_for),
+        cmocka_unit_test(every_option_is_listed_on_request),
     };
 
-    if (argc == 3 && strcmp(argv[1], "expect") == 0)
-        return expect(argv[2]);
+    if (argc > 1)
+        return tell(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
