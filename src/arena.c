@@ -16,7 +16,7 @@ static struct {
     struct rcl_arena *arena[RCL_ARENAS_MAX];
 } arenas;
 
-static uint64_t window_ns(void)
+uint64_t rcl_arena_window_ns(void)
 {
     int64_t ms = rcl_opt.dirty_decay_ms;
     /* "Never" still remembers for a while what is taken back: it decides what stays. */
@@ -31,7 +31,7 @@ static bool add_arena(void)
         return false;
     rcl_os_name(a, rcl_align_up(sizeof *a, rcl_page_size()), "libreclaim arena");
     a->index = arenas.count;
-    rcl_demand_init(&a->demand, window_ns());
+    rcl_demand_init(&a->demand, rcl_arena_window_ns());
     rcl_runs_init(&a->runs, &a->demand, rcl_opt.thp);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
         rcl_bin_init(&a->bin[cls], cls, a, &a->runs);

@@ -28,6 +28,9 @@ struct rcl_arena {
     struct rcl_bin bin[RCL_SMALL_LAST + 1]; /* by class; entry 0 unused */
 };
 
+/* How long what the program takes back is remembered, by the options. */
+uint64_t rcl_arena_window_ns(void);
+
 /* Once, at boot; options are known. False: out of memory. */
 bool rcl_arena_boot(void);
 

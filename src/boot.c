@@ -25,18 +25,23 @@ struct source {
     bool wrong;       /* it held an error */
 };
 
+/* A piece of the variable, fit for a line: control characters and what is too long left out. */
+static const char *printable(char *to, size_t size, const char *from, size_t bytes)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < bytes && used + 1 < size; i++)
+        to[used++] = from[i] < ' ' || from[i] > '~' ? '?' : from[i];
+    to[used] = '\0';
+    return to;
+}
+
 static void complain(const struct rcl_option_error *e, void *arg)
 {
     struct source *from = arg;
-    char key[48], value[48], line[256];
-    struct rcl_out o = {.buf = key, .size = sizeof key - 1};
-    for (size_t i = 0; i < e->key_bytes; i++)
-        rcl_out_print(&o, "%c", e->key[i]);
-    key[o.used] = '\0';
-    o = (struct rcl_out){.buf = value, .size = sizeof value - 1};
-    for (size_t i = 0; i < e->value_bytes; i++)
-        rcl_out_print(&o, "%c", e->value[i]);
-    value[o.used] = '\0';
+    char key_text[48], value_text[48], line[256];
+    const char *key = printable(key_text, sizeof key_text, e->key, e->key_bytes);
+    const char *value = printable(value_text, sizeof value_text, e->value, e->value_bytes);
+    struct rcl_out o;
 
     o = (struct rcl_out){.buf = line, .size = sizeof line - 1};
     if (e->value_bytes > 0 && e->nearest == NULL && e->max != 0)
@@ -90,7 +95,7 @@ static bool first_stage(void)
     rcl_os_init();
     rcl_sizeclass_init(rcl_page_size());
     read_options();
-    rcl_huge_init(rcl_purge_step_ns() * RCL_DECAY_STEPS);
+    rcl_huge_init(rcl_arena_window_ns());
     if (!rcl_arena_boot())
         return false;
     rcl_os_process_barrier(); /* registers for it: instantaneous with one thread */

@@ -13,9 +13,6 @@
 /* A thread's cache holds three objects of a class: nearly every burst overflows it. */
 #define RCL_TCACHE_CAP_MAX 3
 
-/* Fill and flush by single objects: a cache is refilled and drained again and again. */
-#define RCL_TCACHE_BATCH_MIN 1
-
 /* The smallest mapping that still holds the largest page run: chunks come and go. */
 #define RCL_CHUNK_BYTES ((size_t)1 << 20)
 

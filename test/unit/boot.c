@@ -75,7 +75,8 @@ static void assert_says(const char *reclaim_conf, const char *expected)
 static int tell_options(void)
 {
     for (size_t i = 0; i < rcl_options_count(); i++)
-        fprintf(stderr, "%s=%lld\n", rcl_options_name(i), (long long)rcl_options_value(&rcl_opt, i));
+        fprintf(stderr, "%s=%lld\n", rcl_options_name(i),
+                (long long)rcl_options_value(&rcl_opt, i));
     return 0;
 }
 
@@ -111,7 +112,7 @@ static int tell(const char *what)
     return 1;
 }
 
-/* --- booted ---------------------------------------------------------------------------------------- */
+/* --- booted ---------- */
 
 TEST(it_is_done_before_main)
 {
@@ -155,7 +156,7 @@ TEST(whoever_comes_second_waits)
     unit_child_passes(boot_from_several_threads, NULL);
 }
 
-/* --- options ------------------------------------------------------------------------------------------ */
+/* --- options ---------- */
 
 static long long value_of(const char *text, const char *name)
 {

@@ -353,8 +353,9 @@ static inline void unit_forbid(long system_call, unsigned error)
 
 /*
  * ThreadSanitizer knows nothing of sys_membarrier: to it, taking a cache from another thread
- * (thread.h) is a race.  So it sees the library as it is where there is no membarrier; the
- * reads that come before the barrier look unordered on purpose.
+ * (thread.h) is a race.  So it sees the library as it is where there is no membarrier.  What
+ * is suppressed reads without a lock on purpose: to guess, or one bit that only its owner
+ * changes.
  */
 #if UNIT_TSAN
 __attribute__((constructor)) static void unit_without_barrier(void)
@@ -365,7 +366,15 @@ __attribute__((constructor)) static void unit_without_barrier(void)
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-    return "race:step_idle\nrace:in_use\nrace:rcl_threads_usage\n";
+    return "race:step_idle\nrace:in_use\nrace:rcl_threads_usage\nrace:rcl_bin_has_work\n"
+           "race:rcl_slab_check\n";
+}
+
+/* Long enough to name the other side of a race, so that the names above are found. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "history_size=7";
 }
 #endif
 
