@@ -12,6 +12,7 @@
 #include "purge.h"
 
 #include <dirent.h>
+#include <sched.h>
 
 enum { WINDOW_MS = 80, SOON_MS = 8000 };
 
@@ -254,6 +255,21 @@ TEST(it_waits_at_a_closed_gate)
     unit_child_passes(wait_at_the_gate, NULL);
 }
 
+/* The id in the innermost namespace of the thread that the folder `name` describes. */
+static int inner_id(const char *name)
+{
+    char path[300], text[4096];
+
+    snprintf(path, sizeof path, "/proc/self/task/%s/status", name);
+    long n = rcl_os_read_file(path, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    char *line = strstr(text, "\nNSpid:");
+    if (line == NULL)
+        return 0;
+    line[1 + strcspn(line + 1, "\n")] = '\0';
+    return atoi(strrchr(line, '\t') + 1);
+}
+
 /* The id of a thread of this process that is not the main one, or 0. */
 static int other_thread(void)
 {
@@ -261,9 +277,11 @@ static int other_thread(void)
     int id = 0;
 
     REQUIRE(folder != NULL);
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
-        if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != getpid())
-            id = atoi(entry->d_name);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        int one = inner_id(entry->d_name);
+        if (one > 0 && one != getpid())
+            id = one;
+    }
     closedir(folder);
     return id;
 }
@@ -307,11 +325,11 @@ static bool make_thread_with_id(struct sleeper *s, int id)
     return false;
 }
 
-static void stop_when_its_id_is_anothers(void *arg)
+static void stop_when_its_id_is_anothers(void)
 {
     struct sleeper s;
 
-    (void)arg;
+    alarm(UNIT_CHILD_SECONDS / 2); /* not inherited */
     start();
     leave_dirty(4 * MIB);
     rcl_background_kick();
@@ -322,13 +340,38 @@ static void stop_when_its_id_is_anothers(void *arg)
         _exit(UNIT_CHILD_SKIPS);
     rcl_background_stop(); /* must not take that thread for the helper */
     rcl_background_resume();
+    _exit(0);
+}
+
+/*
+ * Thread ids are given out again only in a namespace of our own: turning them back for all
+ * processes of the machine would make others signal the wrong ones.
+ */
+static void enter_a_namespace(void *arg)
+{
+    (void)arg;
+    if (unshare(CLONE_NEWPID) != 0)
+        _exit(UNIT_CHILD_SKIPS);
+    for (int level = 0; level < 2; level++) { /* its first process cannot be ended by a signal */
+        pid_t pid = fork();
+        int status;
+        if (pid < 0)
+            _exit(UNIT_CHILD_SKIPS);
+        if (pid == 0)
+            continue;
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        REQUIRE(WIFEXITED(status));
+        _exit(WEXITSTATUS(status));
+    }
+    REQUIRE(getpid() == 2);
+    stop_when_its_id_is_anothers();
 }
 
 TEST(a_thread_that_inherits_its_id_is_not_taken_for_it)
 {
     if (unit_emulated())
         skip();
-    unit_child_passes(stop_when_its_id_is_anothers, NULL);
+    unit_child_passes(enter_a_namespace, NULL);
 }
 
 /* --- an idle process has no thread of ours -------------------- */
