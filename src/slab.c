@@ -114,7 +114,8 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         rcl_assert(w * 64 < s->slots);
         uint64_t have = ready[w], left = have;
         while (left != 0 && taken < n) {
-            out[taken++] = s->base + (w * 64 + rcl_ctz(left)) * size;
+            out[taken] = s->base + (w * 64 + rcl_ctz(left)) * size;
+            __builtin_prefetch(out[taken++], 1);
             left &= left - 1;
         }
         uint64_t gone = have & ~left;
