@@ -252,10 +252,10 @@ def machine():
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each row and allocator (7)")
+    parser.add_argument("--rounds", type=int, help="runs of each row and allocator (7)")
     parser.add_argument("--rest-rounds", type=int, default=1,
                         help="rounds in which memory is looked at in idle programs (1)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of a micro row's run (0.2)")
+    parser.add_argument("--seconds", type=float, help="of a micro row's run (0.2)")
     parser.add_argument("--quick", action="store_true", help="--rounds 2 --seconds 0.05")
     parser.add_argument("--only", metavar="REGEX", help="rows to run")
     parser.add_argument("--skip", metavar="REGEX", help="rows to leave out")
@@ -273,8 +273,10 @@ def parse(arguments):
     parser.add_argument("--report", metavar="FILE", help="no run: the tables of this JSON file")
     parser.add_argument("--no-picture", action="store_true")
     options = parser.parse_args(arguments)
-    if options.quick:
-        options.rounds, options.seconds = 2, 0.05
+    if options.rounds is None:
+        options.rounds = 2 if options.quick else 7
+    if options.seconds is None:
+        options.seconds = 0.05 if options.quick else 0.2
     if options.rounds < 1 or options.rest_rounds < 0:
         parser.error("at least one round")
     options.work = os.path.abspath(options.work)

@@ -25,7 +25,8 @@ struct bench {
     bool second_half;
 };
 
-namespace {
+namespace
+{
 
 // Plain arrays: nothing here shall need the allocator while a row runs.
 enum { MAX_ROWS = 200, MAX_RESULTS = 40, TEXT_BYTES = 1 << 16 };
@@ -53,6 +54,13 @@ size_t slot_of(const char *key)
         result_count++;
     }
     return at;
+}
+
+uint64_t read_clock(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 // Without stdio, which would allocate.
@@ -93,7 +101,7 @@ void run_body(benchmark::State &state)
 
 class Keeper : public benchmark::BenchmarkReporter
 {
-public:
+  public:
     double ns = 0, cpu = 0, ops = 0;
 
     bool ReportContext(const Context &) override { return true; }
@@ -206,9 +214,12 @@ void bench_forget_peak(void)
 
 uint64_t bench_now_ns(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t bench_cpu_ns(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void bench_fail(const char *what)

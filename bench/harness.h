@@ -69,8 +69,8 @@ void bench_result_text(const char *key, const char *value);
 /* Peak resident memory is counted from now on: what begin() needed for itself does not count. */
 void bench_forget_peak(void);
 
-/* Monotonic. */
-uint64_t bench_now_ns(void);
+uint64_t bench_now_ns(void); /* monotonic */
+uint64_t bench_cpu_ns(void); /* of this thread; stands still while it does not run */
 
 /* Prints and ends the program. */
 void bench_fail(const char *what) __attribute__((noreturn));
@@ -123,12 +123,11 @@ enum { BENCH_SEED = 88172645 };
 
 void bench_add_rows(const struct bench_row *rows, size_t count);
 
-#define BENCH_ROWS(...)                                                         \
-    static const struct bench_row bench_rows_here[] = {__VA_ARGS__};            \
-    __attribute__((constructor)) static void bench_add_rows_here(void)          \
-    {                                                                           \
-        bench_add_rows(bench_rows_here,                                         \
-                       sizeof bench_rows_here / sizeof bench_rows_here[0]);     \
+#define BENCH_ROWS(...)                                                                      \
+    static const struct bench_row bench_rows_here[] = {__VA_ARGS__};                         \
+    __attribute__((constructor)) static void bench_add_rows_here(void)                       \
+    {                                                                                        \
+        bench_add_rows(bench_rows_here, sizeof bench_rows_here / sizeof bench_rows_here[0]); \
     }
 
 #ifdef __cplusplus

@@ -87,19 +87,14 @@ static inline uint64_t ticks(void)
 static void calibrate(void)
 {
     uint64_t ns = bench_now_ns(), begun = ticks();
-    while (bench_now_ns() - ns < 20000000) {
-    }
+    while (bench_now_ns() - ns < 20000000) {}
     uint64_t passed = ticks() - begun;
     ns_per_tick = (double)(bench_now_ns() - ns) / (double)passed;
 }
 
 static inline uint64_t stamp(void)
 {
-    if (!by_cpu_clock)
-        return ticks();
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return by_cpu_clock ? bench_cpu_ns() : ticks();
 }
 
 static _Thread_local long put_off;      /* involuntary switches seen so far */
@@ -179,7 +174,7 @@ static void latency_end(const struct bench_row *row)
         free(set[i]);
     munmap(set, count * sizeof *set);
     time_nothing();
-    const struct histogram *all[] = {&of_malloc, &of_free, &of_none,
+    const struct histogram *all[] = {&of_malloc,  &of_free,  &of_none,
                                      &off_malloc, &off_free, &off_none};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         report(all[i]);

@@ -95,7 +95,7 @@ static void replace(struct bench *b)
     }
 }
 
-/* ---- the same, beside a walk over plain memory of the same size -------------------------------- */
+/* ---- the same, beside a walk over plain memory of the same size ---------------------------- */
 
 enum { LIVE_LEAST = 16, LIVE_MOST = 112, LIVE_MEAN = (LIVE_LEAST + LIVE_MOST) / 2 };
 
@@ -118,14 +118,14 @@ static double walk_ns(size_t count)
         list[j] = array + i * LIVE_MEAN;
     }
     for (int turn = 0; turn < 2; turn++) { /* the first warms up */
-        uint64_t begun = bench_now_ns();
+        uint64_t begun = bench_cpu_ns();
         for (int i = 0; i < STEPS; i++) {
             size_t at = bench_below(&random, count);
             size_t size = bench_between(&random, LIVE_LEAST, LIVE_MOST);
             *(volatile long *)list[at] = (long)size;
             list[at] = bench_keep(list[at]);
         }
-        took = bench_now_ns() - begun;
+        took = bench_cpu_ns() - begun;
     }
     munmap(array, count * LIVE_MEAN);
     drop_list(list, count);

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- returning on request ------------------------------------------------------------------ */
@@ -146,22 +145,15 @@ static long sleeper_count;
 static sem_t ready, go_home;
 static uint64_t burst_ns[SLEEPERS];
 
-static uint64_t own_cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void *sleeper(void *place)
 {
     void *list[BURST];
-    uint64_t begun = own_cpu_ns();
+    uint64_t begun = bench_cpu_ns();
     for (int i = 0; i < BURST; i++)
         list[i] = bench_touch(malloc(64), 64);
     for (int i = 0; i < BURST; i++)
         free(list[i]);
-    *(uint64_t *)place = own_cpu_ns() - begun;
+    *(uint64_t *)place = bench_cpu_ns() - begun;
     sem_post(&ready);
     sem_wait(&go_home);
     return NULL;

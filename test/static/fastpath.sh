@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# malloc and free of a cached small size cost what test/golden/fastpath.txt says.
+# malloc, free, sized free, new and delete of a cached small size cost what test/golden/fastpath.txt says.
 set -eu
 check=$abs_top_srcdir/tools/check-fastpath
 
