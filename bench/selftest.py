@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""selftest.py - the runner's arithmetic against made-up figures whose results are known by hand."""
+"""selftest.py - the runner's and the model's arithmetic against made-up figures whose results are known by hand."""
 import math
 import os
 import sys
 
-sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "model")]
 sys.dont_write_bytecode = True
 
+import cores  # noqa: E402
 import figures  # noqa: E402
 
 checks, failed = 0, 0
@@ -17,7 +19,11 @@ def expect(what, found, expected):
     global checks, failed
     checks += 1
     same = found == expected
-    if isinstance(expected, float) and isinstance(found, float):
+    if isinstance(expected, tuple) and isinstance(found, tuple):
+        same = len(found) == len(expected) and all(
+            math.isclose(a, b, rel_tol=1e-9) if isinstance(b, float) else a == b
+            for a, b in zip(found, expected))
+    elif isinstance(expected, float) and isinstance(found, float):
         same = math.isclose(found, expected, rel_tol=1e-9)
     if not same:
         failed += 1
@@ -137,11 +143,27 @@ def reports():
         expect("the report has \"%s\"" % part, part in text, True)
 
 
+def model():
+    costs = cores.parse([])
+    shared, apart = cores.DESIGNS[0], cores.DESIGNS[-1]
+    expect("one processor is the measure", cores.efficiency(1, shared, 64, 0.0, costs), 1.0)
+    # A lock that all want: no more batches than it can be held one after the other.
+    most = 1 / (costs.hold + costs.transfer) * 64
+    found = cores.Processors(64, shared, 64, 0.0, costs, cores.random.Random(1)).run(40) * 64
+    expect("a lock is the limit", 0.9 * most < found <= 1.02 * most, True)
+    expect("nothing shared, nothing lost", cores.efficiency(64, apart, 5000, 0.0, costs) > 0.98, True)
+    expect("nobody to interrupt", cores.page_cost_us(1, 1, 1, costs), (0.21, 0.21))
+    # 10 us for the caller's part and 3 others at 1 us, over ten pages.
+    costs = cores.parse(["--page", "0.5", "--range", "1", "--initiate", "3.4", "--each", "0.2"])
+    expect("a batch", cores.page_cost_us(10, 1, 4, costs), (1.0, 1.3))
+
+
 def main():
     statistics()
     peers()
     histograms()
     reports()
+    model()
     print("bench: self-test of %d figures: %s" % (checks, "%d failed" % failed if failed
                                                    else "passed"))
     return 1 if failed else 0

@@ -5,6 +5,7 @@ set -eu
 check=$abs_top_srcdir/tools/check-fastpath
 
 "$check" --self-test
+"$check" --golden "$abs_top_srcdir/test/golden/fastpath.txt" --doc "$abs_top_srcdir/doc/performance.md"
 case $RECLAIM_BUILD in
 'debug=no hostile=no sanitizer=no page=no') ;;
 *)
