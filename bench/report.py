@@ -137,9 +137,15 @@ def live_rows(results):
     return [row for row in rows_of(results, "scale") if row.name.startswith("live ")]
 
 
-def beyond_walk(row, name, by):
-    """ns of an operation beyond those of the walk in the same processes."""
-    return figures.median([(one[by] * 1e9 - one["walk"]) for one in row.measured[name]])
+def by_walk(row, name, by):
+    """An operation's time by that of a step of the walk in the same process."""
+    return figures.median([one[by] * 1e9 / one["walk"] for one in row.measured[name]])
+
+
+def page_cost(row, name, by):
+    """Seconds for a page that was really returned; None when none was."""
+    share = row.medians("returned").get(name)
+    return row.medians(by)[name] / share if share else None
 
 
 def scale_tables(results, names, by):
@@ -154,18 +160,18 @@ def scale_tables(results, names, by):
         walk = figures.median([value for name in row.measured for value in row.values(name, "walk")]
                               or [0])
         medians = row.medians(by)
-        cells = ["%.1f (%.1f)" % (medians[name] * 1e9, beyond_walk(row, name, by))
+        cells = ["%.1f (%.2f)" % (medians[name] * 1e9, by_walk(row, name, by))
                  if name in medians else "-" for name in names]
         lines.append([row.name, "%.1f" % walk] + cells)
-    text += table(["blocks; ns of a replacement (beyond the walk)", "plain walk"] + names, lines)
+    text += table(["ns of a replacement (by a step of the walk)", "plain walk"] + names, lines)
 
     lines = []
     for row in rows_of(results, "scale"):
         if not row.name.startswith("purge "):
             continue
-        times, shares = row.medians(by), row.medians("returned")
+        shares = row.medians("returned")
         lines.append([row.name] + [
-            "%.0f (%.0f%%)" % (times[name] * 1e9 / shares[name], 100 * shares[name])
+            "%.0f (%.0f%%)" % (page_cost(row, name, by) * 1e9, 100 * shares[name])
             if shares.get(name) else "none" for name in names])
     text += table(["ns for a page returned (share of those freed)"] + names, lines)
 
@@ -261,9 +267,50 @@ def targets(results, by):
     return found
 
 
+def scale_targets(results, by):
+    """As targets(), of what must not grow."""
+    rows = {row.name: row for row in rows_of(results, "scale") if row.medians(by).get(OURS)}
+    found = []
+    walks = [(by_walk(row, OURS, by), row.name) for row in live_rows(results) if row.name in rows]
+    if len(walks) > 1:
+        found.append(("10^3 to 10^7 live blocks: dearest / cheapest, by the walk", 1.10,
+                      max(walks)[0] / min(walks)[0], max(walks)[1]))
+    costs = [(page_cost(row, OURS, by), name) for name, row in rows.items()
+             if name.startswith("purge ")]
+    costs = [one for one in costs if one[0]]
+    if len(costs) > 1:
+        found.append(("a page returned: dearest / cheapest, whatever is owned", 1.25,
+                      max(costs)[0] / min(costs)[0], max(costs)[1]))
+    few, many = rows.get("among 0 threads"), rows.get("among 4000 threads")
+    if few and many:
+        found.append(("a call among 4,000 threads / alone", 2.00,
+                      many.medians(by)[OURS] / few.medians(by)[OURS], ""))
+    return found
+
+
+def latency_targets(results, names):
+    found, longest = [], []
+    for row in rows_of(results, "latency"):
+        for call in ("malloc", "free"):
+            tails = {name: tail(row, name, call)["p99.99"] for name in names
+                     if row.values(name, call)}
+            ratio = figures.ratio_to_best(tails)
+            if ratio is not None:
+                found.append((ratio, "%s: %s" % (row.name, call)))
+        if row.name.endswith(", cpu") and row.values(OURS, "free"):
+            longest.append((tail(row, OURS, "free")["max"] / 1000, row.name))
+    lines = []
+    if found:
+        lines.append(("one call: worst p99.99 / best peer", 1.00) + max(found))
+    if longest:
+        lines.append(("longest free, us of CPU time", 200.0) + max(longest))
+    return lines
+
+
 def target_table(results, by):
     lines = []
-    for what, limit, value, row in targets(results, by):
+    every = targets(results, by) + scale_targets(results, by)
+    for what, limit, value, row in every + latency_targets(results, order(results)):
         if value is not None:
             lines.append([what, "%.2f" % limit, "%.3f" % value,
                           "yes" if value <= limit else "**no**", row])

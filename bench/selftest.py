@@ -95,7 +95,10 @@ def made_up_results():
                  "off_free": "200:1"}
     waves = row("latency", glibc=(1.0, 1), libreclaim=(1.0, 1))
     live = row("scale", glibc=(2e-8, 1), libreclaim=(2e-8, 1))
-    for data, more in ((waves, histogram), (live, {"walk": 5.0})):
+    more_live = row("scale", libreclaim=(1e-7, 1))
+    purge, half = row("scale", libreclaim=(1e-7, 1)), row("scale", libreclaim=(6e-8, 1))
+    for data, more in ((waves, histogram), (live, {"walk": 5.0}), (more_live, {"walk": 20.0}),
+                       (purge, {"returned": 1.0}), (half, {"returned": 0.5})):
         for of_name in data["measured"].values():
             for one in of_name:
                 one.update(more)
@@ -114,7 +117,8 @@ def made_up_results():
                                      libreclaim=(1.02, 9e6)),
             "side pair x1": row("scale", libreclaim=(1e-8, 1)),
             "side pair x2": row("scale", libreclaim=(5e-9, 1)),
-            "live 10^3": live, "latency waves": waves}}
+            "live 10^3": live, "live 10^7": more_live, "purge 1 of 16 MiB": purge,
+            "purge 1 of 256 MiB": half, "latency waves": waves}}
 
 
 def reports():
@@ -134,7 +138,15 @@ def reports():
     expect("beside pymalloc", found[beside][0], 1.02)
     expect("speed-up", report.speedups(results, "wall", "libreclaim"), [("side pair", 2.0)])
     live = report.live_rows(results)[0]
-    expect("beyond the walk", report.beyond_walk(live, "glibc", "cpu"), 15.0)
+    expect("by the walk", report.by_walk(live, "glibc", "cpu"), 4.0)
+    scaling = dict((what, value) for what, _, value, _ in report.scale_targets(results, "cpu"))
+    # 4 steps of the walk among few blocks, 5 among many; 100 ns a page, 120 where half of them went.
+    expect("flat over live blocks", scaling["10^3 to 10^7 live blocks: dearest / cheapest, by the walk"],
+           1.25)
+    expect("page cost", scaling["a page returned: dearest / cheapest, whatever is owned"], 1.2)
+    tails = dict((what, (value, row)) for what, _, value, row
+                 in report.latency_targets(results, ["glibc", "libreclaim"]))
+    expect("worst tail", tails["one call: worst p99.99 / best peer"], (1.0, "latency waves: malloc"))
     waves = figures.rows_of(results, "latency")[0]
     expect("tail", report.tail(waves, "glibc", "free")["p99.99"], figures.ns_of_step(20))
     text = report.text(results, "wall")
