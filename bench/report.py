@@ -3,7 +3,7 @@
 import figures
 from figures import BASELINE, OURS, Row, rows_of
 
-MB = 1000000.0
+MB, MIB = 1000000.0, 1048576.0
 # Rows in which next to all time is the kernel's, which hands out pages: nothing to win there.
 FAULTING = ("touch 1 MiB", "touch 20 MiB", "calloc 10 MB")
 PAIRS = ("pair 16 B", "pair 64 B", "pair 1024 B")
@@ -262,6 +262,10 @@ def targets(results, by):
                       figures.geometric_mean(values), ""))
     large = [row for row in small + big if max(row.medians("peak").values(), default=0) >= SMALL_PEAK]
     add_worst("peak memory: worst row above 16 MB / lowest peer", 1.03, large, "peak")
+    left = [(max(one["end"] - one["start"] for one in rested) / MIB, row.name)
+            for row in small for rested in [row.rested.get(OURS)] if rested]
+    if left:
+        found.append(("micro: MiB left when idle, beyond the start", 1.00) + max(left))
     found.append(("peak memory: geometric mean / lowest peer", 1.03,
                   figures.mean_ratio(small + big, "peak"), ""))
     return found

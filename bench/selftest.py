@@ -89,7 +89,7 @@ def made_up_results():
 
     def row(kind, **walls):
         return {"kind": kind, "measured": {name: rounds(*value) for name, value in walls.items()},
-                "rested": {name: [{"end": 1000000.0}] for name in walls}}
+                "rested": {name: [{"start": 0.0, "end": 1000000.0}] for name in walls}}
 
     histogram = {"malloc": "3:1", "free": "3:99,20:1", "none": "2:5", "off_malloc": "",
                  "off_free": "200:1"}
@@ -134,6 +134,7 @@ def reports():
     expect("worst row of faults", found["micro: worst row of page faults"], (2.0, "touch 1 MiB"))
     expect("worst peak", found["peak memory: worst row above 16 MB / lowest peer"],
            (0.45, "python x (malloc)"))
+    expect("left when idle", found["micro: MiB left when idle, beyond the start"][0], 1e6 / (1 << 20))
     beside = "CPython without pymalloc: mean time / pymalloc on glibc"
     expect("beside pymalloc", found[beside][0], 1.02)
     expect("speed-up", report.speedups(results, "wall", "libreclaim"), [("side pair", 2.0)])
