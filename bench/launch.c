@@ -72,6 +72,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "launch [-p LIBRARY] [-i FILE] PROGRAM [ARG...]\n");
         return 2;
     }
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* nor do we outlive whoever wants to know */
     uint64_t begun = now_ns();
     pid_t child = fork();
     if (child == 0)

@@ -8,6 +8,7 @@ COLOURS = {"glibc": "#7f7f7f", "jemalloc": "#1f77b4", "mimalloc": "#2ca02c", "tc
            "libreclaim": "#d62728"}
 MARKS = "osD^vP*X"
 ROW_INCHES = 0.21
+TAILS_BESIDE = 3
 
 
 def rows_panel(axes, rows, names, by, base):
@@ -70,14 +71,18 @@ def draw(path, results, by):
     tails = rows_of(results, "latency")
     if not panels and not tails:
         return False
-    heights = [ROW_INCHES * len(rows) + 0.9 for rows in panels] + ([3.2] if tails else [])
+    lines = -(-len(tails) // TAILS_BESIDE)
+    heights = [ROW_INCHES * len(rows) + 0.9 for rows in panels] + ([2.8 * lines] if tails else [])
     figure = plt.figure(figsize=(10, sum(heights)), constrained_layout=True)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, rows in zip(parts, panels):
         rows_panel(part.subplots(), rows, names, by, base)
     if tails:
-        for axes, row in zip(parts[-1].subplots(1, len(tails), squeeze=False)[0], tails):
+        grid = parts[-1].subplots(lines, min(TAILS_BESIDE, len(tails)), squeeze=False)
+        for axes, row in zip(grid.flat, tails):
             tail_panel(axes, row, names)
+        for axes in list(grid.flat)[len(tails):]:
+            axes.set_axis_off()
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return True
