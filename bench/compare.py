@@ -256,7 +256,7 @@ def parse(arguments):
     parser.add_argument("--rest-rounds", type=int, default=1,
                         help="rounds in which memory is looked at in idle programs (1)")
     parser.add_argument("--seconds", type=float, help="of a micro row's run (0.2)")
-    parser.add_argument("--quick", action="store_true", help="--rounds 2 --seconds 0.05")
+    parser.add_argument("--quick", action="store_true", help="--rounds 2 --seconds 0.1")
     parser.add_argument("--only", metavar="REGEX", help="rows to run")
     parser.add_argument("--skip", metavar="REGEX", help="rows to leave out")
     parser.add_argument("--alloc", action="append", metavar="NAME[=PATH]",
@@ -276,7 +276,7 @@ def parse(arguments):
     if options.rounds is None:
         options.rounds = 2 if options.quick else 7
     if options.seconds is None:
-        options.seconds = 0.05 if options.quick else 0.2
+        options.seconds = 0.1 if options.quick else 0.2
     if options.rounds < 1 or options.rest_rounds < 0:
         parser.error("at least one round")
     options.work = os.path.abspath(options.work)

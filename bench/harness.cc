@@ -30,6 +30,8 @@ namespace
 
 // Plain arrays: nothing here shall need the allocator while a row runs.
 enum { MAX_ROWS = 200, MAX_RESULTS = 40, TEXT_BYTES = 1 << 16 };
+const double WARM_UP_SHARE = 0.5; // of the time that counts
+
 const bench_row *all_rows[MAX_ROWS];
 size_t row_count;
 
@@ -130,15 +132,18 @@ void run_row(const bench_row *row, double seconds)
 {
     row_to_run = row;
     size_t start = resident_bytes();
+    double wanted = row->seconds > 0 ? row->seconds : seconds;
     Keeper keeper;
     if (row->begin != NULL)
         row->begin(row);
     benchmark::internal::Benchmark *one = benchmark::RegisterBenchmark("row", run_body);
     one->Threads(row->threads > 0 ? row->threads : 1)->UseRealTime()->MeasureProcessCPUTime();
+    // The first calls take new memory from the kernel; whether they count shall not hang on how
+    // fast the machine is.
     if (row->operations > 0)
         one->Iterations(row->operations);
     else
-        one->MinTime(row->seconds > 0 ? row->seconds : seconds);
+        one->MinTime(wanted)->MinWarmUpTime(wanted * WARM_UP_SHARE);
     benchmark::RunSpecifiedBenchmarks(&keeper);
     if (row->end != NULL)
         row->end(row);

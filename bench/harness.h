@@ -17,9 +17,8 @@
  *         {.name = "pair 64 B", .body = pair, .arg = {64}})
  *
  * The program runs one row per process, so that a row's peak is its own and no row inherits the
- * heap of another.  The body is called several times, with more and more operations, until the
- * row's time is filled; only the last call counts, so the earlier ones are the warm-up.  What
- * should be set up once stands in `begin`, and what it leaves in `end`, which frees everything:
+ * heap of another.  The body is called several times: for a warm-up, then with more and more
+ * operations until the row's time is filled; only the last call counts.  What should be set up once stands in `begin`, and what it leaves in `end`, which frees everything:
  * what is resident after that is the allocator's.
  */
 #ifndef BENCH_HARNESS_H

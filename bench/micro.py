@@ -70,7 +70,7 @@ class MicroRow:
         self.name, self.kind = name, kind_of(name)
         self.command = [program, name, "%g" % seconds]
         beside = [value for start, value in GUESS.items() if name.startswith(start)]
-        self.guess = beside[0] if beside else 2.0 * seconds + 0.1
+        self.guess = beside[0] if beside else 2.5 * seconds + 0.1
 
     @staticmethod
     def taken(told):
