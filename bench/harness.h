@@ -18,8 +18,9 @@
  *
  * The program runs one row per process, so that a row's peak is its own and no row inherits the
  * heap of another.  The body is called several times: for a warm-up, then with more and more
- * operations until the row's time is filled; only the last call counts.  What should be set up once stands in `begin`, and what it leaves in `end`, which frees everything:
- * what is resident after that is the allocator's.
+ * operations until the row's time is filled; only the last call counts.  What should be set up
+ * once stands in `begin`, and what it leaves in `end`, which frees everything: what is resident
+ * after that is the allocator's.
  */
 #ifndef BENCH_HARNESS_H
 #define BENCH_HARNESS_H
