@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """compare - every benchmark row under every allocator, side by side.  `bench/run` starts it.
 
-    bench/run [options]              all rows, about three quarters of an hour
+    bench/run [options]              all rows, about fifty minutes
     bench/run --quick                two short rounds: is everything there, what order of figures
     bench/run --only 'pair|python'   rows whose name has a match of this expression
     bench/run --with NAME=LIBRARY    one more allocator (libreclaim-SOMETHING: no peer, another of ours)
