@@ -19,7 +19,6 @@ static const struct row rows[] = {
 #define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, offsetof(struct rcl_options, name)},
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 struct rcl_options rcl_opt = {
@@ -27,7 +26,6 @@ struct rcl_options rcl_opt = {
 #define OPT_TEXT(name, bytes, text) .name = "",
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 /* A piece of the text. */

@@ -21,7 +21,6 @@ static const struct row {
 #define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, 0, text},
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 static const struct rcl_options defaults = {
@@ -29,7 +28,6 @@ static const struct rcl_options defaults = {
 #define OPT_TEXT(name, bytes, text) .name = "",
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 static bool is_number(const struct row *r)
