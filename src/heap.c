@@ -9,6 +9,7 @@
 #include "gate.h"
 #include "huge.h"
 #include "large.h"
+#include "monitor.h"
 #include "pagemap.h"
 #include "purge.h"
 #include "slab.h"
@@ -292,6 +293,7 @@ void rcl_heap_free(void *p, const char *caller)
     rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
+    rcl_monitor_kick();
 }
 
 /* --- realloc and usable size -------------------------------------------------------------- */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* inspect.c - the entry points that tell how much memory is where: glibc's, jemalloc's, ours. */
+#include "monitor.h"
+#include "os.h"
 #include "out.h"
 #include "report.h"
 #include "snapshot.h"
@@ -49,13 +51,56 @@ RCL_EXPORT struct mallinfo mallinfo(void)
     };
 }
 
+/* --- reports ------------------------------------------------------------------------------ */
+
+/* The callback of malloc_stats_print() gets strings, so each piece needs an end. */
+struct callback {
+    void (*write)(void *, const char *);
+    void *arg;
+    char text[512];
+};
+
+static void to_callback(void *arg, const char *text, size_t bytes)
+{
+    struct callback *c = arg;
+    c->text[bytes] = '\0';
+    c->write(c->arg, text);
+}
+
+static void to_stderr(void *arg, const char *text)
+{
+    (void)arg;
+    size_t bytes = 0;
+    while (text[bytes] != '\0')
+        bytes++;
+    rcl_os_write(2, text, bytes);
+}
+
+static void print_stats(void (*write)(void *, const char *), void *arg, const char *opts)
+{
+    struct callback c = {.write = write != NULL ? write : to_stderr, .arg = arg};
+    struct rcl_out o = {.buf = c.text, .size = sizeof c.text - 1, .sink = to_callback, .arg = &c};
+    struct rcl_snapshot *s = rcl_snapshot_take(&rcl_tls.gate);
+    if (s == NULL)
+        rcl_out_print(&o, "libreclaim: no statistics here: out of memory, or a signal handler\n");
+    else if (rcl_report_omits(opts, 'J'))
+        rcl_report_json(s, opts, &o);
+    else
+        rcl_report_text(s, opts, &o);
+    rcl_out_flush(&o);
+    rcl_snapshot_free(s);
+}
+
+RCL_EXPORT void malloc_stats_print(void (*write)(void *, const char *), void *arg,
+                                   const char *opts);
+RCL_EXPORT void malloc_stats_print(void (*write)(void *, const char *), void *arg, const char *opts)
+{
+    print_stats(write, arg, opts);
+}
+
 RCL_EXPORT void malloc_stats(void)
 {
-    struct rcl_snapshot *s = rcl_snapshot_take(&rcl_tls.gate);
-    struct rcl_out_fd fd;
-    rcl_report_text(s, rcl_out_to_fd(&fd, 2));
-    rcl_out_flush(&fd.out);
-    rcl_snapshot_free(s);
+    print_stats(NULL, NULL, NULL);
 }
 
 static void to_stream(void *arg, const char *text, size_t bytes)
@@ -74,4 +119,17 @@ RCL_EXPORT int malloc_info(int options, FILE *stream)
     rcl_report_xml(&s, &o);
     rcl_out_flush(&o);
     return 0;
+}
+
+/* --- what options ask for ----------------------------------------------------------------- */
+
+/* After the one in boot.c, which reads the options. */
+__attribute__((constructor(102))) static void begin_reports(void)
+{
+    rcl_monitor_boot();
+}
+
+__attribute__((destructor(101))) static void last_reports(void)
+{
+    rcl_monitor_exit(&rcl_tls.gate);
 }
