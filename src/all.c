@@ -40,8 +40,11 @@
 #include "fork.c"
 #include "boot.c"
 #include "stats.c"
+#include "snapshot.c"
+#include "report.c"
 #include "heap.c"
 #include "control.c"
 #include "new.c"
+#include "inspect.c"
 #include "malloc.c"
 /* clang-format on */

@@ -19,13 +19,28 @@
 #define RCL_ARENAS_MAX 256
 #endif
 
+/*
+ * What programs ask for in a class is known on a miss only: a miss in a few dozen
+ * requests is the sample from which statistics.md estimates rounding.  Relaxed.
+ */
+struct rcl_asked {
+    uint64_t bytes, blocks;
+};
+
+static inline void rcl_asked_note(struct rcl_asked *a, size_t bytes)
+{
+    __atomic_fetch_add(&a->bytes, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&a->blocks, 1, __ATOMIC_RELAXED);
+}
+
 struct rcl_arena {
     unsigned index;
     unsigned next_purge; /* bin at which the next purge begins; relaxed */
     uint32_t threads;    /* caches that are filled from here; relaxed */
     struct rcl_demand demand;
     struct rcl_runs runs;
-    struct rcl_bin bin[RCL_SMALL_LAST + 1]; /* by class; entry 0 unused */
+    struct rcl_asked asked[RCL_MEDIUM_LAST + 1]; /* by class */
+    struct rcl_bin bin[RCL_SMALL_LAST + 1];      /* by class; entry 0 unused */
 };
 
 /* How long what the program takes back is remembered, by the options. */

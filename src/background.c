@@ -32,6 +32,7 @@ static struct {
     uint32_t tid_word; /* the kernel clears it at the thread's end */
     int tid;
     uint64_t not_before;
+    uint64_t deadline; /* of its next step; relaxed */
     struct rcl_gate_pass gate;
     char tls[TLS_BYTES] RCL_ALIGNED(RCL_CACHELINE);
     char stack[STACK_BYTES] RCL_ALIGNED(RCL_CACHELINE);
@@ -74,6 +75,7 @@ static void run(void *arg)
         rcl_os_yield();
     for (;;) {
         uint64_t deadline = rcl_os_now_ns() + rcl_purge_step_ns();
+        __atomic_store_n(&helper.deadline, deadline, __ATOMIC_RELAXED);
         for (uint64_t now; (now = rcl_os_now_ns()) < deadline &&
                            !__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE);)
             rcl_os_futex_wait(&helper.stop, 0, deadline - now);
@@ -132,6 +134,12 @@ void rcl_background_kick(void)
         return;
     if (waiting() > (int64_t)RCL_PURGE_WORTH_BYTES)
         start();
+}
+
+uint64_t rcl_background_next_ns(void)
+{
+    bool running = __atomic_load_n(&helper.state, __ATOMIC_RELAXED) == RUNNING;
+    return running ? __atomic_load_n(&helper.deadline, __ATOMIC_RELAXED) : 0;
 }
 
 void rcl_background_stop(void)

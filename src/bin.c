@@ -155,6 +155,7 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     size_t retaken;
     n = rcl_slab_take(s, out, n, &retaken);
     b->live += n;
+    b->taken += n;
     if (retaken != 0) {
         note->taken_dirty += retaken;
         enqueue(b, s);

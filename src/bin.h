@@ -41,7 +41,8 @@ struct rcl_bin {
     struct rcl_list queue;
     size_t slabs;
     size_t live; /* blocks not in the bin: the program's and in thread caches */
-    uint64_t fills, flushes;
+    uint64_t fills, flushes; /* batches */
+    uint64_t taken;          /* blocks, since the start */
 } RCL_ALIGNED(RCL_CACHELINE);
 
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs);

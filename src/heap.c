@@ -149,13 +149,15 @@ static void *take_run(struct rcl_arena *a, const struct request *r)
 static void *take_cached_class(struct rcl_tls *self, const struct request *r)
 {
     struct rcl_tcache *tc = rcl_thread_cache(self);
+    struct rcl_arena *a = tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0);
     bool zero = false;
     void *p = rcl_tcache_pop(tc, r->cls);
+    rcl_asked_note(&a->asked[r->cls], r->size);
     if (p == NULL && r->zero && !rcl_class_is_small(r->cls))
-        return take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
+        return take_run(a, r);
     if (p == NULL && tc != &rcl_tcache_none)
         p = rcl_tcache_refill(tc, r->cls, &zero);
-    else if (p == NULL && rcl_blocks_take(rcl_arena_get(0), r->cls, &p, 1, &zero) == 0)
+    else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0)
         p = NULL;
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);

@@ -52,6 +52,7 @@ static void enter_live(struct rcl_huge *h)
     rcl_list_push_back(&huge.live, &h->link);
     huge.stats.live_blocks++;
     huge.stats.live_bytes += h->bytes;
+    huge.stats.asked_bytes += h->asked;
 }
 
 static void leave_live(struct rcl_huge *h)
@@ -59,6 +60,7 @@ static void leave_live(struct rcl_huge *h)
     rcl_list_remove(&h->link);
     huge.stats.live_blocks--;
     huge.stats.live_bytes -= h->bytes;
+    huge.stats.asked_bytes -= h->asked;
 }
 
 static void enter_kept(struct rcl_huge *h)
@@ -80,7 +82,7 @@ static void leave_kept(struct rcl_huge *h)
 /* --- taking ------------------------------------------------------------------------------- */
 
 /* The smallest kept block that fits closely. */
-static struct rcl_huge *take_kept(size_t bytes, size_t align)
+static struct rcl_huge *take_kept(size_t bytes, size_t align, size_t asked)
 {
     struct rcl_huge *best = NULL;
     rcl_lock(&huge.lock);
@@ -92,6 +94,8 @@ static struct rcl_huge *take_kept(size_t bytes, size_t align)
     }
     if (best != NULL) {
         leave_kept(best);
+        best->asked = asked;
+        huge.stats.taken++;
         enter_live(best);
     }
     rcl_unlock(&huge.lock);
@@ -111,10 +115,10 @@ static void advise(const struct rcl_huge *h)
 
 void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
 {
-    size_t page = rcl_page_size();
+    size_t page = rcl_page_size(), asked = bytes;
     bytes = rcl_align_up(bytes, page);
     align = rcl_max(align, page);
-    struct rcl_huge *h = take_kept(bytes, align);
+    struct rcl_huge *h = take_kept(bytes, align, asked);
     *zero = h == NULL;
     if (h != NULL) {
         tell((struct rcl_demand_note){.taken_dirty = pages_of(h->bytes)});
@@ -130,9 +134,11 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
             return NULL;
         }
         h->bytes = bytes;
+        h->asked = asked;
         h->unlisted = false;
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
         rcl_lock(&huge.lock);
+        huge.stats.taken++;
         enter_live(h);
         rcl_unlock(&huge.lock);
         tell((struct rcl_demand_note){.taken_clean = pages_of(bytes)});
@@ -151,6 +157,7 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align)
         return NULL;
     h->base = rcl_os_map_aligned(bytes, rcl_max(align, page));
     h->bytes = bytes;
+    h->asked = bytes;
     h->unlisted = true;
     if (h->base == NULL || !rcl_pagemap_cover(h->base, bytes)) {
         if (h->base != NULL)
@@ -207,12 +214,23 @@ void rcl_huge_give(struct rcl_huge *h)
         discard(h);
 }
 
+static void note_asked(struct rcl_huge *h, size_t asked)
+{
+    rcl_lock(&huge.lock);
+    if (!h->unlisted)
+        huge.stats.asked_bytes += asked - h->asked;
+    h->asked = asked;
+    rcl_unlock(&huge.lock);
+}
+
 void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
 {
+    size_t old = h->bytes, asked = bytes;
     bytes = rcl_align_up(bytes, rcl_page_size());
-    size_t old = h->bytes;
-    if (bytes == old)
+    if (bytes == old) {
+        note_asked(h, asked);
         return h->base;
+    }
     /* Once moved, the old address may be another thread's in the same instant. */
     rcl_pagemap_clear(h->base, 1);
     char *base = rcl_os_remap(h->base, old, bytes);
@@ -233,6 +251,7 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
     if (!h->unlisted)
         huge.stats.live_bytes += bytes - old;
     rcl_unlock(&huge.lock);
+    note_asked(h, asked);
     rcl_pagemap_set(base, 1, RCL_CLASS_HUGE, h);
     if (h->unlisted)
         return base;
@@ -297,4 +316,13 @@ void rcl_huge_usage(struct rcl_huge_stats *out)
     rcl_lock(&huge.lock);
     *out = huge.stats;
     rcl_unlock(&huge.lock);
+    out->lock_waits = __atomic_load_n(&huge.lock.waits, __ATOMIC_RELAXED);
+}
+
+void rcl_huge_each(void (*fn)(void *arg, const struct rcl_huge *h), void *arg)
+{
+    struct rcl_list *lists[] = {&huge.live, &huge.kept};
+    for (unsigned i = 0; i < array_len(lists); i++)
+        for (struct rcl_list *n = lists[i]->next; n != lists[i]; n = n->next)
+            fn(arg, container_of(n, struct rcl_huge, link));
 }

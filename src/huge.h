@@ -20,6 +20,7 @@ struct rcl_huge {
     struct rcl_list link; /* live or kept blocks */
     char *base;
     size_t bytes; /* of the mapping, all of it usable */
+    size_t asked; /* by the program */
     uint8_t age;  /* decay steps since it was kept */
     bool kept;
     bool unlisted; /* made by rcl_huge_take_unlisted(): on no list, in no count */
@@ -53,7 +54,13 @@ const struct rcl_huge *rcl_huge_around(const void *p);
 struct rcl_huge_stats {
     size_t live_blocks, live_bytes;
     size_t kept_blocks, kept_bytes;
+    size_t asked_bytes; /* of the live ones */
+    uint64_t taken;     /* blocks, since the start */
+    size_t lock_waits;
 };
 void rcl_huge_usage(struct rcl_huge_stats *out);
+
+/* Every live or kept block: nothing may be taken or given meanwhile. */
+void rcl_huge_each(void (*fn)(void *arg, const struct rcl_huge *h), void *arg);
 
 #endif

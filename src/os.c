@@ -46,6 +46,8 @@ static struct {
     int vma_name;
 } os_can = {1, 1, 1};
 
+static uint64_t os_returns; /* relaxed */
+
 /* --- the system call itself --------------------------------------------------------------- */
 
 #if defined(__x86_64__)
@@ -151,8 +153,19 @@ void *rcl_os_map(size_t bytes)
     return rcl_os_map_aligned(bytes, rcl_page_size());
 }
 
+static void os_count_return(void)
+{
+    __atomic_fetch_add(&os_returns, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t rcl_os_returns(void)
+{
+    return __atomic_load_n(&os_returns, __ATOMIC_RELAXED);
+}
+
 int rcl_os_unmap(void *addr, size_t bytes)
 {
+    os_count_return();
     return sys_errno(sys2(SYS_munmap, addr, bytes));
 }
 
@@ -170,6 +183,7 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
 
 int rcl_os_purge(void *addr, size_t bytes)
 {
+    os_count_return();
     return sys_errno(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED));
 }
 
@@ -191,6 +205,7 @@ int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
         size_t want = 0;
         for (size_t i = 0; i < batch; i++)
             want += ranges[i].bytes;
+        os_count_return();
         /* struct rcl_os_range is laid out as struct iovec. */
         long done = sys5(SYS_process_madvise, OS_PIDFD_SELF, ranges, batch, MADV_DONTNEED, 0);
         if (sys_failed(done)) {
@@ -205,6 +220,30 @@ int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
         n -= batch;
     }
     return os_purge_each(ranges, n);
+}
+
+size_t rcl_os_resident_unit(void)
+{
+    return rcl_min(getauxval(AT_PAGESZ), rcl_page_size());
+}
+
+int rcl_os_resident(const void *addr, size_t n, uint8_t *resident)
+{
+    unsigned char vec[1024];
+    size_t unit = rcl_os_resident_unit(), ratio = rcl_page_size() / unit;
+    for (size_t done = 0, batch; done < n; done += batch) {
+        batch = rcl_min(n - done, sizeof vec / ratio);
+        const char *from = (const char *)addr + done * rcl_page_size();
+        long ret = sys3(SYS_mincore, from, batch * rcl_page_size(), vec);
+        if (sys_failed(ret))
+            return sys_errno(ret);
+        for (size_t i = 0; i < batch; i++) {
+            resident[done + i] = 0;
+            for (size_t k = 0; k < ratio; k++)
+                resident[done + i] += vec[i * ratio + k] & 1;
+        }
+    }
+    return 0;
 }
 
 void rcl_os_no_hugepage(void *addr, size_t bytes)

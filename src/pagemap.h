@@ -33,6 +33,7 @@ enum {
 struct rcl_leaf {
     uint8_t cls[RCL_LEAF_GRANULES];
     void *desc[RCL_LEAF_GRANULES];
+    struct rcl_leaf *next; /* of all leaves */
 };
 
 extern struct rcl_leaf *rcl_pagemap_root[RCL_ROOT_ENTRIES];
@@ -65,6 +66,9 @@ static inline void *rcl_pagemap_desc(const void *p)
 
 /* Make leaves for [addr, addr + bytes).  False: out of memory. */
 bool rcl_pagemap_cover(const void *addr, size_t bytes);
+
+/* Every leaf, for statistics. */
+void rcl_pagemap_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg);
 
 /* Every granule of the range: this class and descriptor. */
 void rcl_pagemap_set(const void *addr, size_t bytes, unsigned cls, void *desc);

@@ -93,12 +93,18 @@ static void drop_large_cache(struct rcl_tls *self, size_t share)
         rcl_thread_drop_cache(self);
 }
 
+static void count_run(void)
+{
+    rcl_account_count(&rcl_account.purge_runs, 1);
+}
+
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
     drop_large_cache(self, ceiling / CACHE_SHARE);
     if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
         return;
     uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
+    count_run();
     int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned();
     purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
     if (rcl_account_read(&rcl_account.purge_refused) != refused)
@@ -119,6 +125,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
     int64_t least = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
     if (rcl_purge_dirty() + rcl_purge_pinned() <= least)
         return;
+    count_run();
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
     if (!self->busy)
         rcl_thread_drop_cache(self);
@@ -135,6 +142,7 @@ uint64_t rcl_purge_step_ns(void)
 
 void rcl_purge_step(struct rcl_tls *self)
 {
+    count_run();
     for (unsigned i = 0; i < rcl_arena_count(); i++) {
         struct rcl_arena *a = rcl_arena_get(i);
         rcl_runs_age(&a->runs);
@@ -165,6 +173,7 @@ size_t rcl_purge_old(size_t budget)
 size_t rcl_purge_all(struct rcl_tls *self)
 {
     uint64_t before = rcl_account_read(&rcl_account.purged_pages);
+    count_run();
     rcl_threads_drain(self, RCL_DRAIN_ALL);
     purge_slabs(RCL_PURGE_ANY, SIZE_MAX);
     purge_runs(RCL_PURGE_ANY, SIZE_MAX);

@@ -74,6 +74,11 @@ static bool table_grow(struct rcl_runs *r)
     return true;
 }
 
+size_t rcl_runs_table_bytes(const struct rcl_runs *r)
+{
+    return r->chunk == NULL ? 0 : table_bytes(r->capacity);
+}
+
 /* --- chunks: made and unmade -------------------------------------------------------------- */
 
 /* Note what a freshly merged free run around [first, first + pages) allows. */
@@ -421,4 +426,20 @@ size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too)
     }
     rcl_unlock(&r->lock);
     return bytes;
+}
+
+void rcl_runs_usage(struct rcl_runs *r, struct rcl_runs_stats *out)
+{
+    *out = (struct rcl_runs_stats){0};
+    rcl_lock(&r->lock);
+    for (size_t i = 0; i < r->nchunks; i++) {
+        const struct rcl_chunk *c = r->chunk[i];
+        if (c == NULL)
+            continue;
+        out->pages += c->pages;
+        out->free += c->free_pages;
+        out->dirty += c->dirty_pages;
+    }
+    rcl_unlock(&r->lock);
+    out->waits = __atomic_load_n(&r->lock.waits, __ATOMIC_RELAXED);
 }

@@ -35,6 +35,13 @@ enum {
     RCL_RUN_WORDS = RCL_BITS_WORDS(RCL_RUN_PAGES_MAX),
 };
 
+/* Blocks that are runs, for statistics: relaxed atomics. */
+struct rcl_large_stats {
+    int64_t blocks, pages; /* medium and large */
+    int64_t asked;         /* bytes asked for in those without a class */
+    uint64_t taken;        /* blocks, since the start */
+};
+
 struct rcl_runs {
     struct rcl_lock lock;
     size_t nchunks; /* entries of chunk[] in use, NULL ones included */
@@ -46,6 +53,7 @@ struct rcl_runs {
     size_t empty_chunks;        /* chunks with all their pages free */
     unsigned thp;               /* RCL_THP_... of options.h */
     struct rcl_demand *demand;  /* of the arena */
+    struct rcl_large_stats large;
 };
 
 /* A run as taken: which pages, and which of them may hold old data. */
@@ -91,6 +99,15 @@ void rcl_runs_age(struct rcl_runs *r);
  * also mean that the kernel refused (locked memory).
  */
 size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budget);
+
+/* Pages in chunks, free ones, and free ones that are dirty; how often the lock was waited for. */
+struct rcl_runs_stats {
+    size_t pages, free, dirty, waits;
+};
+void rcl_runs_usage(struct rcl_runs *r, struct rcl_runs_stats *out);
+
+/* Where the table of chunks is, for statistics. */
+size_t rcl_runs_table_bytes(const struct rcl_runs *r);
 
 /* Unmap wholly free chunks, clean or not, but for `keep` of them.  Bytes unmapped. */
 size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too);

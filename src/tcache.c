@@ -112,6 +112,8 @@ void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
         rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
     }
     budget_give(tc, tc->blocks, tc->bytes);
+    rcl_account_count(&rcl_account.cache_misses, tc->misses);
+    rcl_account_count(&rcl_account.cache_overflows, tc->overflows);
     rcl_account_add(&rcl_account.caches, -1);
     rcl_arena_release(tc->arena);
     rcl_meta_free(tc, sizeof *tc);

@@ -2,6 +2,7 @@
 /* thread.c - see thread.h. */
 #include "thread.h"
 
+#include "account.h"
 #include "die.h"
 #include "lock.h"
 #include "os.h"
@@ -177,20 +178,31 @@ void rcl_threads_forked(struct rcl_tls *self)
         self->cache->generation = threads.generation;
 }
 
-void rcl_threads_usage(size_t *caches, size_t *bytes)
+static size_t bytes_of(unsigned cls)
 {
-    *caches = 0;
-    *bytes = 0;
+    return rcl_class_is_small(cls) ? rcl_classes[cls].size
+                                   : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift();
+}
+
+void rcl_threads_usage(struct rcl_caches_stats *out)
+{
+    *out = (struct rcl_caches_stats){
+        .misses = rcl_account_read(&rcl_account.cache_misses),
+        .overflows = rcl_account_read(&rcl_account.cache_overflows),
+        .lock_waits = __atomic_load_n(&threads.lock.waits, __ATOMIC_RELAXED),
+    };
     rcl_lock(&threads.lock);
     for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next) {
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        (*caches)++;
+        out->caches++;
+        out->misses += tc->misses;
+        out->overflows += tc->overflows;
         for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
             size_t count = rcl_tcache_count(tc, cls);
-            if (count <= tc->cap[cls]) /* the owner may be at work */
-                *bytes += count * (rcl_class_is_small(cls)
-                                       ? rcl_classes[cls].size
-                                       : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift());
+            if (count <= tc->cap[cls]) { /* the owner may be at work */
+                out->blocks[cls] += count;
+                out->bytes += count * bytes_of(cls);
+            }
         }
     }
     rcl_unlock(&threads.lock);

@@ -91,7 +91,13 @@ void rcl_thread_drop_cache(struct rcl_tls *self);
  */
 void rcl_threads_forked(struct rcl_tls *self);
 
-/* Blocks and bytes in all caches, about (owners go on meanwhile). */
-void rcl_threads_usage(size_t *caches, size_t *bytes);
+/* What is in all caches, about (owners go on meanwhile). */
+struct rcl_caches_stats {
+    size_t caches, bytes;
+    size_t blocks[RCL_MEDIUM_LAST + 1]; /* by class */
+    uint64_t misses, overflows;         /* of caches there are and have been */
+    size_t lock_waits;
+};
+void rcl_threads_usage(struct rcl_caches_stats *out);
 
 #endif

@@ -24,18 +24,18 @@ static size_t drain(struct rcl_tls *self, enum rcl_drain which)
 
 static size_t caches(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return count;
+    rcl_threads_usage(&stats);
+    return stats.caches;
 }
 
 static size_t cached_bytes(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return bytes;
+    rcl_threads_usage(&stats);
+    return stats.bytes;
 }
 
 /* Blocks handed out by all bins of a class: to caches, and to tests. */
