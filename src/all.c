@@ -19,6 +19,7 @@
 #include "lock.c"
 #include "sizeclass.c"
 #include "options.c"
+#include "conf.c"
 #include "decay.c"
 #include "maxindex.c"
 #include "meta.c"

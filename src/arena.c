@@ -32,7 +32,7 @@ static bool add_arena(void)
     rcl_os_name(a, rcl_align_up(sizeof *a, rcl_page_size()), "libreclaim arena");
     a->index = arenas.count;
     rcl_demand_init(&a->demand, rcl_arena_window_ns());
-    rcl_runs_init(&a->runs, &a->demand, rcl_opt.thp);
+    rcl_runs_init(&a->runs, &a->demand, (unsigned)rcl_opt.thp);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
         rcl_bin_init(&a->bin[cls], cls, a, &a->runs);
     arenas.arena[arenas.count] = a;

@@ -7,6 +7,7 @@
 #include "die.h"
 #include "lock.h"
 #include "meta.h"
+#include "options.h"
 #include "os.h"
 #include "pagemap.h"
 #include "sizeclass.h"
@@ -22,10 +23,12 @@ static struct {
     struct rcl_list kept; /* oldest first */
     struct rcl_huge_stats stats;
     struct rcl_demand demand;
+    unsigned thp;
 } huge;
 
-void rcl_huge_init(uint64_t window_ns)
+void rcl_huge_init(uint64_t window_ns, unsigned thp)
 {
+    huge.thp = thp;
     rcl_list_init(&huge.live);
     rcl_list_init(&huge.kept);
     rcl_demand_init(&huge.demand, window_ns);
@@ -99,6 +102,17 @@ static struct rcl_huge *take_kept(size_t bytes, size_t align, size_t asked)
     return best;
 }
 
+/* What the option asks of the kernel; left alone, it is the system's and the program's. */
+static void advise(const struct rcl_huge *h)
+{
+    if (h->bytes < THP_BYTES)
+        return;
+    if (huge.thp == RCL_THP_ALWAYS)
+        rcl_os_hugepage(h->base, h->bytes);
+    else if (huge.thp == RCL_THP_NEVER)
+        rcl_os_no_hugepage(h->base, h->bytes);
+}
+
 void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
 {
     size_t page = rcl_page_size(), asked = bytes;
@@ -129,6 +143,7 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
         rcl_unlock(&huge.lock);
         tell((struct rcl_demand_note){.taken_clean = pages_of(bytes)});
     }
+    advise(h);
     rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
     return h->base;
 }

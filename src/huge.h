@@ -26,8 +26,8 @@ struct rcl_huge {
     bool unlisted; /* made by rcl_huge_take_unlisted(): on no list, in no count */
 };
 
-/* Once, at boot, with the decay window. */
-void rcl_huge_init(uint64_t window_ns);
+/* Once, at boot, with the decay window, and RCL_THP_... of options.h. */
+void rcl_huge_init(uint64_t window_ns, unsigned thp);
 
 /* At least `bytes` aligned to `align` (a power of two).  *zero: all is zero.  NULL: no memory. */
 void *rcl_huge_take(size_t bytes, size_t align, bool *zero);

@@ -61,6 +61,8 @@ static size_t purge_slabs(enum rcl_purge_what what, size_t budget)
 static size_t unmap_empty(size_t keep, bool dirty_too)
 {
     size_t bytes = 0;
+    if (rcl_opt.retain)
+        return 0;
     for (unsigned i = 0; i < rcl_arena_count(); i++)
         bytes += rcl_runs_unmap_empty(&rcl_arena_get(i)->runs, keep, dirty_too);
     return bytes;

@@ -5,6 +5,7 @@
 #include "account.h"
 #include "die.h"
 #include "meta.h"
+#include "options.h"
 #include "os.h"
 #include "pagemap.h"
 
@@ -15,7 +16,7 @@ enum {
     RUNS_BATCH = 64,      /* ranges per system call */
 };
 
-void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp)
+void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp)
 {
     memset(r, 0, sizeof *r);
     rcl_lock_init(&r->lock);
@@ -112,8 +113,10 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
         return NULL;
     }
     /* The same advice on every chunk, so that neighbours stay one mapping to the kernel. */
-    if (!r->thp)
+    if (r->thp == RCL_THP_AUTO || r->thp == RCL_THP_NEVER)
         rcl_os_no_hugepage(base, bytes);
+    else if (r->thp == RCL_THP_ALWAYS)
+        rcl_os_hugepage(base, bytes);
     rcl_os_name(base, bytes, "libreclaim");
     memset(c, 0, sizeof *c);
     c->base = base;

@@ -51,7 +51,7 @@ struct rcl_runs {
     struct rcl_maxindex dirty;  /* the same for free dirty pages */
     struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
     size_t empty_chunks;        /* chunks with all their pages free */
-    bool thp;                   /* leave huge pages to the system's setting */
+    unsigned thp;               /* RCL_THP_... of options.h */
     struct rcl_demand *demand;  /* of the arena */
     struct rcl_large_stats large;
 };
@@ -75,7 +75,7 @@ enum rcl_purge_what {
     RCL_PURGE_ANY, /* oldest chunks first */
 };
 
-void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp);
+void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp);
 
 /*
  * `pages` (1 .. RCL_RUN_PAGES_MAX) pages whose address is a multiple of

@@ -84,7 +84,7 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
     size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
-    if (cap == old || !rcl_opt.tcache || c->size > (size_t)rcl_opt.tcache_max ||
+    if (cap == old || !rcl_options_caching() || c->size > (size_t)rcl_opt.tcache_max ||
         !budget_take(tc, cap - old, c->size))
         return false;
     void **array = rcl_meta_alloc(array_bytes(cap));

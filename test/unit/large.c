@@ -18,7 +18,7 @@ static void start(void)
 {
     memset(&rcl_account, 0, sizeof rcl_account);
     rcl_demand_init(&demand, LONG_NS);
-    rcl_runs_init(&runs, &demand, false);
+    rcl_runs_init(&runs, &demand, 0);
 }
 
 /* Everything has been given back: no count remembers it. */
