@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* inspect.c - the entry points that tell how much memory is where: glibc's, jemalloc's, ours. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "die.h"
 #include "monitor.h"
+#include "options.h"
 #include "os.h"
 #include "out.h"
 #include "report.h"
@@ -8,9 +14,14 @@
 #include "stats.h"
 #include "thread.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "0.0.0"
+#endif
 
 static struct mallinfo2 read_mallinfo(void)
 {
@@ -123,10 +134,55 @@ RCL_EXPORT int malloc_info(int options, FILE *stream)
 
 /* --- what options ask for ----------------------------------------------------------------- */
 
+/* --- whose malloc is it? ------------------------------------------------------------------ */
+
+#ifndef RCL_STATIC
+
+static const char libreclaim_inside; /* an address in this library */
+
+/* The file in which the program's calls of `name` end, and whether that is this library. */
+static bool is_ours(const char *name, const char **file)
+{
+    Dl_info there, here;
+    void *found = dlsym(RTLD_DEFAULT, name);
+    bool known = found != NULL && dladdr(found, &there) != 0 && there.dli_fname != NULL;
+    *file = known ? there.dli_fname : "an unknown place";
+    return known && dladdr(&libreclaim_inside, &here) != 0 && there.dli_fbase == here.dli_fbase;
+}
+
+#else
+
+static bool is_ours(const char *name, const char **file)
+{
+    (void)name;
+    (void)file;
+    return true; /* the linker has decided */
+}
+
+#endif
+
+static void announce(void)
+{
+    static const char *const names[] = {
+        "malloc",         "calloc",        "realloc",  "free",
+        "posix_memalign", "aligned_alloc", "memalign", "malloc_usable_size"};
+    const char *file;
+    for (size_t i = 0; i < array_len(names); i++) {
+        if (!is_ours(names[i], &file)) {
+            rcl_warn("process %d does not use it: its %s is that of %s", rcl_os_pid(), names[i],
+                     file);
+            return;
+        }
+    }
+    rcl_warn("version " PACKAGE_VERSION " serves process %d", rcl_os_pid());
+}
+
 /* After the one in boot.c, which reads the options. */
 __attribute__((constructor(102))) static void begin_reports(void)
 {
     rcl_monitor_boot();
+    if (rcl_opt.announce != 0 && rcl_opt.announce == rcl_os_pid())
+        announce();
 }
 
 __attribute__((destructor(101))) static void last_reports(void)

@@ -233,8 +233,8 @@ static void json_option(struct rcl_out *o, size_t i)
 {
     char buf[RCL_OPTION_TEXT];
     const char *text = rcl_options_text(&rcl_opt, i, buf);
-    bool number = text >= buf && text < buf + sizeof buf, bare = number || rcl_options_is_bool(i);
-    if (bare)
+    bool number = !rcl_options_is_text(i) && (*text == '-' || (*text >= '0' && *text <= '9'));
+    if (number || rcl_options_is_bool(i))
         rcl_out_print(o, "%s", text);
     else
         json_string(o, text);
