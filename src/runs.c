@@ -100,7 +100,8 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     if (c == NULL)
         return NULL;
     /* The first ones are smaller: most programs need few, and some have a tight limit. */
-    size_t usual = RCL_CHUNK_BYTES >> (r->nchunks < 4 ? 2 : r->nchunks < 8 ? 1 : 0);
+    size_t n = __atomic_load_n(&r->nchunks, __ATOMIC_RELAXED); /* the lock is not held here */
+    size_t usual = RCL_CHUNK_BYTES >> (n < 4 ? 2 : n < 8 ? 1 : 0);
     size_t least = pages * page, bytes = rcl_max(usual, least);
     size_t align = rcl_max(align_pages * page, page);
     void *base = NULL;
@@ -138,7 +139,7 @@ static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
     if (i == r->capacity && !table_grow(r))
         return false;
     if (i == r->nchunks) {
-        r->nchunks = i + 1;
+        __atomic_store_n(&r->nchunks, i + 1, __ATOMIC_RELAXED);
         r->any.n = r->nchunks;
         r->dirty.n = r->nchunks;
     }
