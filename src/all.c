@@ -14,6 +14,7 @@
 
 /* clang-format off */
 #include "os.c"
+#include "look.c"
 #include "out.c"
 #include "die.c"
 #include "lock.c"

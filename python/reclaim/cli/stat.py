@@ -63,12 +63,12 @@ def from_proc(subject):
             named += count if inside.startswith("[anon:libreclaim") else 0
             stacks += count if inside.startswith("[stack") else 0
     if named:
-        lines.append("%s  libreclaim's mappings: blocks in use and free, metadata"
+        lines.append("%s  libreclaim's mappings: metadata, and blocks up to 1 MiB, in use and free"
                      % kilobytes(named))
     lines.append("%s  the main thread's stack" % kilobytes(stacks))
     lines.append("%s  %sanonymous memory%s" % (
         kilobytes(anonymous - named - stacks), "other " if named else "",
-        "" if named else ", libreclaim's among it"))
+        ", larger blocks among it" if named else ", libreclaim's among it"))
     lines.append("%s  files" % kilobytes(total - anonymous))
     lines.append("%s  resident" % kilobytes(total))
     if value.get("Swap"):
