@@ -37,9 +37,9 @@ enum {
 
 /* Blocks that are runs, for statistics: relaxed atomics. */
 struct rcl_large_stats {
-    int64_t blocks, pages; /* medium and large */
-    int64_t asked;         /* bytes asked for in those without a class */
-    uint64_t taken;        /* blocks, since the start */
+    uint64_t taken, given; /* blocks, since the start: medium and large */
+    int64_t pages;         /* of those that are out */
+    int64_t asked;         /* bytes asked for in those of them without a class */
 };
 
 struct rcl_runs {

@@ -45,9 +45,11 @@ static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
     h->chunk_bytes += runs.pages << rcl_page_shift();
     h->run_free_bytes += runs.free << rcl_page_shift();
     h->run_dirty_bytes += runs.dirty << rcl_page_shift();
-    h->large_blocks += (size_t)rcl_account_get(&a->runs.large.blocks);
+    uint64_t given = rcl_account_read(&a->runs.large.given);
+    uint64_t taken = rcl_account_read(&a->runs.large.taken);
+    h->large_blocks += (size_t)(taken - given);
     h->large_bytes += bytes_of_pages(rcl_account_get(&a->runs.large.pages));
-    h->large_taken += rcl_account_read(&a->runs.large.taken);
+    h->large_taken += taken;
     h->threads += __atomic_load_n(&a->threads, __ATOMIC_RELAXED);
     h->lock_waits += runs.waits + __atomic_load_n(&a->demand.lock.waits, __ATOMIC_RELAXED);
 }
