@@ -35,6 +35,7 @@
 #include "gate.c"
 #include "tcache.c"
 #include "thread.c"
+#include "xcache.c"
 #include "purge.c"
 #include "background.c"
 #include "fork.c"
@@ -46,5 +47,10 @@
 #include "control.c"
 #include "new.c"
 #include "inspect.c"
+#include "ctlstat.c"
+#include "ctlread.c"
+#include "ctlact.c"
+#include "mallctl.c"
+#include "extended.c"
 #include "malloc.c"
 /* clang-format on */

@@ -26,8 +26,12 @@ static void count(struct rcl_runs *r, const struct rcl_span *s, int64_t blocks, 
         return;
     rcl_account_add(&rcl_account.large_blocks, blocks);
     rcl_account_add(&r->large.blocks, blocks);
-    if (blocks > 0)
+    unsigned kind = s->cls - RCL_SMALL_LAST - 1u;
+    rcl_account_add(&r->large.kind[kind].live, blocks);
+    if (blocks > 0) {
         rcl_account_count(&r->large.taken, 1);
+        rcl_account_count(&r->large.kind[kind].taken, 1);
+    }
 }
 
 static int64_t asked_of(const struct rcl_span *s)
@@ -58,7 +62,7 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
     s->cls = (uint8_t)cls;
     s->tail = tail_of(cls, pages, bytes);
     count(r, s, 1, (int64_t)pages, asked_of(s));
-    rcl_pagemap_set(s->base, 1, cls, s);
+    rcl_pagemap_set(s->base, 1, rcl_runs_mark(r, cls), s);
     return s->base;
 }
 
