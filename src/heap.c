@@ -10,6 +10,7 @@
 #include "gate.h"
 #include "huge.h"
 #include "large.h"
+#include "monitor.h"
 #include "options.h"
 #include "pagemap.h"
 #include "purge.h"
@@ -439,6 +440,7 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
+    rcl_monitor_kick();
 }
 
 void rcl_heap_free(void *p, const char *caller)

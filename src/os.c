@@ -340,6 +340,33 @@ bool rcl_os_process_barrier(void)
     return can == 2 && !sys_failed(sys2(SYS_membarrier, OS_MEMBARRIER_PRIVATE, 0));
 }
 
+/* The second number, the effective one, of a line "Uid:\t1000\t1000\t..." in a status file. */
+static long os_effective(const char *text, const char *key)
+{
+    for (const char *line = text; *line != '\0'; line++) {
+        if (line[0] == key[0] && line[1] == key[1] && line[2] == key[2] && line[3] == ':') {
+            long n = 0;
+            for (line += 5; *line >= '0' && *line <= '9';)
+                line++;
+            for (line++; *line >= '0' && *line <= '9'; line++)
+                n = n * 10 + (*line - '0');
+            return n;
+        }
+        while (line[0] != '\0' && line[1] != '\0' && *line != '\n')
+            line++;
+    }
+    return -1;
+}
+
+bool rcl_os_same_user(void)
+{
+    char text[1024];
+    long n = rcl_os_read_file("/proc/self/status", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    return os_effective(text, "Uid") == sys0(SYS_geteuid) &&
+           os_effective(text, "Gid") == sys0(SYS_getegid);
+}
+
 struct os_thread_start {
     void (*fn)(void *);
     void *arg;
@@ -441,17 +468,39 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid)
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-void rcl_os_write(int fd, const char *text, size_t bytes)
+int rcl_os_write(int fd, const char *text, size_t bytes)
 {
     while (bytes > 0) {
         long n = sys3(SYS_write, fd, text, bytes);
         if (n == -EINTR)
             continue;
         if (n <= 0)
-            return;
+            return n == 0 ? EIO : sys_errno(n);
         text += n;
         bytes -= (size_t)n;
     }
+    return 0;
+}
+
+int rcl_os_create(const char *path)
+{
+    return (int)sys4(SYS_openat, AT_FDCWD, path,
+                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+}
+
+int rcl_os_close(int fd)
+{
+    return sys_errno(sys1(SYS_close, fd));
+}
+
+int rcl_os_rename(const char *from, const char *to)
+{
+    return sys_errno(sys4(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to));
+}
+
+void rcl_os_remove(const char *path)
+{
+    sys3(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
 long rcl_os_read_file(const char *path, char *buf, size_t size)

@@ -110,6 +110,12 @@ void rcl_os_restore_signals(uint64_t old);
 bool rcl_os_process_barrier(void);
 
 /*
+ * Whether the calling thread acts for the same user and group as the main thread.  A bare
+ * thread keeps what it had when libc changes them in all threads it knows.
+ */
+bool rcl_os_same_user(void);
+
+/*
  * Start `fn(arg)` as a bare kernel thread of this process on the given stack:
  * the caller's blocked signals, no libc state, a thread pointer of its own (tls_block:
  * zeroed memory of at least 512 bytes).  *tid_word holds the thread's id while
@@ -124,8 +130,14 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-/* Write all of it; errors are ignored, there is nobody to tell. */
-void rcl_os_write(int fd, const char *text, size_t bytes);
+/* Write all of it.  errno; often nobody is there to be told. */
+int rcl_os_write(int fd, const char *text, size_t bytes);
+
+/* A regular file to be written, empty; no link is followed.  A descriptor, or -errno. */
+int rcl_os_create(const char *path);
+int rcl_os_close(int fd);
+int rcl_os_rename(const char *from, const char *to);
+void rcl_os_remove(const char *path);
 
 /* The start of a file: bytes read (at most `size`), or -1. */
 long rcl_os_read_file(const char *path, char *buf, size_t size);

@@ -2,7 +2,6 @@
 /* snapshot.c - see snapshot.h and doc/statistics.md. */
 #include "snapshot.h"
 
-#include "arena.h"
 #include "background.h"
 #include "boot.h"
 #include "demand.h"
@@ -24,13 +23,13 @@ enum {
 const struct rcl_part_text rcl_part_texts[RCL_PARTS] = {
 #define PART(name, label, text) {#name, label, text},
 #include "snapshot.def"
-#undef PART
 };
 
 /* While the gate is held. */
 struct walk {
     struct rcl_snapshot *s;
     size_t large_asked, huge_asked;        /* resident bytes of blocks without a class */
+    struct rcl_stats_heap heap;            /* of one arena */
     uint8_t resident[RCL_CHUNK_PAGES_MAX]; /* of the pages looked at, in units of the kernel */
 };
 
@@ -169,6 +168,21 @@ static void add_chunk(struct walk *w, const struct rcl_chunk *chunk)
 
 /* --- everything of ours ------------------------------------------------------------------- */
 
+static void add_counts(struct walk *w, unsigned index)
+{
+    const struct rcl_stats_heap *h = &w->heap;
+    rcl_stats_collect_arena(index, &w->heap);
+    w->s->arena[index] = (struct rcl_snapshot_arena){
+        .threads = h->threads,
+        .small_bytes = h->small_bytes,
+        .large_bytes = h->large_bytes,
+        .chunk_bytes = h->chunk_bytes,
+        .free_bytes = h->run_free_bytes,
+        .dirty_bytes = h->run_dirty_bytes,
+        .lock_waits = h->lock_waits,
+    };
+}
+
 static void add_arena_pages(struct walk *w, struct rcl_arena *a)
 {
     add_metadata(w, a, rcl_align_up(sizeof *a, rcl_page_size()));
@@ -198,8 +212,11 @@ static void add_huge(void *arg, const struct rcl_huge *h)
 static void walk_all(struct walk *w)
 {
     struct rcl_caches_stats caches;
-    for (unsigned i = 0; i < rcl_arena_count(); i++)
+    w->s->arenas = rcl_arena_count();
+    for (unsigned i = 0; i < w->s->arenas; i++) {
+        add_counts(w, i);
         add_arena_pages(w, rcl_arena_get(i));
+    }
     rcl_huge_each(add_huge, w);
     rcl_meta_each(add_metadata, w);
     rcl_pagemap_each(add_metadata, w);

@@ -12,6 +12,7 @@
 #ifndef RCL_SNAPSHOT_H
 #define RCL_SNAPSHOT_H
 
+#include "arena.h"
 #include "base.h"
 #include "gate.h"
 #include "sizeclass.h"
@@ -22,7 +23,6 @@
 enum rcl_part {
 #define PART(name, label, text) RCL_PART_##name,
 #include "snapshot.def"
-#undef PART
     RCL_PARTS
 };
 
@@ -38,6 +38,12 @@ struct rcl_snapshot_class {
     size_t survivors;  /* by so many blocks */
     size_t dirty;      /* resident pages of slabs with nothing in use on them */
     size_t asked;      /* average request, as far as seen; 0: none seen */
+};
+
+/* One arena, as counted. */
+struct rcl_snapshot_arena {
+    size_t threads, small_bytes, large_bytes, chunk_bytes, free_bytes, dirty_bytes;
+    uint64_t lock_waits;
 };
 
 struct rcl_snapshot {
@@ -63,6 +69,8 @@ struct rcl_snapshot {
     struct rcl_snapshot_class cls[RCL_MEDIUM_LAST + 1]; /* entry 0 unused */
     size_t large_blocks, large_resident;                /* runs without a class */
     size_t huge_blocks, huge_resident;
+    struct rcl_snapshot_arena arena[RCL_ARENAS_MAX];
+    unsigned arenas;
     struct rcl_stats stats; /* of the same moment */
 
     uint64_t when_ns; /* rcl_os_now_ns() */

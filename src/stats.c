@@ -99,6 +99,12 @@ void rcl_stats_collect(struct rcl_stats *s)
     read_account(s);
 }
 
+void rcl_stats_collect_arena(unsigned index, struct rcl_stats_heap *h)
+{
+    memset(h, 0, sizeof *h);
+    collect_arena(h, rcl_arena_get(index));
+}
+
 bool rcl_stats_read(struct rcl_stats *s)
 {
     struct rcl_tls *self = &rcl_tls;
@@ -114,11 +120,12 @@ bool rcl_stats_read(struct rcl_stats *s)
 bool rcl_stats_read_arena(unsigned index, struct rcl_stats_heap *h)
 {
     struct rcl_tls *self = &rcl_tls;
-    memset(h, 0, sizeof *h);
-    if (!rcl_boot() || index >= rcl_arena_count())
+    if (!rcl_boot() || index >= rcl_arena_count()) {
+        memset(h, 0, sizeof *h);
         return false;
+    }
     rcl_gate_enter_patient(&self->gate);
-    collect_arena(h, rcl_arena_get(index));
+    rcl_stats_collect_arena(index, h);
     rcl_gate_leave(&self->gate);
     return true;
 }

@@ -72,6 +72,7 @@ bool rcl_stats_read_arena(unsigned index, struct rcl_stats_heap *h);
 
 /* Inside the gate, or while it is held. */
 void rcl_stats_collect(struct rcl_stats *s);
+void rcl_stats_collect_arena(unsigned index, struct rcl_stats_heap *h);
 
 /* Bytes the program holds: handed out, less what waits in thread caches. */
 size_t rcl_stats_live(const struct rcl_stats *s);
