@@ -2,6 +2,7 @@
 /* heap.c - see heap.h. */
 #include "heap.h"
 
+#include "account.h"
 #include "arena.h"
 #include "background.h"
 #include "boot.h"
@@ -10,19 +11,27 @@
 #include "huge.h"
 #include "large.h"
 #include "monitor.h"
+#include "options.h"
 #include "pagemap.h"
 #include "purge.h"
 #include "slab.h"
 #include "thread.h"
+#include "xcache.h"
 
 #include <string.h>
+
+enum {
+    FILL_NEW = 0xa5, /* the bytes of option `junk`, as jemalloc has them */
+    FILL_FREED = 0x5a,
+};
 
 /* What is asked for. */
 struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
     bool zero;
-    unsigned cls; /* small or medium class that fits, or LARGE or HUGE */
+    unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
+    const struct rcl_via *via; /* NULL: as usual */
 };
 
 static unsigned class_of(size_t size, size_t align)
@@ -43,6 +52,57 @@ static unsigned class_of(size_t size, size_t align)
     return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
 }
 
+/* --- filling, for options that want it ---------------------------------------------------- */
+
+/* Before anything is taken: zero all of the block, not only what is asked for. */
+static RCL_COLD void want_zero(struct request *r)
+{
+    r->zero = true;
+    r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
+}
+
+static RCL_COLD void fill_new(void *p, size_t from, size_t to)
+{
+    if (rcl_opt.zero)
+        memset((char *)p + from, 0, to - from);
+    else if (rcl_opt.junk == RCL_JUNK_BOTH || rcl_opt.junk == RCL_JUNK_ALLOC)
+        memset((char *)p + from, FILL_NEW, to - from);
+}
+
+static RCL_COLD void fill_freed(void *p, const char *caller)
+{
+    memset(p, FILL_FREED, rcl_heap_usable(p, caller));
+}
+
+static inline bool fills_new(void)
+{
+    return unlikely(rcl_opt.zero || rcl_opt.junk != RCL_JUNK_NO);
+}
+
+static inline bool fills_freed(void)
+{
+    return unlikely(rcl_opt.junk == RCL_JUNK_BOTH || rcl_opt.junk == RCL_JUNK_FREE);
+}
+
+/* --- threads that count ------------------------------------------------------------------- */
+
+/* The hit of such a thread: the block was not in the cache that the hit path looks at. */
+static RCL_NOINLINE void *counted_hit(struct rcl_tls *self, unsigned cls)
+{
+    void *p = rcl_tcache_pop(rcl_thread_begin_counted(self), cls);
+    if (p != NULL)
+        rcl_thread_count_in(self, rcl_classes[cls].size);
+    return p;
+}
+
+static RCL_NOINLINE bool counted_free(struct rcl_tls *self, unsigned cls, void *p)
+{
+    if (!rcl_tcache_push(rcl_thread_begin_counted(self), cls, p))
+        return false;
+    rcl_thread_count_out(self, rcl_classes[cls].size);
+    return true;
+}
+
 /* --- bad pointers ------------------------------------------------------------------------- */
 
 static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const char *caller)
@@ -58,7 +118,7 @@ static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const 
         if ((uintptr_t)q < back * RCL_GRANULE)
             break;
         q -= back * RCL_GRANULE;
-        unsigned cls = rcl_pagemap_class(q);
+        unsigned cls = rcl_block_class(q);
         if (cls == RCL_CLASS_NONE)
             continue;
         if (cls > RCL_SMALL_LAST && cls <= RCL_CLASS_LARGE) {
@@ -88,7 +148,7 @@ static RCL_COLD void free_deferred(void *p)
 {
     while (p != NULL) {
         void *next = *(void **)p;
-        unsigned cls = rcl_pagemap_class(p);
+        unsigned cls = rcl_block_class(p);
         if (cls == RCL_CLASS_HUGE)
             rcl_huge_give(rcl_pagemap_desc(p));
         else if (cls == RCL_CLASS_LARGE)
@@ -123,6 +183,16 @@ static void leave(struct rcl_tls *self)
     rcl_thread_register(self);
 }
 
+void rcl_heap_settle(void)
+{
+    struct rcl_tls *self = &rcl_tls;
+    rcl_gate_enter_patient(&self->gate);
+    void *deferred = rcl_gate_deferred();
+    if (deferred != NULL)
+        free_deferred(deferred);
+    rcl_gate_leave(&self->gate);
+}
+
 /* --- allocation --------------------------------------------------------------------------- */
 
 /* Zero the pages of a fresh run that may hold old data; the kernel has zeroed the others. */
@@ -147,19 +217,57 @@ static void *take_run(struct rcl_arena *a, const struct request *r)
     return p;
 }
 
+/* The cache for a request or a free, rcl_tcache_none where there is none; afterwards: end. */
+static struct rcl_tcache *cache_begin(struct rcl_tls *self, const struct rcl_via *via)
+{
+    if (likely(via == NULL || (via->cache == RCL_VIA_THREAD && via->arena == NULL)))
+        return rcl_thread_cache(self);
+    struct rcl_tcache *tc = NULL;
+    if (via->cache >= RCL_VIA_EXPLICIT)
+        tc = rcl_xcache_begin(via->cache - RCL_VIA_EXPLICIT);
+    return tc != NULL ? tc : (struct rcl_tcache *)&rcl_tcache_none;
+}
+
+static void cache_end(const struct rcl_tcache *tc, const struct rcl_via *via)
+{
+    if (unlikely(via != NULL && via->cache >= RCL_VIA_EXPLICIT && tc != &rcl_tcache_none))
+        rcl_xcache_end(via->cache - RCL_VIA_EXPLICIT);
+}
+
+static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_tcache *tc,
+                                   const struct rcl_via *via)
+{
+    if (unlikely(via != NULL && via->arena != NULL))
+        return via->arena;
+    return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
+}
+
 static void *take_cached_class(struct rcl_tls *self, const struct request *r)
 {
-    struct rcl_tcache *tc = rcl_thread_cache(self);
-    struct rcl_arena *a = tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0);
+    struct rcl_tcache *tc = cache_begin(self, r->via);
+    struct rcl_arena *a = arena_for(self, tc, r->via);
     bool zero = false;
     void *p = rcl_tcache_pop(tc, r->cls);
     rcl_asked_note(&a->asked[r->cls], r->size);
-    if (p == NULL && r->zero && !rcl_class_is_small(r->cls))
+    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+        cache_end(tc, r->via);
         return take_run(a, r);
+    }
     if (p == NULL && tc != &rcl_tcache_none)
-        p = rcl_tcache_refill(tc, r->cls, &zero);
+        p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
     else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0)
         p = NULL;
+    cache_end(tc, r->via);
+    if (p != NULL && r->zero && !zero)
+        memset(p, 0, r->size);
+    return p;
+}
+
+static void *take_huge(const struct rcl_tls *self, const struct request *r)
+{
+    struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
+    bool zero;
+    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, rcl_max(r->size, 1), r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
     return p;
@@ -170,18 +278,12 @@ static void *take(struct rcl_tls *self, const struct request *r)
 {
     if (rcl_class_is_cached(r->cls))
         return take_cached_class(self, r);
-    if (r->cls == RCL_CLASS_LARGE) {
-        struct rcl_tcache *tc = rcl_thread_cache(self);
-        return take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
-    }
-    bool zero;
-    void *p = rcl_huge_take(rcl_max(r->size, 1), r->align, &zero);
-    if (p != NULL && r->zero && !zero)
-        memset(p, 0, r->size);
-    return p;
+    if (r->cls == RCL_CLASS_LARGE)
+        return take_run(arena_for(self, rcl_thread_cache(self), r->via), r);
+    return take_huge(self, r);
 }
 
-static void *alloc(struct request *r)
+static void *try_alloc(struct request *r)
 {
     struct rcl_tls *self = &rcl_tls;
     /* More than there are addresses: no other size has to suffer for it, below. */
@@ -189,6 +291,8 @@ static void *alloc(struct request *r)
         rcl_thread_end(self);
         return NULL;
     }
+    if (unlikely(rcl_opt.zero))
+        want_zero(r);
     r->cls = class_of(r->size, r->align);
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
@@ -199,6 +303,25 @@ static void *alloc(struct request *r)
         p = take(self, r);
     }
     leave(self);
+    if (unlikely(self->counting) && p != NULL)
+        rcl_thread_count_in(self, rcl_heap_usable(p, "malloc"));
+    if (fills_new() && p != NULL && !r->zero)
+        fill_new(p, 0, rcl_heap_usable(p, "malloc"));
+    return p;
+}
+
+void rcl_heap_no_memory(size_t size)
+{
+    if (rcl_opt.xmalloc)
+        rcl_die("out of memory for %zu bytes, and xmalloc asks to end then", size);
+}
+
+static void *alloc(struct request *r)
+{
+    size_t size = r->size;
+    void *p = try_alloc(r);
+    if (unlikely(p == NULL))
+        rcl_heap_no_memory(size);
     return p;
 }
 
@@ -210,6 +333,13 @@ void *rcl_heap_alloc(size_t size)
         void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_medium(size));
         if (likely(p != NULL)) {
             rcl_thread_end(self);
+            return p;
+        }
+    }
+    if (unlikely(rcl_tls.counting) && size <= RCL_MEDIUM_MAX) {
+        void *p = counted_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
+        if (p != NULL) {
+            rcl_thread_end(&rcl_tls);
             return p;
         }
     }
@@ -229,6 +359,8 @@ void *rcl_heap_alloc_aligned(size_t align, size_t size)
     if (cls != RCL_CLASS_NONE) {
         struct rcl_tls *self = &rcl_tls;
         void *p = rcl_tcache_pop(rcl_thread_begin(self), cls);
+        if (p == NULL && unlikely(self->counting))
+            p = counted_hit(self, cls);
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
@@ -260,40 +392,60 @@ static struct rcl_huge *huge_of(void *p, const char *caller)
 }
 
 /* Inside the gate. */
-static void give(struct rcl_tls *self, unsigned cls, void *p, const char *caller)
+static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_via *via,
+                 const char *caller)
 {
     if (cls == RCL_CLASS_HUGE) {
         rcl_huge_give(huge_of(p, caller));
     } else if (cls == RCL_CLASS_LARGE) {
         rcl_large_give(run_of(p, caller), RCL_AGE_NEW);
     } else {
-        struct rcl_tcache *tc = rcl_thread_cache(self);
-        if (tc == &rcl_tcache_none)
+        struct rcl_tcache *tc = cache_begin(self, via);
+        /* Of an explicit arena: only where the cache is its own, or the program's. */
+        bool apart = rcl_pagemap_class(p) == RCL_CLASS_APART && tc->arena != NULL &&
+                     tc->arena != ((const struct rcl_span *)rcl_pagemap_desc(p))->arena;
+        if (tc == &rcl_tcache_none || unlikely(apart))
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, caller);
         else if (!rcl_tcache_push(tc, cls, p))
             rcl_tcache_overflow(tc, cls, p, caller);
+        cache_end(tc, via);
     }
 }
 
-void rcl_heap_free(void *p, const char *caller)
+void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
-    unsigned cls = rcl_pagemap_class(p);
+    unsigned cls = rcl_block_class(p);
     if (unlikely(cls == RCL_CLASS_NONE)) {
         rcl_thread_end(self);
         if (p != NULL)
             not_a_block(p, caller);
         return;
     }
+    if (unlikely(self->counting)) {
+        size_t bytes = rcl_heap_usable(p, caller);
+        if (via == NULL && counted_free(self, rcl_pagemap_class(p), p)) {
+            rcl_thread_end(self);
+            return;
+        }
+        rcl_thread_count_out(self, bytes);
+    }
+    if (fills_freed())
+        fill_freed(p, caller);
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;
     }
-    give(self, cls, p, caller);
+    give(self, cls, p, via, caller);
     rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
     rcl_monitor_kick();
+}
+
+void rcl_heap_free(void *p, const char *caller)
+{
+    rcl_heap_free_via(p, NULL, caller);
 }
 
 /* --- realloc and usable size -------------------------------------------------------------- */
@@ -313,7 +465,7 @@ static void check_block(const void *p, unsigned cls, const char *caller)
 
 size_t rcl_heap_usable(const void *p, const char *caller)
 {
-    unsigned cls = rcl_pagemap_class(p);
+    unsigned cls = rcl_block_class(p);
     if (likely(rcl_class_is_cached(cls))) {
         check_block(p, cls, caller);
         return rcl_classes[cls].size;
@@ -325,8 +477,11 @@ size_t rcl_heap_usable(const void *p, const char *caller)
     not_a_block(p, caller);
 }
 
-/* Resize where it stands, or move its pages.  NULL: a new block must be found. */
-static void *resize(void *p, unsigned cls, size_t usable, size_t size)
+/* --- changing the size -------------------------------------------------------------------- */
+
+/* Where it stands, or by moving its pages.  NULL: a new block must be found. */
+static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
+                    const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
     void *q = NULL;
@@ -335,42 +490,140 @@ static void *resize(void *p, unsigned cls, size_t usable, size_t size)
             return p;
         if (!enter(self))
             return NULL;
-        q = rcl_huge_resize(huge_of(p, "realloc"), size);
+        struct rcl_huge *h = huge_of(p, caller);
+        q = may_move ? rcl_huge_resize(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
-        q = rcl_large_resize(run_of(p, "realloc"), size) ? p : NULL;
+        q = rcl_large_resize(run_of(p, caller), size) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
     }
     leave(self);
+    if (unlikely(self->counting) && q != NULL) {
+        rcl_thread_count_out(self, usable);
+        rcl_thread_count_in(self, rcl_heap_usable(q, caller));
+    }
+    if (fills_new() && q != NULL && size > usable)
+        fill_new(q, usable, rcl_heap_usable(q, caller));
+    return q;
+}
+
+/* A cached class: whether the block may stay as it is. */
+static bool fits(unsigned cls, size_t usable, size_t size)
+{
+    /* One somewhat too large may stay: copying would cost more than it saves. */
+    return (size <= usable && size >= usable - usable / 4) || class_of(size, RCL_MIN_ALIGN) == cls;
+}
+
+/* Into a new block. */
+static void *move(void *p, size_t usable, struct request *r, const char *caller)
+{
+    size_t size = r->size;
+    void *q = try_alloc(r);
+    if (q == NULL) {
+        /* Shrinking cannot fail for want of a smaller block. */
+        if (size <= usable && ((uintptr_t)p & (r->align - 1)) == 0)
+            return p;
+        rcl_heap_no_memory(size);
+        return NULL;
+    }
+    memcpy(q, p, rcl_min(size, usable));
+    rcl_heap_free_via(p, r->via, caller);
     return q;
 }
 
 void *rcl_heap_realloc(void *p, size_t size)
 {
-    unsigned cls = rcl_pagemap_class(p);
+    unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "realloc");
     if (size > PTRDIFF_MAX)
         return NULL;
     if (rcl_class_is_cached(cls)) {
-        /* A block somewhat too large may stay: copying would cost more than it saves. */
-        if (size <= usable && size >= usable - usable / 4)
-            return p;
-        if (class_of(size, RCL_MIN_ALIGN) == cls)
+        if (fits(cls, usable, size))
             return p;
     } else {
-        void *q = resize(p, cls, usable, size);
+        void *q = resize(p, cls, usable, size, true, "realloc");
         if (q != NULL)
             return q;
     }
-    void *q = rcl_heap_alloc(size);
-    if (q == NULL) {
-        /* Shrinking cannot fail for want of a smaller block. */
-        return size <= usable ? p : NULL;
+    struct request r = {.size = size, .align = RCL_MIN_ALIGN};
+    return move(p, usable, &r, "realloc");
+}
+
+static uint64_t zero_reallocs;
+
+void rcl_heap_note_zero_realloc(void)
+{
+    rcl_account_count(&zero_reallocs, 1);
+}
+
+size_t rcl_heap_zero_reallocs(void)
+{
+    return rcl_account_read(&zero_reallocs);
+}
+
+/* --- what jemalloc's flags can ask for ---------------------------------------------------- */
+
+size_t rcl_heap_real_size(size_t size, size_t align)
+{
+    align = rcl_max(align, RCL_MIN_ALIGN);
+    if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
+        return 0;
+    unsigned cls = class_of(size, align);
+    return rcl_class_is_cached(cls) ? rcl_classes[cls].size
+                                    : rcl_align_up(rcl_max(size, 1), rcl_page_size());
+}
+
+void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
+{
+    struct request r = {
+        .size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .zero = zero, .via = via};
+    /* A later growth goes on from the end of the block, so all of it is zero now. */
+    if (zero)
+        r.size = rcl_max(size, rcl_heap_real_size(size, align));
+    return alloc(&r);
+}
+
+void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero, const struct rcl_via *via)
+{
+    unsigned cls = rcl_block_class(p);
+    size_t usable = rcl_heap_usable(p, "rallocx");
+    struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .via = via};
+    void *q = NULL;
+    if (size > PTRDIFF_MAX)
+        return NULL;
+    if (((uintptr_t)p & (r.align - 1)) == 0) {
+        if (!rcl_class_is_cached(cls))
+            q = resize(p, cls, usable, size, r.align <= rcl_page_size(), "rallocx");
+        else if (fits(cls, usable, size))
+            return p;
     }
-    memcpy(q, p, rcl_min(size, usable));
-    rcl_heap_free(p, "realloc");
+    if (q == NULL)
+        q = move(p, usable, &r, "rallocx");
+    if (q == NULL || !zero)
+        return q;
+    size_t now = rcl_heap_usable(q, "rallocx");
+    if (now > usable)
+        memset((char *)q + usable, 0, now - usable);
     return q;
+}
+
+size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
+{
+    unsigned cls = rcl_block_class(p);
+    size_t usable = rcl_heap_usable(p, "xallocx");
+    if (((uintptr_t)p & (rcl_max(align, RCL_MIN_ALIGN) - 1)) != 0 || rcl_class_is_cached(cls) ||
+        size > PTRDIFF_MAX)
+        return usable;
+    size_t most = extra > PTRDIFF_MAX - size ? PTRDIFF_MAX : size + extra;
+    if (cls == RCL_CLASS_LARGE)
+        most = rcl_min(most, rcl_max(RCL_LARGE_MAX, size));
+    if (resize(p, cls, usable, most, false, "xallocx") == NULL && most != size)
+        resize(p, cls, usable, size, false, "xallocx");
+    size_t now = rcl_heap_usable(p, "xallocx");
+    if (zero && now > usable)
+        memset((char *)p + usable, 0, now - usable);
+    return now;
 }

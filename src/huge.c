@@ -34,6 +34,11 @@ void rcl_huge_init(uint64_t window_ns, unsigned thp)
     rcl_demand_init(&huge.demand, window_ns);
 }
 
+void rcl_huge_set_window(uint64_t window_ns)
+{
+    rcl_demand_set_window(&huge.demand, window_ns);
+}
+
 static size_t pages_of(size_t bytes)
 {
     return bytes >> rcl_page_shift();
@@ -82,7 +87,7 @@ static void leave_kept(struct rcl_huge *h)
 /* --- taking ------------------------------------------------------------------------------- */
 
 /* The smallest kept block that fits closely. */
-static struct rcl_huge *take_kept(size_t bytes, size_t align, size_t asked)
+static struct rcl_huge *take_kept(struct rcl_arena *arena, size_t bytes, size_t align, size_t asked)
 {
     struct rcl_huge *best = NULL;
     rcl_lock(&huge.lock);
@@ -94,6 +99,7 @@ static struct rcl_huge *take_kept(size_t bytes, size_t align, size_t asked)
     }
     if (best != NULL) {
         leave_kept(best);
+        best->arena = arena;
         best->asked = asked;
         huge.stats.taken++;
         enter_live(best);
@@ -103,7 +109,7 @@ static struct rcl_huge *take_kept(size_t bytes, size_t align, size_t asked)
 }
 
 /* What the option asks of the kernel; left alone, it is the system's and the program's. */
-static void advise(const struct rcl_huge *h)
+static void advise_huge(const struct rcl_huge *h)
 {
     if (h->bytes < THP_BYTES)
         return;
@@ -113,12 +119,12 @@ static void advise(const struct rcl_huge *h)
         rcl_os_no_hugepage(h->base, h->bytes);
 }
 
-void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
+void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero)
 {
     size_t page = rcl_page_size(), asked = bytes;
     bytes = rcl_align_up(bytes, page);
     align = rcl_max(align, page);
-    struct rcl_huge *h = take_kept(bytes, align, asked);
+    struct rcl_huge *h = take_kept(arena, bytes, align, asked);
     *zero = h == NULL;
     if (h != NULL) {
         tell((struct rcl_demand_note){.taken_dirty = pages_of(h->bytes)});
@@ -134,6 +140,7 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
             return NULL;
         }
         h->bytes = bytes;
+        h->arena = arena;
         h->asked = asked;
         h->unlisted = false;
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
@@ -143,9 +150,14 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
         rcl_unlock(&huge.lock);
         tell((struct rcl_demand_note){.taken_clean = pages_of(bytes)});
     }
-    advise(h);
+    advise_huge(h);
     rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
     return h->base;
+}
+
+void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
+{
+    return rcl_huge_take_in(NULL, bytes, align, zero);
 }
 
 void *rcl_huge_take_unlisted(size_t bytes, size_t align)
@@ -214,6 +226,28 @@ void rcl_huge_give(struct rcl_huge *h)
         discard(h);
 }
 
+void rcl_huge_discard(const struct rcl_arena *arena)
+{
+    struct rcl_list gone, *next, *n;
+    rcl_list_init(&gone);
+    rcl_lock(&huge.lock);
+    for (n = huge.live.next; n != &huge.live; n = next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        next = n->next;
+        if (h->arena != arena)
+            continue;
+        leave_live(h);
+        rcl_list_push_back(&gone, n);
+    }
+    rcl_unlock(&huge.lock);
+    while ((n = rcl_list_pop_front(&gone)) != NULL) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        rcl_pagemap_clear(h->base, 1);
+        tell((struct rcl_demand_note){.freed = pages_of(h->bytes)});
+        discard(h);
+    }
+}
+
 static void note_asked(struct rcl_huge *h, size_t asked)
 {
     rcl_lock(&huge.lock);
@@ -223,7 +257,7 @@ static void note_asked(struct rcl_huge *h, size_t asked)
     rcl_unlock(&huge.lock);
 }
 
-void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
+static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
 {
     size_t old = h->bytes, asked = bytes;
     bytes = rcl_align_up(bytes, rcl_page_size());
@@ -233,13 +267,16 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
     }
     /* Once moved, the old address may be another thread's in the same instant. */
     rcl_pagemap_clear(h->base, 1);
-    char *base = rcl_os_remap(h->base, old, bytes);
+    char *base = may_move ? rcl_os_remap(h->base, old, bytes)
+                          : rcl_os_remap_in_place(h->base, old, bytes);
     if (base == NULL) {
         rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
         return NULL;
     }
     if (!rcl_pagemap_cover(base, bytes)) {
-        if (rcl_os_remap_to(base, bytes, old, h->base) != 0)
+        bool back = base == h->base ? rcl_os_remap_in_place(base, bytes, old) != NULL
+                                    : rcl_os_remap_to(base, bytes, old, h->base) == 0;
+        if (!back)
             rcl_die("realloc(): out of memory for the page map, and %p cannot be moved back",
                     (void *)h->base);
         rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
@@ -252,6 +289,8 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
         huge.stats.live_bytes += bytes - old;
     rcl_unlock(&huge.lock);
     note_asked(h, asked);
+    if (bytes > old)
+        advise_huge(h);
     rcl_pagemap_set(base, 1, RCL_CLASS_HUGE, h);
     if (h->unlisted)
         return base;
@@ -262,6 +301,16 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
         tell((struct rcl_demand_note){.freed = pages_of(old - bytes),
                                       .purged = pages_of(old - bytes)});
     return base;
+}
+
+void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
+{
+    return resize_mapping(h, bytes, true);
+}
+
+bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes)
+{
+    return resize_mapping(h, bytes, false) != NULL;
 }
 
 void rcl_huge_age(void)

@@ -15,6 +15,11 @@ static uint16_t tail_of(unsigned cls, size_t pages, size_t bytes)
 }
 
 /* For statistics. */
+static unsigned kind_of(const struct rcl_span *s)
+{
+    return s->cls - RCL_SMALL_LAST - 1u;
+}
+
 static void count_pages(struct rcl_runs *r, const struct rcl_span *s, int64_t pages, int64_t asked)
 {
     rcl_account_add(&r->large.pages, pages);
@@ -49,9 +54,9 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
     s->slots = 1;
     s->cls = (uint8_t)cls;
     s->tail = tail_of(cls, pages, bytes);
-    rcl_account_count(&r->large.taken, 1);
+    rcl_account_count(&r->large.kind[kind_of(s)].taken, 1);
     count_pages(r, s, (int64_t)pages, asked_of(s));
-    rcl_pagemap_set(s->base, 1, cls, s);
+    rcl_pagemap_set(s->base, 1, rcl_runs_mark(r, cls), s);
     return s->base;
 }
 
@@ -59,7 +64,7 @@ void rcl_large_give(struct rcl_span *s, enum rcl_age age)
 {
     struct rcl_runs *r = s->chunk->runs;
     rcl_pagemap_clear(s->base, 1);
-    rcl_account_count(&r->large.given, 1);
+    rcl_account_count(&r->large.kind[kind_of(s)].given, 1);
     count_pages(r, s, -(int64_t)s->pages, -asked_of(s));
     rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = s->pages});
     rcl_runs_give(r, s->chunk, s->first, s->pages, NULL, age);

@@ -5,7 +5,9 @@
  */
 #include "boot.h"
 #include "control.h"
+#include "die.h"
 #include "heap.h"
+#include "options.h"
 #include "os.h"
 #include "pagemap.h"
 #include "sizeclass.h"
@@ -18,8 +20,9 @@
 
 /* --- the hit path ------------------------------------------------------------------------- */
 
-static RCL_COLD void *out_of_memory(void)
+static RCL_COLD void *out_of_memory(size_t size)
 {
+    rcl_heap_no_memory(size);
     errno = ENOMEM;
     return NULL;
 }
@@ -27,7 +30,7 @@ static RCL_COLD void *out_of_memory(void)
 static RCL_NOINLINE void *malloc_slow(size_t size)
 {
     void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : out_of_memory();
+    return likely(p != NULL) ? p : out_of_memory(size);
 }
 
 /* The bodies are apart from the names, so that our own uses cannot be interposed. */
@@ -75,7 +78,7 @@ RCL_EXPORT void *calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
+        return out_of_memory(SIZE_MAX);
     if (likely(bytes <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
         void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(bytes));
@@ -85,20 +88,29 @@ RCL_EXPORT void *calloc(size_t count, size_t size)
         }
     }
     void *p = rcl_heap_alloc_zero(bytes);
-    return likely(p != NULL) ? p : out_of_memory();
+    return likely(p != NULL) ? p : out_of_memory(bytes);
+}
+
+/* True: the block is gone, as glibc has it; C23 leaves it undefined. */
+static RCL_COLD bool realloc_to_nothing(void *p)
+{
+    rcl_heap_note_zero_realloc();
+    if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ALLOC)
+        return false;
+    if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ABORT)
+        rcl_die("realloc(): size 0 for %p, and zero_realloc:abort asks to end then", p);
+    rcl_heap_free(p, "realloc");
+    return true;
 }
 
 static void *do_realloc(void *p, size_t size)
 {
     if (p == NULL)
         return do_malloc(size);
-    if (size == 0) {
-        /* As glibc does; C23 leaves it undefined. */
-        rcl_heap_free(p, "realloc");
+    if (size == 0 && realloc_to_nothing(p))
         return NULL;
-    }
     void *q = rcl_heap_realloc(p, size);
-    return likely(q != NULL) ? q : out_of_memory();
+    return likely(q != NULL) ? q : out_of_memory(size);
 }
 
 RCL_EXPORT void *realloc(void *p, size_t size)
@@ -110,7 +122,7 @@ RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
+        return out_of_memory(SIZE_MAX);
     return do_realloc(p, bytes);
 }
 
@@ -139,7 +151,7 @@ static void *alloc_aligned(size_t align, size_t size)
 static void *aligned_or_errno(size_t align, size_t size)
 {
     void *p = alloc_aligned(align, size);
-    return likely(p != NULL) ? p : out_of_memory();
+    return likely(p != NULL) ? p : out_of_memory(size);
 }
 
 RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
@@ -186,7 +198,7 @@ RCL_EXPORT void *pvalloc(size_t size)
     rcl_boot();
     size_t page = rcl_page_size();
     if (size > PTRDIFF_MAX - page)
-        return out_of_memory();
+        return out_of_memory(size);
     return aligned_or_errno(page, rcl_align_up(size, page));
 }
 

@@ -373,6 +373,16 @@ bool rcl_options_is_bool(size_t i)
     return rows[i].type == BOOL;
 }
 
+bool rcl_options_is_word(size_t i)
+{
+    return rows[i].type == WORD || rows[i].type == SIGNAL;
+}
+
+size_t rcl_options_place(size_t i)
+{
+    return rows[i].offset;
+}
+
 bool rcl_options_is_text(size_t i)
 {
     return rows[i].type == TEXT;

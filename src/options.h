@@ -68,6 +68,10 @@ const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf);
 int64_t rcl_options_value(const struct rcl_options *o, size_t i);
 bool rcl_options_is_bool(size_t i);
 bool rcl_options_is_text(size_t i);
+bool rcl_options_is_word(size_t i); /* one of a few words, or a signal */
+
+/* Where it is in struct rcl_options. */
+size_t rcl_options_place(size_t i);
 
 /*
  * Options of jemalloc's that have no effect here: index 0 .. rcl_options_idle_count() - 1.

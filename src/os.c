@@ -120,6 +120,12 @@ void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes)
     return sys_failed(p) ? NULL : (void *)p;
 }
 
+void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes)
+{
+    long p = sys4(SYS_mremap, addr, old_bytes, new_bytes, 0);
+    return sys_failed(p) ? NULL : (void *)p;
+}
+
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target)
 {
     return sys_errno(

@@ -50,6 +50,9 @@ int rcl_os_unmap(void *addr, size_t bytes);
 /* Resize a mapping, moving it where needed; NULL when the kernel refuses (old mapping intact). */
 void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes);
 
+/* The same where it stands. */
+void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes);
+
 /* Move a mapping to `target`, replacing what is there.  errno. */
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target);
 

@@ -35,11 +35,15 @@ enum {
     RCL_RUN_WORDS = RCL_BITS_WORDS(RCL_RUN_PAGES_MAX),
 };
 
+enum { RCL_RUN_KINDS = RCL_CLASS_LARGE - RCL_SMALL_LAST };
+
 /* Blocks that are runs, for statistics: relaxed atomics. */
 struct rcl_large_stats {
-    uint64_t taken, given; /* blocks, since the start: medium and large */
-    int64_t pages;         /* of those that are out */
-    int64_t asked;         /* bytes asked for in those of them without a class */
+    int64_t pages; /* of blocks that are out: medium and large */
+    int64_t asked; /* bytes asked for in those of them without a class */
+    struct {
+        uint64_t taken, given; /* blocks, since the start */
+    } kind[RCL_RUN_KINDS];     /* by medium class; the last: without a class */
 };
 
 struct rcl_runs {
@@ -52,9 +56,16 @@ struct rcl_runs {
     struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
     size_t empty_chunks;        /* chunks with all their pages free */
     unsigned thp;               /* RCL_THP_... of options.h */
+    bool apart;                 /* of an explicit arena: blocks stay out of thread caches */
     struct rcl_demand *demand;  /* of the arena */
     struct rcl_large_stats large;
 };
+
+/* What the page map holds for blocks of a class on these pages. */
+static inline unsigned rcl_runs_mark(const struct rcl_runs *r, unsigned cls)
+{
+    return r->apart ? (unsigned)RCL_CLASS_APART : cls;
+}
 
 /* A run as taken: which pages, and which of them may hold old data. */
 struct rcl_run {

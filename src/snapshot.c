@@ -13,6 +13,7 @@
 #include "purge.h"
 #include "slab.h"
 #include "thread.h"
+#include "xcache.h"
 
 enum {
     /* The kernel's count takes 10 ms per GiB: beyond this, slow paths do not wait for it. */
@@ -147,7 +148,7 @@ static void add_chunk(struct walk *w, const struct rcl_chunk *chunk)
     look_at(w, chunk->base, chunk->pages);
     for (size_t page = 0; page < chunk->pages;) {
         const char *addr = chunk->base + (page << rcl_page_shift());
-        unsigned cls = rcl_pagemap_class(addr);
+        unsigned cls = rcl_block_class(addr);
         if (rcl_bits_test(chunk->free, page) || cls == RCL_CLASS_NONE) {
             /* A clean one that is resident all the same is the kernel's doing, and free too. */
             unsigned age = rcl_bits_test(chunk->dirty, page)
@@ -158,7 +159,7 @@ static void add_chunk(struct walk *w, const struct rcl_chunk *chunk)
             continue;
         }
         const struct rcl_span *span = rcl_pagemap_desc(addr);
-        if (rcl_class_is_small(cls))
+        if (rcl_class_is_small(span->cls)) /* the byte may say only whose it is */
             add_slab(w, span);
         else
             add_run(w, span);
@@ -221,6 +222,7 @@ static void walk_all(struct walk *w)
     rcl_meta_each(add_metadata, w);
     rcl_pagemap_each(add_metadata, w);
     rcl_threads_usage(&caches);
+    rcl_xcaches_usage(&caches);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         struct rcl_snapshot_class *c = &w->s->cls[cls];
         uint64_t bytes = 0, blocks = 0;

@@ -9,6 +9,7 @@
 #include "meta.h"
 #include "os.h"
 #include "thread.h"
+#include "xcache.h"
 
 #include <string.h>
 
@@ -26,6 +27,8 @@ static void collect_bin(struct rcl_stats_heap *h, struct rcl_bin *b, unsigned cl
     c->taken += b->taken;
     c->fills += b->fills;
     c->flushes += b->flushes;
+    c->slabs_made += b->slabs_made;
+    c->open += b->open;
     rcl_unlock(&b->lock);
     uint64_t waits = __atomic_load_n(&b->lock.waits, __ATOMIC_RELAXED);
     c->size = rcl_classes[cls].size;
@@ -45,11 +48,15 @@ static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
     h->chunk_bytes += runs.pages << rcl_page_shift();
     h->run_free_bytes += runs.free << rcl_page_shift();
     h->run_dirty_bytes += runs.dirty << rcl_page_shift();
-    uint64_t given = rcl_account_read(&a->runs.large.given);
-    uint64_t taken = rcl_account_read(&a->runs.large.taken);
-    h->large_blocks += (size_t)(taken - given);
     h->large_bytes += bytes_of_pages(rcl_account_get(&a->runs.large.pages));
-    h->large_taken += taken;
+    for (unsigned i = 0; i < RCL_RUN_KINDS; i++) {
+        uint64_t given = rcl_account_read(&a->runs.large.kind[i].given);
+        uint64_t taken = rcl_account_read(&a->runs.large.kind[i].taken);
+        h->run[i].taken += taken;
+        h->run[i].live += (size_t)(taken - given);
+        h->large_taken += taken;
+        h->large_blocks += (size_t)(taken - given);
+    }
     h->threads += __atomic_load_n(&a->threads, __ATOMIC_RELAXED);
     h->lock_waits += runs.waits + __atomic_load_n(&a->demand.lock.waits, __ATOMIC_RELAXED);
 }
@@ -84,6 +91,7 @@ void rcl_stats_collect(struct rcl_stats *s)
     s->huge_bytes = of_huge.live_bytes;
     s->huge_taken = of_huge.taken;
     rcl_threads_usage(&of_caches);
+    rcl_xcaches_usage(&of_caches);
     s->caches = of_caches.caches;
     s->cached_bytes = of_caches.bytes;
     s->cache_misses = of_caches.misses;

@@ -10,6 +10,7 @@
 #define RCL_STATS_H
 
 #include "base.h"
+#include "runs.h"
 #include "sizeclass.h"
 
 /* A small class, in one arena or in all. */
@@ -20,6 +21,8 @@ struct rcl_stats_class {
     size_t live;             /* handed out: to the program or to thread caches */
     uint64_t taken;          /* blocks handed out since the start; came back: taken - live */
     uint64_t fills, flushes; /* batches that went out, that came back */
+    uint64_t slabs_made;     /* since the start */
+    size_t open;             /* slabs with a block that can be taken */
     uint64_t lock_waits;
 };
 
@@ -29,10 +32,14 @@ struct rcl_stats_heap {
     size_t small_bytes;                             /* handed out in small classes */
     size_t large_blocks, large_bytes;               /* page runs: medium and large blocks */
     uint64_t large_taken;                           /* such blocks since the start */
-    size_t chunk_bytes;                             /* mapped for slabs and runs */
-    size_t run_free_bytes;                          /* of those: in no slab and no block */
-    size_t run_dirty_bytes;                         /* of those: may be resident */
-    size_t threads;                                 /* caches filled from here */
+    struct {
+        uint64_t taken;
+        size_t live;
+    } run[RCL_RUN_KINDS];   /* by medium class; the last: without */
+    size_t chunk_bytes;     /* mapped for slabs and runs */
+    size_t run_free_bytes;  /* of those: in no slab and no block */
+    size_t run_dirty_bytes; /* of those: may be resident */
+    size_t threads;         /* caches filled from here */
     uint64_t lock_waits;
 };
 

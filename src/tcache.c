@@ -42,15 +42,32 @@ size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls)
     return (size_t)(array_end(tc, cls) - tc->bin[cls].top);
 }
 
-struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
+static struct rcl_tcache *make(void)
 {
     struct rcl_tcache *tc = rcl_meta_alloc(sizeof *tc);
     if (tc == NULL)
         return NULL;
     rcl_account_add(&rcl_account.caches, 1);
     *tc = rcl_tcache_none;
-    tc->arena = rcl_arena_assign(prefer);
     rcl_list_init(&tc->link);
+    return tc;
+}
+
+struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
+{
+    struct rcl_tcache *tc = make();
+    if (tc != NULL)
+        tc->arena = rcl_arena_assign(prefer);
+    return tc;
+}
+
+struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena)
+{
+    struct rcl_tcache *tc = make();
+    if (tc != NULL && arena != NULL) {
+        tc->arena = arena;
+        __atomic_fetch_add(&arena->threads, 1, __ATOMIC_RELAXED);
+    }
     return tc;
 }
 
@@ -105,36 +122,44 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     return true;
 }
 
-void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
+void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 {
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         if (tc->cap[cls] == 0)
             continue;
         rcl_blocks_put(cls, tc->bin[cls].top, rcl_tcache_count(tc, cls), age, "free");
         rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
+        tc->bin[cls] = rcl_tcache_none.bin[cls];
+        tc->cap[cls] = 0;
     }
     budget_give(tc, tc->blocks, tc->bytes);
+}
+
+void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
+{
+    rcl_tcache_empty(tc, age);
     rcl_account_count(&rcl_account.cache_misses, tc->misses);
     rcl_account_count(&rcl_account.cache_overflows, tc->overflows);
     rcl_account_add(&rcl_account.caches, -1);
-    rcl_arena_release(tc->arena);
+    if (tc->arena != NULL)
+        rcl_arena_release(tc->arena);
     rcl_meta_free(tc, sizeof *tc);
 }
 
 /* --- miss and overflow -------------------------------------------------------------------- */
 
-void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
+void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero)
 {
     void *one;
     tc->misses++;
     if (!grow(tc, cls) && tc->cap[cls] == 0)
-        return rcl_blocks_take(tc->arena, cls, &one, 1, zero) != 0 ? one : NULL;
+        return rcl_blocks_take(a, cls, &one, 1, zero) != 0 ? one : NULL;
 
     /* Half, so that frees have room too; lowest address on top. */
     struct rcl_cbin *b = &tc->bin[cls];
     void **end = array_end(tc, cls);
     size_t want = (tc->cap[cls] + 1u) / 2;
-    size_t got = rcl_blocks_take(tc->arena, cls, end - want, want, zero);
+    size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
     if (got == 0)
         return NULL;
     if (got < want)

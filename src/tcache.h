@@ -35,7 +35,7 @@ struct rcl_cbin {
 struct rcl_tcache {
     struct rcl_cbin bin[RCL_NCLASSES];
     uint16_t cap[RCL_NCLASSES]; /* 0: no array */
-    struct rcl_arena *arena;    /* where misses go */
+    struct rcl_arena *arena;    /* where misses go; NULL: an explicit cache, told each time */
     size_t bytes;               /* sum of cap * size: what it may hold */
     size_t blocks;              /* sum of cap */
     struct rcl_list link;       /* thread.c: all caches */
@@ -74,11 +74,20 @@ static inline bool rcl_tcache_push(struct rcl_tcache *tc, unsigned cls, void *p)
 /* A cache with no arrays yet; NULL: out of memory.  prefer: as in rcl_arena_assign. */
 struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer);
 
-/* All blocks go back to their bins; the cache is gone.  Not for rcl_tcache_none. */
+/* The same, filled from this arena; NULL: from the one that each refill names. */
+struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena);
+
+/* All blocks go back to their bins; empty: the cache stays, with no arrays; delete: it is gone. */
+void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age);
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age);
 
 /* Fill after a miss of a small or medium class, and take one.  NULL: out of memory. */
-void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero);
+void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero);
+
+static inline void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
+{
+    return rcl_tcache_refill_from(tc, tc->arena, cls, zero);
+}
 
 /* Make room by growing or by giving the oldest half back, then push. */
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller);

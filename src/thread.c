@@ -16,6 +16,7 @@ enum {
 __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
     /* Never written through: every store is behind a test that the empty cache fails. */
     .cache = (struct rcl_tcache *)&rcl_tcache_none,
+    .counted = (struct rcl_tcache *)&rcl_tcache_none,
 };
 
 static struct {
@@ -29,19 +30,31 @@ static struct {
     .caches = {&threads.caches, &threads.caches},
 };
 
+/* Where the thread's cache is. */
+static struct rcl_tcache **cache_word(struct rcl_tls *self)
+{
+    return unlikely(self->counting) ? &self->counted : &self->cache;
+}
+
+static struct rcl_tcache *get_cache(const struct rcl_tls *self)
+{
+    return __atomic_load_n(cache_word((struct rcl_tls *)self), __ATOMIC_RELAXED);
+}
+
 static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
 {
-    __atomic_store_n(&self->cache, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
+    __atomic_store_n(cache_word(self), (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
 }
 
 struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
 {
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    if (likely(tc != &rcl_tcache_none) || self->ended)
+    struct rcl_tcache *tc = get_cache(self);
+    if (likely(tc != &rcl_tcache_none) || self->ended || self->no_cache)
         return tc;
-    struct rcl_tcache *fresh = rcl_tcache_new(self->arena);
+    struct rcl_tcache *fresh = self->bound != NULL ? rcl_tcache_new_for(self->bound)
+                                                   : rcl_tcache_new(self->arena);
     rcl_lock(&threads.lock);
-    tc = self->cache; /* the taker may have put it back */
+    tc = get_cache(self); /* the taker may have put it back */
     if (tc == &rcl_tcache_none && fresh != NULL) {
         fresh->owner = self;
         fresh->generation = threads.generation;
@@ -60,7 +73,7 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
 void rcl_thread_drop_cache(struct rcl_tls *self)
 {
     rcl_lock(&threads.lock);
-    struct rcl_tcache *tc = self->cache;
+    struct rcl_tcache *tc = get_cache(self);
     set_cache(self, &rcl_tcache_none);
     if (tc != &rcl_tcache_none)
         rcl_list_remove(&tc->link);
@@ -69,13 +82,45 @@ void rcl_thread_drop_cache(struct rcl_tls *self)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a)
+{
+    rcl_thread_drop_cache(self);
+    if (a != NULL)
+        __atomic_fetch_add(&a->bound, 1, __ATOMIC_RELAXED);
+    if (self->bound != NULL)
+        __atomic_fetch_sub(&self->bound->bound, 1, __ATOMIC_RELAXED);
+    self->bound = a;
+}
+
+void rcl_thread_use_cache(struct rcl_tls *self, bool use)
+{
+    self->no_cache = !use;
+    if (!use)
+        rcl_thread_drop_cache(self);
+}
+
+void rcl_thread_start_counting(struct rcl_tls *self)
+{
+    if (self->counting)
+        return;
+    rcl_thread_drop_cache(self);
+    rcl_lock(&threads.lock);
+    self->counting = true;
+    rcl_unlock(&threads.lock);
+}
+
+size_t rcl_thread_cache_blocks(const struct rcl_tls *self)
+{
+    return get_cache(self)->blocks;
+}
+
 /* libc calls this when a thread ends, perhaps before other destructors that allocate. */
 static void thread_ended(void *arg)
 {
     struct rcl_tls *self = arg;
     rcl_gate_enter_patient(&self->gate);
     self->ended = 1; /* no new one */
-    rcl_thread_drop_cache(self);
+    rcl_thread_bind(self, NULL);
     rcl_gate_leave(&self->gate);
 }
 
@@ -119,13 +164,19 @@ static bool is_gone(const struct rcl_tcache *tc)
     return tc->generation != threads.generation;
 }
 
-/* Close the caches that qualify: `taken` gets them all.  The lock is held. */
-static void close_caches(struct rcl_tls *self, enum rcl_drain which, struct rcl_list *taken)
+/*
+ * Close the caches that qualify (of one arena, or of any if that is NULL): `taken` gets them
+ * all.  The lock is held.
+ */
+static void close_caches(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of,
+                         struct rcl_list *taken)
 {
     struct rcl_list *next;
     for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        if (of != NULL && tc->arena != of)
+            continue;
         if (!is_gone(tc)) {
             bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
             if ((which != RCL_DRAIN_ALL && !idle) || (tc->owner != self && in_use(tc->owner)))
@@ -152,13 +203,13 @@ static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *t
     }
 }
 
-size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+static size_t drain(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of)
 {
     size_t count = 0;
     struct rcl_list taken;
     rcl_list_init(&taken);
     rcl_lock(&threads.lock);
-    close_caches(self, which, &taken);
+    close_caches(self, which, of, &taken);
     if (!rcl_list_empty(&taken))
         reopen_caches(self, rcl_os_process_barrier(), &taken);
     rcl_unlock(&threads.lock);
@@ -171,17 +222,45 @@ size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
     return count;
 }
 
+size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+{
+    return drain(self, which, NULL);
+}
+
+void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
+{
+    drain(self, RCL_DRAIN_ALL, a);
+}
+
 void rcl_threads_forked(struct rcl_tls *self)
 {
     threads.generation++;
-    if (self->cache != &rcl_tcache_none)
-        self->cache->generation = threads.generation;
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        a->bound = a == self->bound;
+    }
+    if (get_cache(self) != &rcl_tcache_none)
+        get_cache(self)->generation = threads.generation;
 }
 
 static size_t bytes_of(unsigned cls)
 {
     return rcl_class_is_small(cls) ? rcl_classes[cls].size
                                    : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift();
+}
+
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
+{
+    out->caches++;
+    out->misses += tc->misses;
+    out->overflows += tc->overflows;
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+        size_t count = rcl_tcache_count(tc, cls);
+        if (count <= tc->cap[cls]) { /* the owner may be at work */
+            out->blocks[cls] += count;
+            out->bytes += count * bytes_of(cls);
+        }
+    }
 }
 
 void rcl_threads_usage(struct rcl_caches_stats *out)
@@ -192,18 +271,7 @@ void rcl_threads_usage(struct rcl_caches_stats *out)
         .lock_waits = __atomic_load_n(&threads.lock.waits, __ATOMIC_RELAXED),
     };
     rcl_lock(&threads.lock);
-    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next) {
-        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        out->caches++;
-        out->misses += tc->misses;
-        out->overflows += tc->overflows;
-        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
-            size_t count = rcl_tcache_count(tc, cls);
-            if (count <= tc->cap[cls]) { /* the owner may be at work */
-                out->blocks[cls] += count;
-                out->bytes += count * bytes_of(cls);
-            }
-        }
-    }
+    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next)
+        rcl_thread_add_usage(out, container_of(n, struct rcl_tcache, link));
     rcl_unlock(&threads.lock);
 }

@@ -34,7 +34,20 @@ struct rcl_tls {
     uint32_t ended;           /* the thread's destructors run: it gets no cache any more */
     struct rcl_gate_pass gate;
     struct rcl_arena *arena; /* of its last cache, or NULL */
-    bool known;              /* the destructor is registered, or being registered */
+    struct rcl_arena *bound; /* the one it has asked for, or NULL */
+    bool no_cache;           /* it has asked for none */
+
+    /*
+     * A thread that wants to know how many bytes it takes and gives back counts, from its first
+     * question on: its cache is then in `counted`, and `cache` stays the empty one, so that every
+     * call goes the slow way, where it is counted.  Set under the registry's lock.
+     */
+    bool counting;
+    struct rcl_tcache *counted;
+    uint64_t bytes_in, bytes_out; /* taken and given back, by size of the block */
+    uint64_t peak_base;           /* bytes_in - bytes_out when the peak was reset */
+    int64_t peak;                 /* the highest since, above that */
+    bool known;                   /* the destructor is registered, or being registered */
 };
 
 extern __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec")));
@@ -53,12 +66,52 @@ static inline void rcl_thread_end(struct rcl_tls *self)
     __atomic_store_n(&self->busy, 0, __ATOMIC_RELAXED);
 }
 
+/* The same for the cache of a thread that counts. */
+static inline struct rcl_tcache *rcl_thread_begin_counted(struct rcl_tls *self)
+{
+    __atomic_store_n(&self->busy, 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return __atomic_load_n(&self->counted, __ATOMIC_RELAXED);
+}
+
+static inline void rcl_thread_count_in(struct rcl_tls *self, size_t bytes)
+{
+    self->bytes_in += bytes;
+    int64_t net = (int64_t)(self->bytes_in - self->bytes_out - self->peak_base);
+    if (net > self->peak)
+        self->peak = net;
+}
+
+static inline void rcl_thread_count_out(struct rcl_tls *self, size_t bytes)
+{
+    self->bytes_out += bytes;
+}
+
+/* Count from now on.  Inside the gate. */
+void rcl_thread_start_counting(struct rcl_tls *self);
+
+/* Blocks in the caller's cache at most. */
+size_t rcl_thread_cache_blocks(const struct rcl_tls *self);
+
 /*
  * The cache to use in a slow path, inside the gate; made if there is none.
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */
 struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self);
+
+/* The arena that serves this thread where its cache does not.  Never NULL. */
+static inline struct rcl_arena *rcl_thread_arena(const struct rcl_tls *self)
+{
+    return self->bound != NULL ? self->bound : rcl_arena_get(0);
+}
+
+/*
+ * What a thread asks for itself, inside the gate: an arena to take from (NULL: choose), a
+ * cache or none.  Its cache is dropped and made anew.
+ */
+void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a);
+void rcl_thread_use_cache(struct rcl_tls *self, bool use);
 
 /*
  * Have libc call us when the thread ends.  Outside the gate: it may allocate.
@@ -82,6 +135,12 @@ enum rcl_drain {
  */
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
 
+/*
+ * Take away the caches of threads that are bound to this arena, and empty them; what is in
+ * use just then stays.  While the gate is held.
+ */
+void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
+
 /* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
 void rcl_thread_drop_cache(struct rcl_tls *self);
 
@@ -99,5 +158,8 @@ struct rcl_caches_stats {
     size_t lock_waits;
 };
 void rcl_threads_usage(struct rcl_caches_stats *out);
+
+/* Add what is in one cache. */
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc);
 
 #endif

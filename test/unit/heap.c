@@ -71,7 +71,8 @@ static int64_t runs_out(void)
 
     for (unsigned i = 0; i < rcl_arena_count(); i++) {
         const struct rcl_large_stats *s = &rcl_arena_get(i)->runs.large;
-        n += (int64_t)(s->taken - s->given);
+        for (unsigned k = 0; k < RCL_RUN_KINDS; k++)
+            n += (int64_t)(s->kind[k].taken - s->kind[k].given);
     }
     return n;
 }
