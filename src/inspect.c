@@ -5,6 +5,7 @@
 #endif
 
 #include "die.h"
+#include "file.h"
 #include "monitor.h"
 #include "options.h"
 #include "os.h"
@@ -81,9 +82,12 @@ static void to_callback(void *arg, const char *text, size_t bytes)
     c->write(c->arg, text);
 }
 
-static void to_stderr(void *arg, const char *text)
+static void write_message(void *arg, const char *text)
 {
-    (void)arg;
+    if (malloc_message != NULL) {
+        malloc_message(arg, text);
+        return;
+    }
     size_t bytes = 0;
     while (text[bytes] != '\0')
         bytes++;
@@ -92,7 +96,7 @@ static void to_stderr(void *arg, const char *text)
 
 static void print_stats(void (*write)(void *, const char *), void *arg, const char *opts)
 {
-    struct callback c = {.write = write != NULL ? write : to_stderr, .arg = arg};
+    struct callback c = {.write = write != NULL ? write : write_message, .arg = arg};
     struct rcl_out o = {.buf = c.text, .size = sizeof c.text - 1, .sink = to_callback, .arg = &c};
     struct rcl_snapshot *s = rcl_snapshot_take(&rcl_tls.gate);
     if (s == NULL)
@@ -204,10 +208,15 @@ static void announce(void)
     rcl_warn("version " PACKAGE_VERSION " serves process %d", rcl_os_pid());
 }
 
+/* Programs may close stderr in an exit handler, to see whether all was written (coreutils do). */
+static int kept_stderr = -1;
+
 /* After the one in boot.c, which reads the options. */
 __attribute__((constructor(102))) static void begin_reports(void)
 {
     rcl_monitor_boot();
+    if (rcl_opt.stats_print)
+        kept_stderr = rcl_file_keep(2);
     if (rcl_opt.announce != 0 && rcl_opt.announce == rcl_os_pid())
         announce();
 }
@@ -215,4 +224,8 @@ __attribute__((constructor(102))) static void begin_reports(void)
 __attribute__((destructor(101))) static void last_reports(void)
 {
     rcl_monitor_exit(&rcl_tls.gate);
+    if (!rcl_opt.stats_print)
+        return;
+    rcl_file_reopen(2, kept_stderr);
+    print_stats(NULL, NULL, rcl_opt.stats_print_opts);
 }

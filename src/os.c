@@ -32,6 +32,7 @@ enum {
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_IOV_MAX = 512,
+    OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_JOIN_NS = 20000000,
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -401,27 +402,6 @@ int rcl_os_write(int fd, const char *text, size_t bytes)
         bytes -= (size_t)n;
     }
     return 0;
-}
-
-int rcl_os_create(const char *path)
-{
-    return (int)sys4(SYS_openat, AT_FDCWD, path,
-                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
-}
-
-int rcl_os_close(int fd)
-{
-    return sys_errno(sys1(SYS_close, fd));
-}
-
-int rcl_os_rename(const char *from, const char *to)
-{
-    return sys_errno(sys4(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to));
-}
-
-void rcl_os_remove(const char *path)
-{
-    sys3(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
 long rcl_os_read_file(const char *path, char *buf, size_t size)

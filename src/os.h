@@ -125,12 +125,6 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 /* Write all of it.  errno; often nobody is there to be told. */
 int rcl_os_write(int fd, const char *text, size_t bytes);
 
-/* A regular file to be written, empty; no link is followed.  A descriptor, or -errno. */
-int rcl_os_create(const char *path);
-int rcl_os_close(int fd);
-int rcl_os_rename(const char *from, const char *to);
-void rcl_os_remove(const char *path);
-
 /* The start of a file: bytes read (at most `size`), or -1. */
 long rcl_os_read_file(const char *path, char *buf, size_t size);
 

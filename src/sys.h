@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sys.h - the system call instruction: for os.c and look.c, which are all that use it.
+ * sys.h - the system call instruction: for os.c, look.c and file.c, which are all that use it.
  * Around libc, so errno is never touched; failures are -errno.
  */
 #ifndef RCL_SYS_H

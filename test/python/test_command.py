@@ -168,6 +168,26 @@ class Run(Test):
         self.one_line(err, "rights of another user")
 
 
+class Print(Test):
+    """The option stats_print, in whole programs."""
+
+    def test_at_the_end(self):
+        code, out, err = reclaim("run", "--conf", "stats_print:true", "ls", "-d", "/")
+        self.assertEqual((code, out), (0, "/\n"))
+        self.assertTrue(err.startswith("___ Begin libreclaim statistics ___\n"), err[:80])
+        self.assertTrue(err.endswith("--- End libreclaim statistics ---\n"), err[-80:])
+        self.assertIn("\nOptions: ", err)
+
+    def test_letters(self):
+        _, _, err = reclaim("run", "--conf", "stats_print:true,stats_print_opts:gab", "true")
+        self.assertNotIn("\nOptions: ", err)
+        _, _, err = reclaim("run", "--conf", "stats_print:true,stats_print_opts:J", "true")
+        self.assertGreater(json.loads(err)["libreclaim"]["resident"]["total"], 0)
+
+    def test_not_unasked(self):
+        self.assertEqual(reclaim("run", "true"), (0, "", ""))
+
+
 class Stat(Test):
     def test_by_signal(self):
         path = os.path.join(self.folder, "%p.json")
