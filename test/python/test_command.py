@@ -240,6 +240,29 @@ class Stat(Test):
             self.assertEqual(code, 1)
             self.one_line(err, "has not written /proc/none/r.json within 0.3 s")
 
+    def test_a_program_that_carries_the_library(self):
+        """Linked with reclaim.o: there is no libreclaim.so to be seen."""
+        library = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(SO))), "reclaim.o")
+        source, program = (os.path.join(self.folder, name) for name in ("carries.c", "carries"))
+        with open(source, "w") as file:
+            file.write("#include <stdio.h>\n#include <stdlib.h>\n"
+                       "int main(void) { puts(malloc(1) ? \"ready\" : \"no\"); fflush(stdout);\n"
+                       "  return getchar() == 'x'; }\n")
+        try:
+            subprocess.run([os.environ.get("CC", "cc"), "-o", program, source, library, "-lpthread"],
+                           check=True, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("no C compiler, or no %s" % library)
+        path = os.path.join(self.folder, "%p.json")
+        os.environ["RECLAIM_CONF"] = "stats_signal:USR2,stats_path:" + path
+        try:
+            with waiting(program) as process:
+                code, out, err = reclaim("stat", str(process.pid))
+        finally:
+            del os.environ["RECLAIM_CONF"]
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("\nverdict: ", out)
+
     def test_wrong_processes(self):
         for command in ("stat", "purge", "conf"):
             for word in ("0", "-5", "x", "1.5"):

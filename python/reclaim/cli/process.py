@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A running process as /proc shows it, and what of libreclaim can be reached in it."""
+import mmap
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import time
 from reclaim.cli import Failure
 
 MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ [-rwxsp]{4} [0-9a-f]+ \S+ \d+\s*(.*)$")
+MARK = b"libreclaim meta\0"  # what meta.c calls its mappings
 LIBRARY = re.compile(r"/libreclaim\.so[.0-9]*( \(deleted\))?$")
 
 
@@ -34,11 +36,19 @@ class Process:
             if where and LIBRARY.search(where.group(1)):
                 self.library = where.group(1)
             named = named or (where is not None and where.group(1).startswith("[anon:libreclaim"))
-        # A program that was linked with reclaim.o: only the names of mappings tell.
-        if self.library is None and not named:
+        if self.library is None and not named and not self.carries_it():
             raise Failure("process %d (%s) does not run under libreclaim: the library is not in it "
                           "(start it with `reclaim run`)" % (pid, self.name))
         self.conf = self.read_conf()
+
+    def carries_it(self):
+        """Whether its program was linked with reclaim.o."""
+        try:
+            with open("/proc/%d/exe" % self.pid, "rb") as file, \
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
+                return program.find(MARK) >= 0
+        except (OSError, ValueError):
+            return False
 
     def read(self, name, quiet=False):
         try:
