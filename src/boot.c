@@ -66,12 +66,8 @@ static void confirm(void)
     rcl_out_print(o, "libreclaim: page size %zu, at most %u arenas; options in effect:\n",
                   rcl_page_size(), rcl_arena_limit());
     for (size_t i = 0; i < rcl_options_count(); i++) {
-        int64_t v = rcl_options_value(&rcl_opt, i);
-        if (rcl_options_is_bool(i))
-            rcl_out_print(o, "  %s:%s\n", rcl_options_name(i), v ? "true" : "false");
-        else
-            rcl_out_print(o, "  %s:%s%zu\n", rcl_options_name(i), v < 0 ? "-" : "",
-                          (size_t)(v < 0 ? -v : v));
+        char text[RCL_OPTION_TEXT];
+        rcl_out_print(o, "  %s:%s\n", rcl_options_name(i), rcl_options_text(&rcl_opt, i, text));
     }
     rcl_out_flush(o);
 }

@@ -2,26 +2,32 @@
 /* options.c - the parser of options.h, driven by options.def. */
 #include "options.h"
 
-enum option_type { BOOL, SIZE, MS, COUNT };
+#include <signal.h>
+
+enum option_type { BOOL, SIZE, MS, COUNT, SIGNAL, TEXT };
 
 struct row {
     const char *name;
     enum option_type type;
-    int64_t min, max;
+    int64_t min, max; /* TEXT: of the length */
     size_t offset;
 };
 
 static const struct row rows[] = {
 #define OPT(name, type, min, max, def, unit, text) \
     {#name, type, min, max, offsetof(struct rcl_options, name)},
+#define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, offsetof(struct rcl_options, name)},
 #include "options.def"
 #undef OPT
+#undef OPT_TEXT
 };
 
 struct rcl_options rcl_opt = {
 #define OPT(name, type, min, max, def, unit, text) .name = (def),
+#define OPT_TEXT(name, bytes, text) .name = "",
 #include "options.def"
 #undef OPT
+#undef OPT_TEXT
 };
 
 /* A piece of the text. */
@@ -93,7 +99,7 @@ static bool is_foreign_key(struct slice key)
     static const char *const known[] = {
         "abort", "metadata_thp", "retain", "dss", "percpu_arena", "oversize_threshold",
         "muzzy_decay_ms", "max_background_threads", "junk", "zero", "utrace", "xmalloc",
-        "stats_print", "stats_print_opts", "stats_interval", "stats_interval_opts",
+        "stats_interval", "stats_interval_opts",
         "lg_extent_max_active_fit", "lg_tcache_max", "lg_tcache_nslots_mul",
         "tcache_nslots_small_min",
         "tcache_nslots_small_max", "tcache_nslots_large", "tcache_gc_incr_bytes",
@@ -144,16 +150,72 @@ static bool parse_number(struct slice s, bool suffix, int64_t *out)
     return i == s.bytes;
 }
 
+/* Signals whose default is not to stop or to dump, or that programs use for requests. */
+static const struct {
+    const char *name;
+    int number;
+} signal_names[] = {
+    {"SIGUSR1", SIGUSR1}, {"SIGUSR2", SIGUSR2},     {"SIGHUP", SIGHUP},   {"SIGALRM", SIGALRM},
+    {"SIGPROF", SIGPROF}, {"SIGVTALRM", SIGVTALRM}, {"SIGIO", SIGIO},     {"SIGURG", SIGURG},
+    {"SIGPWR", SIGPWR},   {"SIGWINCH", SIGWINCH},   {"SIGQUIT", SIGQUIT}, {"none", 0},
+};
+
+static const char *signal_name(int64_t number)
+{
+    for (size_t i = 0; i < array_len(signal_names); i++)
+        if (signal_names[i].number == number)
+            return signal_names[i].name;
+    return NULL;
+}
+
+/* One of those, with or without SIG, or its number; SIGRTMIN, also with +n. */
+static bool parse_signal(struct slice s, int64_t *out)
+{
+    for (size_t i = 0; i < array_len(signal_names); i++) {
+        *out = signal_names[i].number;
+        if (slice_is(s, signal_names[i].name) ||
+            (*out != 0 && slice_is(s, signal_names[i].name + 3)))
+            return true;
+    }
+    if (parse_number(s, false, out))
+        return signal_name(*out) != NULL || (*out >= SIGRTMIN && *out <= SIGRTMAX);
+    static const char first[] = "SIGRTMIN";
+    size_t i = s.bytes > 0 && s.at[0] == 'R' ? 3 : 0, at = 0;
+    while (at < s.bytes && first[i] != '\0' && s.at[at] == first[i]) {
+        at++;
+        i++;
+    }
+    *out = 0;
+    if (first[i] != '\0' || (at < s.bytes && s.at[at] != '+'))
+        return false;
+    if (at < s.bytes && !parse_number((struct slice){s.at + at + 1, s.bytes - at - 1}, false, out))
+        return false;
+    *out += SIGRTMIN;
+    return *out >= SIGRTMIN && *out <= SIGRTMAX;
+}
+
 static const char *parse_value(const struct row *row, struct slice value, int64_t *out)
 {
     if (row->type == BOOL) {
         *out = slice_is(value, "true");
         return *out || slice_is(value, "false") ? NULL : "is neither true nor false";
     }
+    if (row->type == SIGNAL)
+        return parse_signal(value, out) ? NULL : "is no signal that can be used";
     if (!parse_number(value, row->type == SIZE, out))
         return row->type == SIZE ? "is not a size in bytes (like 65536, 64k or 8m)"
                                  : "is not a number";
     return *out < row->min || *out > row->max ? "is out of range" : NULL;
+}
+
+static const char *parse_text(const struct row *row, struct slice value, char *field)
+{
+    if (value.bytes > (size_t)row->max)
+        return "is too long";
+    for (size_t i = 0; i < value.bytes; i++)
+        field[i] = value.at[i];
+    field[value.bytes] = '\0';
+    return NULL;
 }
 
 static void parse_pair(struct rcl_options *o, struct slice key, struct slice value, bool has_value,
@@ -174,11 +236,12 @@ static void parse_pair(struct rcl_options *o, struct slice key, struct slice val
         e.what = "has no value (write key:value)";
     } else {
         int64_t n = 0;
-        e.what = parse_value(row, value, &n);
+        void *field = (char *)o + row->offset;
+        e.what = row->type == TEXT ? parse_text(row, value, field) : parse_value(row, value, &n);
         e.min = row->min;
-        e.max = row->max;
-        if (e.what == NULL)
-            *(int64_t *)((char *)o + row->offset) = n;
+        e.max = row->type == TEXT || row->type == SIGNAL ? 1 : row->max; /* no range to show */
+        if (e.what == NULL && row->type != TEXT)
+            *(int64_t *)field = n;
     }
     if (e.what != NULL)
         complain(&e, arg);
@@ -210,12 +273,43 @@ const char *rcl_options_name(size_t i)
     return rows[i].name;
 }
 
+static const void *field_of(const struct rcl_options *o, size_t i)
+{
+    return (const char *)o + rows[i].offset;
+}
+
 int64_t rcl_options_value(const struct rcl_options *o, size_t i)
 {
-    return *(const int64_t *)((const char *)o + rows[i].offset);
+    return rows[i].type == TEXT ? 0 : *(const int64_t *)field_of(o, i);
 }
 
 bool rcl_options_is_bool(size_t i)
 {
     return rows[i].type == BOOL;
+}
+
+bool rcl_options_is_text(size_t i)
+{
+    return rows[i].type == TEXT;
+}
+
+const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf)
+{
+    int64_t v = rcl_options_value(o, i);
+    if (rows[i].type == TEXT)
+        return field_of(o, i);
+    if (rows[i].type == BOOL)
+        return v ? "true" : "false";
+    if (rows[i].type == SIGNAL && signal_name(v) != NULL)
+        return signal_name(v);
+    char *at = buf + RCL_OPTION_TEXT - 1;
+    uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    *at = '\0';
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left != 0);
+    if (v < 0)
+        *--at = '-';
+    return at;
 }

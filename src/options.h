@@ -16,8 +16,10 @@
 
 struct rcl_options {
 #define OPT(name, type, min, max, def, unit, text) int64_t name;
+#define OPT_TEXT(name, bytes, text) char name[bytes];
 #include "options.def"
 #undef OPT
+#undef OPT_TEXT
 };
 
 /* The values in force.  Defaults until boot has read the environment. */
@@ -46,7 +48,17 @@ void rcl_options_parse(struct rcl_options *o, const char *text, bool foreign,
 /* Rows for listing: index 0 .. rcl_options_count() - 1. */
 size_t rcl_options_count(void);
 const char *rcl_options_name(size_t i);
+
+/*
+ * The value of row i as text that the parser would take: "true", "1000", "SIGUSR2"; into
+ * `buf` (of at least RCL_OPTION_TEXT bytes) where it is no constant.
+ */
+enum { RCL_OPTION_TEXT = 24 };
+const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf);
+
+/* The value of row i as a number; a row that is a string is 0. */
 int64_t rcl_options_value(const struct rcl_options *o, size_t i);
 bool rcl_options_is_bool(size_t i);
+bool rcl_options_is_text(size_t i);
 
 #endif

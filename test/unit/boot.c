@@ -286,17 +286,15 @@ TEST(every_option_is_listed_on_request)
              rcl_min(2, RCL_ARENAS_MAX));
     assert_memory_equal(text, line, strlen(line));
     for (size_t i = 0; i < rcl_options_count(); i++) {
-        int64_t value = rcl_options_value(&rcl_opt, i);
-        const char *name = rcl_options_name(i);
+        char shown[RCL_OPTION_TEXT];
+        const char *name = rcl_options_name(i), *value = rcl_options_text(&rcl_opt, i, shown);
         if (strcmp(name, "narenas") == 0)
-            value = 2;
+            value = "2";
         if (strcmp(name, "dirty_decay_ms") == 0)
-            value = -1;
-        if (rcl_options_is_bool(i))
-            snprintf(line, sizeof line, "\n  %s:%s\n", name,
-                     value != 0 || strcmp(name, "confirm_conf") == 0 ? "true" : "false");
-        else
-            snprintf(line, sizeof line, "\n  %s:%lld\n", name, (long long)value);
+            value = "-1";
+        if (strcmp(name, "confirm_conf") == 0)
+            value = "true";
+        snprintf(line, sizeof line, "\n  %s:%s\n", name, value);
         assert_non_null(strstr(text, line));
     }
 }

@@ -7,7 +7,9 @@
 
 #include "options.h"
 
-enum type { BOOL, SIZE, MS, COUNT };
+#include <signal.h>
+
+enum type { BOOL, SIZE, MS, COUNT, SIGNAL, TEXT };
 
 static const struct row {
     const char *name;
@@ -16,15 +18,24 @@ static const struct row {
     const char *text;
 } rows[] = {
 #define OPT(name, type, min, max, def, unit, text) {#name, type, min, max, def, text},
+#define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, 0, text},
 #include "options.def"
 #undef OPT
+#undef OPT_TEXT
 };
 
 static const struct rcl_options defaults = {
 #define OPT(name, type, min, max, def, unit, text) .name = (def),
+#define OPT_TEXT(name, bytes, text) .name = "",
 #include "options.def"
 #undef OPT
+#undef OPT_TEXT
 };
+
+static bool is_number(const struct row *r)
+{
+    return r->type != SIGNAL && r->type != TEXT;
+}
 
 /* --- parsing, with the complaints noted ---------------------------------------------------- */
 
@@ -67,9 +78,12 @@ static struct rcl_options parse(const char *text)
     struct rcl_options o = defaults;
 
     parse_into(&o, text, false);
-    for (size_t i = 0; i < array_len(rows); i++)
-        assert_in_range((uint64_t)(rcl_options_value(&o, i) - rows[i].min), 0,
-                        (uint64_t)(rows[i].max - rows[i].min));
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char buf[RCL_OPTION_TEXT];
+        int64_t value = rows[i].type == TEXT ? (int64_t)strlen(rcl_options_text(&o, i, buf))
+                                             : rcl_options_value(&o, i);
+        assert_in_range((uint64_t)(value - rows[i].min), 0, (uint64_t)(rows[i].max - rows[i].min));
+    }
     return o;
 }
 
@@ -83,17 +97,38 @@ static void assert_rejected(const char *text)
     assert_memory_equal(&o, &defaults, sizeof o);
 }
 
+/* The rows but one are what they are by default. */
+static void assert_only(const struct rcl_options *o, size_t row)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char buf[RCL_OPTION_TEXT], wanted[RCL_OPTION_TEXT];
+        if (i != row)
+            assert_string_equal(rcl_options_text(o, i, buf),
+                                rcl_options_text(&defaults, i, wanted));
+    }
+}
+
 static void assert_value(const char *text, size_t row, int64_t expected)
 {
-    struct rcl_options o = parse(text), wanted = defaults;
+    struct rcl_options o = parse(text);
 
     if (noted.n != 0)
         print_message("rejected: %s\n", text);
     assert_int_equal(noted.n, 0);
     assert_int_equal(rcl_options_value(&o, row), expected);
-    /* And nothing else has changed. */
-    ((int64_t *)&wanted)[row] = expected;
-    assert_memory_equal(&o, &wanted, sizeof o);
+    assert_only(&o, row);
+}
+
+static void assert_text(const char *text, size_t row, const char *expected)
+{
+    struct rcl_options o = parse(text);
+    char buf[RCL_OPTION_TEXT];
+
+    if (noted.n != 0)
+        print_message("rejected: %s\n", text);
+    assert_int_equal(noted.n, 0);
+    assert_string_equal(rcl_options_text(&o, row, buf), expected);
+    assert_only(&o, row);
 }
 
 /* The text of one key and value, as printf makes it; valid until the next call. */
@@ -128,7 +163,6 @@ static size_t row_of(const char *name)
 
 TEST(the_table_is_in_order)
 {
-    assert_int_equal(sizeof(struct rcl_options), array_len(rows) * sizeof(int64_t));
     for (size_t i = 0; i < array_len(rows); i++) {
         const struct row *r = &rows[i];
 
@@ -154,6 +188,7 @@ TEST(the_listing_is_the_table)
         assert_string_equal(rcl_options_name(i), rows[i].name);
         assert_int_equal(rcl_options_value(&defaults, i), rows[i].def);
         assert_int_equal(rcl_options_is_bool(i), rows[i].type == BOOL);
+        assert_int_equal(rcl_options_is_text(i), rows[i].type == TEXT);
     }
 }
 
@@ -162,6 +197,8 @@ TEST(the_listing_is_the_table)
 TEST(both_ends_of_every_range)
 {
     for (size_t i = 0; i < array_len(rows); i++) {
+        if (!is_number(&rows[i]))
+            continue;
         assert_value(written(i, rows[i].min), i, rows[i].min);
         assert_value(written(i, rows[i].max), i, rows[i].max);
         assert_value(written(i, rows[i].def), i, rows[i].def);
@@ -186,7 +223,7 @@ TEST(sizes_have_suffixes)
     } suffixes[] = {{"", 0}, {"k", 10}, {"K", 10}, {"m", 20}, {"M", 20}, {"g", 30}, {"G", 30}};
 
     for (size_t i = 0; i < array_len(rows); i++) {
-        for (size_t k = 0; k < array_len(suffixes); k++) {
+        for (size_t k = 0; k < array_len(suffixes) && is_number(&rows[i]); k++) {
             for (int64_t n = 1; n <= 3; n += 2) {
                 int64_t value = (int64_t)((uint64_t)n << suffixes[k].shift);
                 const char *text = pair("%s:%lld%s", rows[i].name, (long long)n,
@@ -250,7 +287,7 @@ TEST(what_is_no_number_is_rejected)
 
     for (size_t i = 0; i < array_len(rows); i++)
         for (size_t k = 0; k < array_len(wrong); k++)
-            if (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0)
+            if (rows[i].type != TEXT && (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0))
                 assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
 }
 
@@ -274,6 +311,69 @@ TEST(only_true_and_false_are_true_or_false)
             continue;
         for (size_t k = 0; k < array_len(wrong); k++)
             assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+    }
+}
+
+TEST(a_text_is_taken_as_it_is)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char value[512], longer[512];
+
+        if (rows[i].type != TEXT)
+            continue;
+        snprintf(value, sizeof value, "%0*d", (int)rows[i].max, 7);
+        snprintf(longer, sizeof longer, "%s:%sx", rows[i].name, value);
+        assert_rejected(longer);
+        assert_non_null(strstr(noted.error[0].what, "too long"));
+        longer[strlen(longer) - 1] = '\0';
+        assert_text(longer, i, value);
+        assert_text(pair("%s: a:b c ", rows[i].name), i, "a:b c");
+        assert_text(pair("%s:x,%s:", rows[i].name, rows[i].name), i, "");
+    }
+}
+
+TEST(signals_have_names_and_numbers)
+{
+    static const struct {
+        const char *text, *shown;
+        int64_t number;
+    } right[] = {
+        {"SIGUSR2", "SIGUSR2", SIGUSR2}, {"USR2", "SIGUSR2", SIGUSR2}, {"12", "SIGUSR2", 12},
+        {"SIGHUP", "SIGHUP", SIGHUP},    {"none", "none", 0},          {"0", "none", 0},
+    };
+    static const char *const wrong[] = {"SIG", "USR",     "USR3",       "SIGSEGV",   "11",
+                                        "9",   "SIGKILL", "SIGRTMIN-1", "SIGRTMIN+", "RTMINX",
+                                        "65",  "sigusr2", "SIGRTMIN+99"};
+
+    for (size_t i = 0; i < array_len(rows); i++) {
+        if (rows[i].type != SIGNAL)
+            continue;
+        for (size_t k = 0; k < array_len(right); k++) {
+            assert_value(pair("%s:%s", rows[i].name, right[k].text), i, right[k].number);
+            assert_text(pair("%s:%s", rows[i].name, right[k].text), i, right[k].shown);
+        }
+        assert_value(pair("%s:SIGRTMIN", rows[i].name), i, SIGRTMIN);
+        assert_value(pair("%s:RTMIN+3", rows[i].name), i, SIGRTMIN + 3);
+        assert_value(pair("%s:%d", rows[i].name, SIGRTMAX), i, SIGRTMAX);
+        for (size_t k = 0; k < array_len(wrong); k++)
+            assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+    }
+}
+
+TEST(what_is_shown_would_be_taken)
+{
+    struct rcl_options o = parse("dirty_decay_ms:-1,dirty_min:8m,thp:true,stats_signal:USR1");
+    char buf[RCL_OPTION_TEXT];
+
+    assert_int_equal(noted.n, 0);
+    assert_string_equal(rcl_options_text(&o, row_of("dirty_decay_ms"), buf), "-1");
+    assert_string_equal(rcl_options_text(&o, row_of("dirty_min"), buf), "8388608");
+    assert_string_equal(rcl_options_text(&o, row_of("thp"), buf), "true");
+    assert_string_equal(rcl_options_text(&o, row_of("stats_signal"), buf), "SIGUSR1");
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char text[512];
+        snprintf(text, sizeof text, "%s:%s", rows[i].name, rcl_options_text(&o, i, buf));
+        assert_text(text, i, rcl_options_text(&o, i, buf));
     }
 }
 
@@ -322,7 +422,8 @@ TEST(a_key_without_a_value)
         assert_rejected(rows[i].name);
         assert_non_null(strstr(noted.error[0].what, "no value"));
         assert_null(noted.error[0].nearest);
-        assert_rejected(pair("%s:", rows[i].name));
+        if (rows[i].type != TEXT)
+            assert_rejected(pair("%s:", rows[i].name));
     }
 }
 
@@ -520,6 +621,9 @@ int main(void)
         cmocka_unit_test(what_is_no_number_is_rejected),
         cmocka_unit_test(leading_zeros_and_minus_zero),
         cmocka_unit_test(only_true_and_false_are_true_or_false),
+        cmocka_unit_test(a_text_is_taken_as_it_is),
+        cmocka_unit_test(signals_have_names_and_numbers),
+        cmocka_unit_test(what_is_shown_would_be_taken),
         cmocka_unit_test(every_strict_prefix_of_every_key_is_rejected),
         cmocka_unit_test(longer_and_other_keys_are_rejected),
         cmocka_unit_test(a_key_without_a_value),
