@@ -282,6 +282,8 @@ RCL_OWN static void *alloc(struct request *r)
     leave(self);
     if (unlikely(r->sampled != 0))
         rcl_prof_sampled(self, p, block_bytes(p), r->sampled);
+    if (unlikely(p == NULL))
+        rcl_prof_failed();
     return p;
 }
 

@@ -2,17 +2,21 @@
 /* prof.c - see prof.h. */
 #include "prof.h"
 
+#include "die.h"
 #include "gate.h"
 #include "lock.h"
 #include "options.h"
 #include "os.h"
+#include "prof_dump.h"
 #include "prof_live.h"
 #include "prof_rate.h"
 #include "prof_stack.h"
 #include "prof_trace.h"
+#include "prof_when.h"
 #include "span.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 static struct {
     uint32_t switching; /* somebody is changing what follows: everybody else waits */
@@ -59,9 +63,15 @@ RCL_OWN void rcl_prof_sampled(struct rcl_tls *self, void *p, size_t bytes, uint3
             rcl_gate_leave(&self->gate);
         }
         rcl_trace_give(t);
+        rcl_prof_watch();
     }
     errno = error;
     self->sampling = false;
+}
+
+void rcl_prof_failed(void)
+{
+    rcl_prof_watch_failure();
 }
 
 unsigned rcl_prof_freed(void *p)
@@ -79,7 +89,7 @@ static void begin_switch(void)
     while (__atomic_exchange_n(&prof.switching, 1, __ATOMIC_ACQUIRE) != 0)
         rcl_os_yield();
     if (prof.lg == UINT32_MAX)
-        prof.lg = (unsigned)rcl_opt.lg_prof_sample;
+        rcl_stacks_set_lg(prof.lg = (unsigned)rcl_opt.lg_prof_sample);
 }
 
 static void end_switch(void)
@@ -123,6 +133,8 @@ void rcl_prof_reset(int lg)
     rcl_gate_enter_patient(&self->gate);
     rcl_live_forget(rcl_thread_mode);
     rcl_stacks_clear();
+    rcl_stacks_set_lg(prof.lg);
+    rcl_prof_watch_reset();
     rcl_gate_leave(&self->gate);
     if (prof.active)
         count_threads(true);
@@ -135,9 +147,53 @@ unsigned rcl_prof_lg_sample(void)
     return lg == UINT32_MAX ? (unsigned)rcl_opt.lg_prof_sample : lg;
 }
 
+void rcl_prof_forked(void)
+{
+    prof.switching = 0;
+    rcl_prof_dump_forked();
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+static bool report_leaks(void)
+{
+    struct rcl_stacks_total t;
+    uint64_t blocks = 0, places = 0;
+    rcl_stacks_total(&t);
+    if (t.live_samples == 0)
+        return false;
+    for (struct rcl_stack *s = rcl_stacks_first(); s != NULL; s = s->older) {
+        places += s->live.units != 0;
+        blocks += s->live.units / RCL_PROF_UNIT;
+    }
+    rcl_warn(
+        "prof_leak: at the end about %llu bytes in %llu blocks are in use, allocated from %llu "
+        "or more places; see %s",
+        (unsigned long long)t.live_bytes, (unsigned long long)blocks, (unsigned long long)places,
+        rcl_prof_last_dump());
+    return true;
+}
+
+/* Priority: after whatever else of this library is done at the end. */
+__attribute__((destructor(101))) static void at_the_end(void)
+{
+    struct rcl_stacks_total t;
+    bool leak = rcl_opt.prof_leak || rcl_opt.prof_leak_error;
+    rcl_stacks_total(&t);
+    if ((!rcl_opt.prof && t.all_samples == 0) || (!rcl_opt.prof_final && !leak))
+        return;
+    if (rcl_opt.prof_final && t.peak_bytes > t.live_bytes)
+        rcl_prof_dump(NULL, RCL_PROF_PEAK);
+    rcl_prof_dump(NULL, RCL_PROF_FINAL);
+    if (leak && report_leaks() && rcl_opt.prof_leak_error)
+        exit(EXIT_FAILURE); /* what is left to be done at the end goes on with the new code */
+}
+
 void rcl_prof_boot(void)
 {
     rcl_unwind_boot();
+    rcl_stacks_set_lg(rcl_prof_lg_sample());
+    rcl_prof_watch_boot();
     if (rcl_opt.prof && rcl_opt.prof_active)
         rcl_prof_set_active(true);
 }

@@ -24,6 +24,12 @@ void rcl_prof_sampled(struct rcl_tls *self, void *p, size_t bytes, uint32_t mode
  */
 unsigned rcl_prof_freed(void *p);
 
+/* There was no memory for the program. */
+void rcl_prof_failed(void);
+
+/* In a forked child, before anything else. */
+void rcl_prof_forked(void);
+
 /* --- what the program may ask for; outside the gate ---------------------------------------- */
 
 /* Sampling on or off; the live samples stay.  What it was. */

@@ -20,6 +20,7 @@ static struct {
     struct rcl_stack *bucket[BUCKETS];
     struct rcl_stack *all;
     size_t count;
+    unsigned lg;
     struct rcl_stacks_total total;
     struct name name[RCL_PROF_THREADS_MAX]; /* entry 0 is in use for what does not fit */
 } stacks;
@@ -161,6 +162,16 @@ void rcl_stacks_total(struct rcl_stacks_total *t)
     t->peak_bytes = get(&stacks.total.peak_bytes);
     t->live_samples = get(&stacks.total.live_samples);
     t->all_samples = get(&stacks.total.all_samples);
+}
+
+void rcl_stacks_set_lg(unsigned lg)
+{
+    __atomic_store_n(&stacks.lg, lg, __ATOMIC_RELAXED);
+}
+
+unsigned rcl_stacks_lg(void)
+{
+    return __atomic_load_n(&stacks.lg, __ATOMIC_RELAXED);
 }
 
 void rcl_stacks_snapshot(void)

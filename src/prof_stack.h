@@ -65,6 +65,10 @@ struct rcl_stacks_total {
 };
 void rcl_stacks_total(struct rcl_stacks_total *t);
 
+/* The rate at which what is in the table was sampled (prof_rate.h). */
+void rcl_stacks_set_lg(unsigned lg);
+unsigned rcl_stacks_lg(void);
+
 /* The live sums become the peak. */
 void rcl_stacks_snapshot(void);
 
