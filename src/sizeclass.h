@@ -40,6 +40,11 @@ enum {
     RCL_NCLASSES = RCL_CLASS_SAMPLED_HUGE + 1,
 };
 
+#ifndef RCL_TCACHE_CAP_MAX
+#define RCL_TCACHE_CAP_MAX \
+    511 /* blocks of one class in one thread cache; with the sentinel 4 KiB */
+#endif
+
 #define RCL_SMALL_MAX (32 * KIB)
 #define RCL_MEDIUM_MAX (256 * KIB)
 #define RCL_LARGE_MAX (1 * MIB)        /* largest page run; above: huge */
@@ -48,7 +53,7 @@ enum {
 
 struct rcl_class {
     uint32_t size;       /* bytes of a block */
-    uint32_t reciprocal; /* ceil(2^32 / size): slot of an exact multiple by multiplication */
+    uint32_t reciprocal; /* ceil(2^32 / size), see rcl_class_slot */
     uint16_t slab_pages; /* 1 .. RCL_SLAB_PAGES_MAX (small), pages of the run (medium) */
     uint16_t slots;      /* blocks per slab; 1 for medium */
     uint16_t cache_max;  /* blocks a thread cache may hold */
@@ -71,6 +76,17 @@ static inline unsigned rcl_class_of_small(size_t size)
 static inline unsigned rcl_class_of_medium(size_t size)
 {
     return rcl_medium_table[(size + RCL_GRANULE - 1) / RCL_GRANULE];
+}
+
+/*
+ * offset / size for an offset into a slab.  Exact: the reciprocal is too large by
+ * less than size / 2^32, which makes less than 1 / size for any such offset.
+ */
+_Static_assert(RCL_SLAB_BYTES_MAX *RCL_SMALL_MAX <= (uint64_t)1 << 32, "division in 64 bits");
+
+static inline size_t rcl_class_slot(const struct rcl_class *c, size_t offset)
+{
+    return offset * c->reciprocal >> 32;
 }
 
 /* A class that has blocks of one size: small or medium. */

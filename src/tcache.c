@@ -27,6 +27,8 @@ static void *const null_slot[1] = {NULL};
 
 const struct rcl_tcache rcl_tcache_none = {.bin = {[0 ... RCL_NCLASSES - 1] = NULL_BIN}};
 
+_Static_assert((RCL_TCACHE_CAP_MAX + 1) * sizeof(void *) <= RCL_META_MAX, "an array is an object");
+
 static size_t array_bytes(size_t cap)
 {
     return (cap + 1) * sizeof(void *);
