@@ -91,7 +91,7 @@ unsigned rcl_arena_limit(void)
 
 static void check_class(unsigned cls, void *p, const char *caller)
 {
-    if (unlikely(rcl_pagemap_class(p) != cls))
+    if (unlikely(rcl_block_class(p) != cls))
         rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p,
                 rcl_classes[cls].size);
 }

@@ -251,7 +251,7 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     b->flushes++;
     for (size_t i = 0, done; i < n; i += done) {
         /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
-        if (unlikely(rcl_pagemap_class(p[i]) != b->cls))
+        if (unlikely(rcl_block_class(p[i]) != b->cls))
             rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p[i],
                     rcl_classes[b->cls].size);
         struct rcl_span *s = rcl_pagemap_desc(p[i]);

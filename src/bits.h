@@ -108,6 +108,20 @@ static inline bool rcl_bits_all_range(const uint64_t *map, size_t from, size_t n
     return true;
 }
 
+/* The n bits from `from`, moved to the beginning of out[]; the rest of its last word is 0. */
+static inline void rcl_bits_extract(const uint64_t *map, size_t from, size_t n, uint64_t *out)
+{
+    unsigned shift = (unsigned)(from % 64);
+    for (const uint64_t *w = map + from / 64; n > 0; w++, out++) {
+        unsigned len = (unsigned)rcl_min(n, 64);
+        uint64_t word = w[0] >> shift;
+        if (shift + len > 64)
+            word |= w[1] << (64 - shift);
+        *out = word & rcl_bits_mask(0, len);
+        n -= len;
+    }
+}
+
 /* First set bit at or after `from`, or `end` when there is none before it. */
 static inline size_t rcl_bits_next_set(const uint64_t *map, size_t from, size_t end)
 {

@@ -9,6 +9,7 @@
 #include "options.h"
 #include "os.h"
 #include "out.h"
+#include "prof.h"
 #include "purge.h"
 #include "sizeclass.h"
 #include "thread.h"
@@ -137,4 +138,5 @@ __attribute__((constructor(101))) static void second_stage(void)
     }
     rcl_thread_boot();
     rcl_fork_boot();
+    rcl_prof_boot();
 }

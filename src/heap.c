@@ -10,6 +10,7 @@
 #include "huge.h"
 #include "large.h"
 #include "pagemap.h"
+#include "prof.h"
 #include "purge.h"
 #include "slab.h"
 #include "thread.h"
@@ -21,7 +22,8 @@ struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
     bool zero;
-    unsigned cls; /* small or medium class that fits, or LARGE or HUGE */
+    unsigned cls;     /* small or medium class that fits, or LARGE or HUGE */
+    uint32_t sampled; /* found on the way: the mode under which the block was drawn, or 0 */
 };
 
 static unsigned class_of(size_t size, size_t align)
@@ -42,6 +44,16 @@ static unsigned class_of(size_t size, size_t align)
     return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
 }
 
+/* What a live block occupies. */
+static size_t block_bytes(const void *p)
+{
+    unsigned cls = rcl_block_class(p);
+    if (likely(rcl_class_is_cached(cls)))
+        return rcl_classes[cls].size;
+    return cls == RCL_CLASS_LARGE ? rcl_large_bytes(rcl_pagemap_desc(p))
+                                  : ((const struct rcl_huge *)rcl_pagemap_desc(p))->bytes;
+}
+
 /* --- bad pointers ------------------------------------------------------------------------- */
 
 static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const char *caller)
@@ -57,7 +69,7 @@ static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const 
         if ((uintptr_t)q < back * RCL_GRANULE)
             break;
         q -= back * RCL_GRANULE;
-        unsigned cls = rcl_pagemap_class(q);
+        unsigned cls = rcl_block_class(q);
         if (cls == RCL_CLASS_NONE)
             continue;
         if (cls > RCL_SMALL_LAST && cls <= RCL_CLASS_LARGE) {
@@ -82,12 +94,19 @@ static RCL_COLD void *alloc_without_locks(const struct request *r)
     return rcl_huge_take_unlisted(r->size, r->align); /* fresh memory: zero anyway */
 }
 
+/* The class of a block that is about to go, sampled or not.  Inside the gate. */
+static unsigned real_class(void *p)
+{
+    unsigned cls = rcl_pagemap_class(p);
+    return likely(cls < RCL_CLASS_SAMPLED) ? cls : rcl_prof_freed(p);
+}
+
 /* Frees that were put off.  Inside the gate. */
 static RCL_COLD void free_deferred(void *p)
 {
     while (p != NULL) {
         void *next = *(void **)p;
-        unsigned cls = rcl_pagemap_class(p);
+        unsigned cls = real_class(p);
         if (cls == RCL_CLASS_HUGE)
             rcl_huge_give(rcl_pagemap_desc(p));
         else if (cls == RCL_CLASS_LARGE)
@@ -146,65 +165,134 @@ static void *take_run(struct rcl_arena *a, const struct request *r)
     return p;
 }
 
-static void *take_cached_class(struct rcl_tls *self, const struct request *r)
+/* While allocations are counted. */
+static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r,
+                          bool *zero)
+{
+    uint64_t *random = rcl_thread_random(self);
+    bool sampled = false;
+    void *p = rcl_tcache_pop(&tc->counted->side, r->cls);
+    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+        p = take_run(tc->arena, r);
+        *zero = true;
+        sampled = p != NULL && rcl_counted_one(tc->counted, r->cls, random);
+    } else if (p == NULL) {
+        p = rcl_counted_refill(tc, r->cls, random, zero, &sampled);
+    }
+    if (sampled)
+        r->sampled = tc->mode;
+    return p;
+}
+
+/* A block that no cache serves has been taken. */
+static void note_run(struct rcl_tls *self, struct request *r, const void *p)
+{
+    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, block_bytes(p)))
+        r->sampled = self->distance_mode;
+}
+
+static void *take_cached_class(struct rcl_tls *self, struct request *r)
 {
     struct rcl_tcache *tc = rcl_thread_cache(self);
     bool zero = false;
-    void *p = rcl_tcache_pop(tc, r->cls);
-    if (p == NULL && r->zero && !rcl_class_is_small(r->cls))
-        return take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
-    if (p == NULL && tc != &rcl_tcache_none)
-        p = rcl_tcache_refill(tc, r->cls, &zero);
-    else if (p == NULL && rcl_blocks_take(rcl_arena_get(0), r->cls, &p, 1, &zero) == 0)
-        p = NULL;
+    void *p;
+    if (unlikely(tc->counted != NULL)) {
+        p = take_counted(self, tc, r, &zero);
+    } else {
+        p = rcl_tcache_pop(tc, r->cls);
+        if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+            p = take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
+            zero = true;
+        } else if (p == NULL && tc != &rcl_tcache_none) {
+            p = rcl_tcache_refill(tc, r->cls, &zero);
+        } else if (p == NULL && rcl_blocks_take(rcl_arena_get(0), r->cls, &p, 1, &zero) == 0) {
+            p = NULL;
+        }
+        if (p != NULL)
+            note_run(self, r, p);
+    }
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
     return p;
 }
 
 /* Inside the gate. */
-static void *take(struct rcl_tls *self, const struct request *r)
+static void *take(struct rcl_tls *self, struct request *r)
 {
+    void *p;
     if (rcl_class_is_cached(r->cls))
         return take_cached_class(self, r);
     if (r->cls == RCL_CLASS_LARGE) {
         struct rcl_tcache *tc = rcl_thread_cache(self);
-        return take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
+        p = take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
+    } else {
+        bool zero;
+        p = rcl_huge_take(rcl_max(r->size, 1), r->align, &zero);
+        if (p != NULL && r->zero && !zero)
+            memset(p, 0, r->size);
     }
-    bool zero;
-    void *p = rcl_huge_take(rcl_max(r->size, 1), r->align, &zero);
-    if (p != NULL && r->zero && !zero)
-        memset(p, 0, r->size);
+    if (p != NULL)
+        note_run(self, r, p);
     return p;
 }
 
-static void *alloc(struct request *r)
+/*
+ * The first thing to try while allocations are counted: blocks this thread has freed, without the
+ * gate.  The thread is busy, so its cache stays its own; NULL if it has been taken just before.
+ */
+static void *take_freed(struct rcl_tls *self, const struct request *r)
+{
+    struct rcl_tcache *side = rcl_thread_begin_alloc(self);
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    void *p = NULL;
+    if (tc->counted != NULL && &tc->counted->side == side) {
+        p = rcl_tcache_pop(side, r->cls);
+        if (p == NULL)
+            p = rcl_counted_move(tc, r->cls);
+    }
+    if (p != NULL) {
+        rcl_thread_end(self);
+        if (r->zero)
+            memset(p, 0, r->size);
+    }
+    return p;
+}
+
+RCL_OWN static void *alloc(struct request *r)
 {
     struct rcl_tls *self = &rcl_tls;
+    void *p;
     /* More than there are addresses: no other size has to suffer for it, below. */
     if (unlikely(r->size >> RCL_ADDRESS_BITS != 0 || !rcl_boot())) {
         rcl_thread_end(self);
         return NULL;
     }
     r->cls = class_of(r->size, r->align);
+    if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) &&
+        (p = take_freed(self, r)) != NULL)
+        return p;
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
-    void *p = take(self, r);
+    p = take(self, r);
     if (unlikely(p == NULL)) {
         /* What one size holds free must not keep another from being served. */
         rcl_purge_all(self);
         p = take(self, r);
     }
     leave(self);
+    if (unlikely(r->sampled != 0))
+        rcl_prof_sampled(self, p, block_bytes(p), r->sampled);
+    if (unlikely(p == NULL))
+        rcl_prof_failed();
     return p;
 }
 
-void *rcl_heap_alloc(size_t size)
+RCL_OWN void *rcl_heap_alloc(size_t size)
 {
     if (size > RCL_SMALL_MAX && size <= RCL_MEDIUM_MAX) {
         /* The hit path of medium blocks: a cached one needs no gate. */
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_medium(size));
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_medium(size));
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
@@ -214,18 +302,18 @@ void *rcl_heap_alloc(size_t size)
     return alloc(&r);
 }
 
-void *rcl_heap_alloc_zero(size_t size)
+RCL_OWN void *rcl_heap_alloc_zero(size_t size)
 {
     struct request r = {.size = size, .align = RCL_MIN_ALIGN, .zero = true};
     return alloc(&r);
 }
 
-void *rcl_heap_alloc_aligned(size_t align, size_t size)
+RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
 {
     unsigned cls = rcl_class_of_aligned(size, align);
     if (cls != RCL_CLASS_NONE) {
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin(self), cls);
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
@@ -286,7 +374,7 @@ void rcl_heap_free(void *p, const char *caller)
         rcl_gate_defer(p);
         return;
     }
-    give(self, cls, p, caller);
+    give(self, unlikely(cls >= RCL_CLASS_SAMPLED) ? rcl_prof_freed(p) : cls, p, caller);
     rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
@@ -309,7 +397,7 @@ static void check_block(const void *p, unsigned cls, const char *caller)
 
 size_t rcl_heap_usable(const void *p, const char *caller)
 {
-    unsigned cls = rcl_pagemap_class(p);
+    unsigned cls = rcl_block_class(p);
     if (likely(rcl_class_is_cached(cls))) {
         check_block(p, cls, caller);
         return rcl_classes[cls].size;
@@ -322,31 +410,38 @@ size_t rcl_heap_usable(const void *p, const char *caller)
 }
 
 /* Resize where it stands, or move its pages.  NULL: a new block must be found. */
-static void *resize(void *p, unsigned cls, size_t usable, size_t size)
+RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size)
 {
     struct rcl_tls *self = &rcl_tls;
+    struct request r = {.size = size, .cls = cls};
     void *q = NULL;
     if (cls == RCL_CLASS_HUGE && size > RCL_LARGE_MAX) {
         if (size <= usable && usable - size < rcl_page_size())
             return p;
         if (!enter(self))
             return NULL;
+        real_class(p); /* as if it was freed and allocated again */
         q = rcl_huge_resize(huge_of(p, "realloc"), size);
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
+        real_class(p);
         q = rcl_large_resize(run_of(p, "realloc"), size) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
     }
+    if (q != NULL)
+        note_run(self, &r, q);
     leave(self);
+    if (unlikely(r.sampled != 0))
+        rcl_prof_sampled(self, q, block_bytes(q), r.sampled);
     return q;
 }
 
-void *rcl_heap_realloc(void *p, size_t size)
+RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 {
-    unsigned cls = rcl_pagemap_class(p);
+    unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "realloc");
     if (size > PTRDIFF_MAX)
         return NULL;

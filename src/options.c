@@ -19,7 +19,6 @@ static const struct row rows[] = {
 #define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, offsetof(struct rcl_options, name)},
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 struct rcl_options rcl_opt = {
@@ -27,7 +26,6 @@ struct rcl_options rcl_opt = {
 #define OPT_TEXT(name, bytes, text) .name = "",
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 /* A piece of the text. */
@@ -106,9 +104,8 @@ static bool is_foreign_key(struct slice key)
         "tcache_gc_delay_bytes", "lg_tcache_flush_small_div", "lg_tcache_flush_large_div",
         "slab_sizes", "bin_shards", "cache_oblivious", "trust_madvise", "zero_realloc",
         "experimental_infallible_new", "mutex_max_spin", "lg_chunk", "lg_dirty_mult", "purge",
-        "decay_time", "hpa", "prof", "prof_active", "prof_prefix", "prof_final", "prof_leak",
-        "prof_leak_error", "prof_gdump", "prof_accum", "prof_thread_active_init", "lg_prof_sample",
-        "lg_prof_interval", "prof_recent_alloc_max", "prof_stats", "prof_sys_thread_name",
+        "decay_time", "hpa", "prof_accum", "prof_thread_active_init",
+        "prof_recent_alloc_max", "prof_stats", "prof_sys_thread_name",
         "prof_time_resolution", "san_guard_small", "san_guard_large", "debug_double_free_max_scan",
         "disable_large_size_classes", "process_madvise_max_batch", "calloc_madvise_threshold",
     };

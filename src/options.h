@@ -19,7 +19,6 @@ struct rcl_options {
 #define OPT_TEXT(name, bytes, text) char name[bytes];
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 /* The values in force.  Defaults until boot has read the environment. */

@@ -87,7 +87,8 @@ static void drop_large_cache(struct rcl_tls *self, size_t share)
     if (rcl_purge_pinned() <= (int64_t)share)
         return;
     int64_t caches = rcl_account_get(&rcl_account.caches);
-    if (self->cache->blocks > rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_BLOCKS_MIN))
+    if (rcl_tcache_room(self->cache) >
+        rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_BLOCKS_MIN))
         rcl_thread_drop_cache(self);
 }
 

@@ -94,7 +94,8 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     if (c == NULL)
         return NULL;
     /* The first ones are smaller: most programs need few, and some have a tight limit. */
-    size_t usual = RCL_CHUNK_BYTES >> (r->nchunks < 4 ? 2 : r->nchunks < 8 ? 1 : 0);
+    size_t nchunks = __atomic_load_n(&r->nchunks, __ATOMIC_RELAXED);
+    size_t usual = RCL_CHUNK_BYTES >> (nchunks < 4 ? 2 : nchunks < 8 ? 1 : 0);
     size_t least = pages * page, bytes = rcl_max(usual, least);
     size_t align = rcl_max(align_pages * page, page);
     void *base = NULL;
@@ -130,7 +131,7 @@ static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
     if (i == r->capacity && !table_grow(r))
         return false;
     if (i == r->nchunks) {
-        r->nchunks = i + 1;
+        __atomic_store_n(&r->nchunks, i + 1, __ATOMIC_RELAXED); /* chunk_map reads it */
         r->any.n = r->nchunks;
         r->dirty.n = r->nchunks;
     }
@@ -238,9 +239,7 @@ bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct 
     run->pages = pages;
     memset(run->dirty, 0, sizeof run->dirty);
     if (c->dirty_pages > 0)
-        for (size_t i = rcl_bits_next_set(c->dirty, first, first + pages); i < first + pages;
-             i = rcl_bits_next_set(c->dirty, i + 1, first + pages))
-            rcl_bits_set(run->dirty, i - first);
+        rcl_bits_extract(c->dirty, first, pages, run->dirty);
     run->dirty_pages = chunk_take(r, c, first, pages);
     rcl_unlock(&r->lock);
     return true;

@@ -13,7 +13,8 @@
  * them.  Their rounding is untouched pages and so costs no memory.
  *
  * The class number is also the byte the page map holds for a block's first
- * page; two more values say "a run without a class" and "its own mapping".
+ * page; further values say "a run without a class", "its own mapping", and that
+ * a sampled block hides the class.
  *
  * Everything here is constant after rcl_sizeclass_init(), which depends only on
  * the page size.  Before it every size is in class NONE, which no cache serves.
@@ -33,8 +34,16 @@ enum {
     RCL_MEDIUM_LAST = RCL_SMALL_LAST + 3 * RCL_MEDIUM_STEPS,
     RCL_CLASS_LARGE = RCL_MEDIUM_LAST + 1, /* a page run, size as given */
     RCL_CLASS_HUGE = RCL_CLASS_LARGE + 1,  /* a mapping of its own */
-    RCL_NCLASSES = RCL_CLASS_HUGE + 1,
+    /* A sampled block begins on the granule (prof_live.h): the descriptor knows the class. */
+    RCL_CLASS_SAMPLED = RCL_CLASS_HUGE + 1,
+    RCL_CLASS_SAMPLED_HUGE = RCL_CLASS_SAMPLED + 1, /* the same, and it is huge */
+    RCL_NCLASSES = RCL_CLASS_SAMPLED_HUGE + 1,
 };
+
+#ifndef RCL_TCACHE_CAP_MAX
+#define RCL_TCACHE_CAP_MAX \
+    511 /* blocks of one class in one thread cache; with the sentinel 4 KiB */
+#endif
 
 #define RCL_SMALL_MAX (32 * KIB)
 #define RCL_MEDIUM_MAX (256 * KIB)
@@ -44,7 +53,7 @@ enum {
 
 struct rcl_class {
     uint32_t size;       /* bytes of a block */
-    uint32_t reciprocal; /* ceil(2^32 / size): slot of an exact multiple by multiplication */
+    uint32_t reciprocal; /* ceil(2^32 / size), see rcl_class_slot */
     uint16_t slab_pages; /* 1 .. RCL_SLAB_PAGES_MAX (small), pages of the run (medium) */
     uint16_t slots;      /* blocks per slab; 1 for medium */
     uint16_t cache_max;  /* blocks a thread cache may hold */
@@ -67,6 +76,17 @@ static inline unsigned rcl_class_of_small(size_t size)
 static inline unsigned rcl_class_of_medium(size_t size)
 {
     return rcl_medium_table[(size + RCL_GRANULE - 1) / RCL_GRANULE];
+}
+
+/*
+ * offset / size for an offset into a slab.  Exact: the reciprocal is too large by
+ * less than size / 2^32, which makes less than 1 / size for any such offset.
+ */
+_Static_assert(RCL_SLAB_BYTES_MAX *RCL_SMALL_MAX <= (uint64_t)1 << 32, "division in 64 bits");
+
+static inline size_t rcl_class_slot(const struct rcl_class *c, size_t offset)
+{
+    return offset * c->reciprocal >> 32;
 }
 
 /* A class that has blocks of one size: small or medium. */

@@ -30,9 +30,9 @@ struct slots {
 
 static struct slots slots_on_pages(const struct rcl_span *s, unsigned first, unsigned last)
 {
-    size_t size = block_size(s);
-    size_t lo = ((size_t)first << rcl_page_shift()) / size;
-    size_t hi = ((((size_t)last + 1) << rcl_page_shift()) - 1) / size;
+    const struct rcl_class *c = &rcl_classes[s->cls];
+    size_t lo = rcl_class_slot(c, (size_t)first << rcl_page_shift());
+    size_t hi = rcl_class_slot(c, (((size_t)last + 1) << rcl_page_shift()) - 1);
     hi = rcl_min(hi, s->slots - 1u);
     return (struct slots){lo, hi + 1 - lo};
 }
@@ -121,7 +121,7 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         if (gone == 0)
             continue;
         ready[w] = left;
-        free[w] &= ~gone;
+        __atomic_store_n(&free[w], free[w] & ~gone, __ATOMIC_RELAXED); /* rcl_slab_check */
         if (s->returnable != 0) {
             unsigned lo = rcl_ctz(gone), hi = rcl_log2(gone);
             again |= pages_of_slots(s, w * 64 + lo, hi - lo + 1);
@@ -162,8 +162,7 @@ static size_t slot_of(const struct rcl_span *s, const void *p)
 {
     const struct rcl_class *c = &rcl_classes[s->cls];
     size_t offset = (size_t)((const char *)p - s->base);
-    /* Exact for multiples of the size; anything else fails the multiplication back. */
-    size_t slot = (offset * c->reciprocal) >> 32;
+    size_t slot = rcl_class_slot(c, offset);
     return slot * c->size == offset && slot < s->slots ? slot : s->slots;
 }
 
@@ -172,7 +171,8 @@ enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
     size_t slot = slot_of(s, p);
     if (slot == s->slots)
         return RCL_SLAB_NOT_A_BLOCK;
-    return rcl_bits_test(s->bits, slot) ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
+    uint64_t free = __atomic_load_n(&s->bits[slot / 64], __ATOMIC_RELAXED);
+    return (free >> (slot % 64)) & 1 ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
 }
 
 enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, size_t *done,
@@ -180,29 +180,44 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, s
 {
     const struct rcl_class *c = &rcl_classes[s->cls];
     uint64_t *free = free_map(s), *ready = ready_map(s), pages = 0;
-    size_t size = c->size, reciprocal = c->reciprocal;
-    size_t bytes = (size_t)s->pages << rcl_page_shift(), i = 0;
+    size_t size = c->size, end = s->slots * size, i = 0;
     enum rcl_slab_error err = RCL_SLAB_OK;
-    for (; i < n; i++) {
+    /* Neighbours often come together: a word of the maps is loaded and stored once for a group. */
+    while (i < n) {
         size_t offset = (uintptr_t)p[i] - (uintptr_t)s->base;
-        if (offset >= bytes)
+        if (offset >= end)
             break;
-        size_t slot = (offset * reciprocal) >> 32; /* as in slot_of */
-        if (unlikely(slot * size != offset || slot >= s->slots)) {
-            err = RCL_SLAB_NOT_A_BLOCK;
-            break;
+        size_t w = rcl_class_slot(c, offset) / 64;
+        uint64_t had = free[w], now = had;
+        do {
+            size_t slot = rcl_class_slot(c, offset);
+            if (slot / 64 != w)
+                break;
+            uint64_t bit = (uint64_t)1 << (slot % 64);
+            if (unlikely(slot * size != offset))
+                err = RCL_SLAB_NOT_A_BLOCK;
+            else if (unlikely(now & bit))
+                err = RCL_SLAB_NOT_IN_USE;
+            if (unlikely(err != RCL_SLAB_OK))
+                break;
+            now |= bit;
+            if (++i == n)
+                break;
+            offset = (uintptr_t)p[i] - (uintptr_t)s->base;
+        } while (offset < end);
+        uint64_t put = now & ~had;
+        if (put != 0) {
+            unsigned lo = rcl_ctz(put), hi = rcl_log2(put);
+            __atomic_store_n(&free[w], now, __ATOMIC_RELAXED); /* rcl_slab_check */
+            ready[w] |= put; /* they were in use, so their pages are dirty */
+            pages |= pages_of_slots(s, w * 64 + lo, hi - lo + 1);
         }
-        uint64_t bit = (uint64_t)1 << (slot % 64);
-        if (unlikely(free[slot / 64] & bit)) {
-            err = RCL_SLAB_NOT_IN_USE;
+        if (unlikely(err != RCL_SLAB_OK))
             break;
-        }
-        free[slot / 64] |= bit;
-        ready[slot / 64] |= bit; /* it was in use, so its pages are dirty */
-        /* Ones from the page of its first byte to that of its last. */
-        pages |= ((uint64_t)2 << ((offset + size - 1) >> rcl_page_shift())) -
-                 ((uint64_t)1 << (offset >> rcl_page_shift()));
     }
+    if (i < n &&
+        (uintptr_t)p[i] - (uintptr_t)s->base - end < ((size_t)s->pages << rcl_page_shift()) - end)
+        err = RCL_SLAB_NOT_A_BLOCK; /* behind the last one */
     s->free_slots = (uint16_t)(s->free_slots + i);
     s->ready_slots = (uint16_t)(s->ready_slots + i);
     *touched |= pages;
@@ -213,7 +228,7 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, s
 size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old)
 {
     uint64_t found = 0;
-    for (uint64_t left = touched & ~s->returnable; left != 0; left &= left - 1)
+    for (uint64_t left = touched & s->dirty & ~s->returnable; left != 0; left &= left - 1)
         if (page_is_free(s, rcl_ctz(left)))
             found |= left & -left;
     if (old) {

@@ -45,7 +45,8 @@ enum rcl_slab_error {
 
 /*
  * The program gives blocks back: those of p[0 .. n) up to the first address that
- * is not in this slab; *done says how many.  Their pages are added to *touched.
+ * is not in this slab; *done says how many.  Their pages, and perhaps some
+ * between them, are added to *touched.
  * On an error p[*done] is the bad one and unchanged.  Afterwards: rcl_slab_settle
  * with what was touched.
  */
@@ -55,7 +56,7 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, s
 /* Which of the touched pages are returnable now: how many.  `old`: idle for a window already. */
 size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old);
 
-/* Whether `p` is the start of a block that is not free. */
+/* Whether `p` is the start of a block that is not free.  Of a block in use: without the lock. */
 enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p);
 
 /* One decay step for the returnable pages. */

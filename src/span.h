@@ -25,6 +25,7 @@
 #include "base.h"
 #include "bits.h"
 #include "list.h"
+#include "pagemap.h"
 
 #ifndef RCL_CHUNK_BYTES
 #define RCL_CHUNK_BYTES (4 * MIB)
@@ -85,6 +86,16 @@ struct rcl_span {
     uint64_t age_high;
     uint64_t bits[]; /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
 };
+
+/* The page map's class byte for `p`, seen through the mark of a sample. */
+static inline unsigned rcl_block_class(const void *p)
+{
+    unsigned cls = rcl_pagemap_class(p);
+    if (likely(cls < RCL_CLASS_SAMPLED))
+        return cls;
+    return cls == RCL_CLASS_SAMPLED ? ((const struct rcl_span *)rcl_pagemap_desc(p))->cls
+                                    : RCL_CLASS_HUGE;
+}
 
 /* Bytes of descriptor for a slab of that many slots; 0 or 1: a run. */
 static inline size_t rcl_span_bytes(size_t slots)

@@ -5,17 +5,22 @@
 #include "die.h"
 #include "lock.h"
 #include "os.h"
+#include "prof_rate.h"
 
 #include <pthread.h>
 
 enum {
-    IDLE_STEPS = 2, /* decay steps without a change that make a cache idle */
+    IDLE_STEPS = 2,    /* decay steps without a change that make a cache idle */
+    COUNT_ROUNDS = 50, /* attempts to reach every cache when counting begins or ends */
 };
 
 __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
     /* Never written through: every store is behind a test that the empty cache fails. */
+    .alloc = (struct rcl_tcache *)&rcl_tcache_none,
     .cache = (struct rcl_tcache *)&rcl_tcache_none,
 };
+
+uint32_t rcl_thread_mode;
 
 static struct {
     struct rcl_lock lock; /* the list, and every rcl_tls.cache */
@@ -30,14 +35,68 @@ static struct {
 
 static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
 {
+    const struct rcl_tcache *alloc = tc->counted != NULL ? &tc->counted->side : tc;
+    __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
     __atomic_store_n(&self->cache, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
 }
 
-struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+/* --- counting ----------------------------------------------------------------------------- */
+
+static int lg_of(uint32_t mode)
 {
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    if (likely(tc != &rcl_tcache_none) || self->ended)
-        return tc;
+    return (int)(mode & 0xff) - 1;
+}
+
+/* The cache has been decided about under another mode.  The owner is inside the gate. */
+static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_t mode)
+{
+    struct rcl_counted *fresh = NULL, *old;
+    if (lg_of(mode) >= 0) {
+        fresh = rcl_counted_new(tc, (unsigned)lg_of(mode));
+        if (fresh == NULL)
+            return; /* tried again at the next slow path */
+    }
+    rcl_lock(&threads.lock);
+    old = tc->counted;
+    tc->counted = fresh;
+    tc->mode = mode;
+    set_cache(self, tc);
+    rcl_unlock(&threads.lock);
+    if (old != NULL)
+        rcl_counted_delete(old, RCL_AGE_NEW);
+}
+
+uint64_t *rcl_thread_random(struct rcl_tls *self)
+{
+    while (unlikely(self->random == 0)) {
+        uint64_t seed = rcl_os_now_ns() ^ (uint64_t)rcl_os_tid() << 32 ^ (uintptr_t)self;
+        self->random = rcl_prof_random(&seed);
+    }
+    return &self->random;
+}
+
+bool rcl_thread_due(struct rcl_tls *self, size_t bytes)
+{
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    if (lg_of(mode) < 0)
+        return false;
+    if (self->distance_mode != mode) {
+        self->distance = rcl_prof_distance(rcl_thread_random(self), (unsigned)lg_of(mode));
+        self->distance_mode = mode;
+    }
+    if (self->distance >= bytes) {
+        self->distance -= bytes;
+        return false;
+    }
+    self->distance = rcl_prof_distance(rcl_thread_random(self), (unsigned)lg_of(mode));
+    return true;
+}
+
+/* --- the thread's own cache --------------------------------------------------------------- */
+
+static struct rcl_tcache *make_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc;
     struct rcl_tcache *fresh = rcl_tcache_new(self->arena);
     rcl_lock(&threads.lock);
     tc = self->cache; /* the taker may have put it back */
@@ -53,6 +112,22 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
     rcl_unlock(&threads.lock);
     if (fresh != NULL)
         rcl_tcache_delete(fresh, RCL_AGE_NEW);
+    return tc;
+}
+
+struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    if (unlikely(tc == &rcl_tcache_none)) {
+        if (self->ended)
+            return tc;
+        tc = make_cache(self);
+        if (tc == &rcl_tcache_none)
+            return tc;
+    }
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    if (unlikely(tc->mode != mode))
+        follow(self, tc, mode);
     return tc;
 }
 
@@ -95,12 +170,19 @@ void rcl_thread_register(struct rcl_tls *self)
 
 /* --- taking caches away ------------------------------------------------------------------- */
 
+static uintptr_t sum_of_tops(const struct rcl_tcache *tc, uintptr_t sum)
+{
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    return sum;
+}
+
 /* Has the owner used it since the last step?  A race here costs a wrong guess, nothing else. */
 static bool step_idle(struct rcl_tcache *tc)
 {
-    uintptr_t sum = 0;
-    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
-        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    uintptr_t sum = sum_of_tops(tc, 0);
+    if (tc->counted != NULL)
+        sum = sum_of_tops(&tc->counted->side, sum);
     tc->idle_steps = sum == tc->seen ? tc->idle_steps + 1 : 0;
     tc->seen = sum;
     return tc->idle_steps >= IDLE_STEPS;
@@ -170,11 +252,46 @@ size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
     return count;
 }
 
+/* Caches that have not come by since the mode was changed. */
+static size_t behind(void)
+{
+    size_t n = 0;
+    rcl_lock(&threads.lock);
+    for (struct rcl_list *at = threads.caches.next; at != &threads.caches; at = at->next)
+        n += container_of(at, struct rcl_tcache, link)->mode != rcl_thread_mode;
+    rcl_unlock(&threads.lock);
+    return n;
+}
+
+void rcl_threads_count(struct rcl_tls *self, int lg)
+{
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    __atomic_store_n(&rcl_thread_mode, (mode & ~0xffu) + 0x100 + (uint32_t)(lg + 1),
+                     __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < COUNT_ROUNDS && behind() > 0; i++) {
+        rcl_threads_drain(self, RCL_DRAIN_ALL);
+        rcl_os_yield();
+    }
+}
+
 void rcl_threads_forked(struct rcl_tls *self)
 {
     threads.generation++;
     if (self->cache != &rcl_tcache_none)
         self->cache->generation = threads.generation;
+}
+
+static size_t cached_bytes(const struct rcl_tcache *tc)
+{
+    size_t bytes = 0;
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+        size_t count = rcl_tcache_count(tc, cls);
+        if (count <= tc->cap[cls]) /* the owner may be at work */
+            bytes += count * (rcl_class_is_small(cls)
+                                  ? rcl_classes[cls].size
+                                  : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift());
+    }
+    return bytes;
 }
 
 void rcl_threads_usage(size_t *caches, size_t *bytes)
@@ -185,13 +302,9 @@ void rcl_threads_usage(size_t *caches, size_t *bytes)
     for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next) {
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
         (*caches)++;
-        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
-            size_t count = rcl_tcache_count(tc, cls);
-            if (count <= tc->cap[cls]) /* the owner may be at work */
-                *bytes += count * (rcl_class_is_small(cls)
-                                       ? rcl_classes[cls].size
-                                       : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift());
-        }
+        *bytes += cached_bytes(tc);
+        if (tc->counted != NULL)
+            *bytes += cached_bytes(&tc->counted->side);
     }
     rcl_unlock(&threads.lock);
 }

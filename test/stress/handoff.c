@@ -111,7 +111,7 @@ int main(int argc, char **argv)
     size_t allowed = (32 + 4 * half) * MIB;
     printf("most resident kB: %zu, allowed %zu\n", most_resident / KIB,
            (stress.resident + allowed) / KIB);
-    if (most_resident > stress.resident + allowed && !test_foreign())
+    if (most_resident > stress.resident + allowed && !test_foreign() && !test_shadowed())
         return 1;
     return stress_end(&stress, operations, 4 * MIB + half * 256 * KIB);
 }

@@ -53,7 +53,7 @@ static inline int stress_end(const struct stress *stress, size_t operations, siz
            stress->resident / KIB, resident / KIB);
     if (operations == 0)
         return 1;
-    return resident <= stress->resident + allowed || test_foreign() ? 0 : 1;
+    return resident <= stress->resident + allowed || test_foreign() || test_shadowed() ? 0 : 1;
 }
 
 /* Its own stream for each thread, from the one seed. */

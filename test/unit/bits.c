@@ -139,6 +139,19 @@ TEST(questions_about_a_range)
     }
 }
 
+TEST(a_range_is_extracted)
+{
+    uint64_t map[4] = {0x0123456789abcdefu, 0xfedcba9876543210u, 0x5555aaaa5555aaaau, ~(uint64_t)0};
+
+    for (size_t from = 0; from < 192; from++)
+        for (size_t n = 1; n <= 256 - from; n += 7) {
+            uint64_t out[4] = {0};
+            rcl_bits_extract(map, from, n, out);
+            for (size_t i = 0; i < 256; i++)
+                assert_int_equal(rcl_bits_test(out, i), i < n && rcl_bits_test(map, from + i));
+        }
+}
+
 TEST(searching)
 {
     struct unit_random random = unit_random_start();
@@ -175,9 +188,13 @@ TEST(searching)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_of_a_bitmap), cmocka_unit_test(counting_in_a_word),
-        cmocka_unit_test(mask_of_n_ones),    cmocka_unit_test(ranges_are_set_and_cleared_exactly),
-        cmocka_unit_test(single_bits),       cmocka_unit_test(questions_about_a_range),
+        cmocka_unit_test(words_of_a_bitmap),
+        cmocka_unit_test(counting_in_a_word),
+        cmocka_unit_test(mask_of_n_ones),
+        cmocka_unit_test(ranges_are_set_and_cleared_exactly),
+        cmocka_unit_test(single_bits),
+        cmocka_unit_test(questions_about_a_range),
+        cmocka_unit_test(a_range_is_extracted),
         cmocka_unit_test(searching),
     };
 

@@ -206,10 +206,15 @@ TEST(patience_begins_when_nobody_is_inside_any_more)
     begin(&inside, 3, enter_wait_and_leave);
     wait_for_step(&inside, 1);
     begin(&closer, 4, only_close);
-    unit_sleep_ms(5);
-    begin(&other, 5, only_enter);
-    unit_sleep_ms((unsigned)(4 * patience / 1000000));
-    assert_int_equal(step_of(&other), 0);
+    for (;;) {
+        begin(&other, 5, only_enter);
+        unit_sleep_ms((unsigned)(4 * patience / 1000000));
+        if (step_of(&other) == 0)
+            break;
+        /* It came before the closer. */
+        end(&other);
+        assert_true(other.result);
+    }
     reach(&inside, 2);
     end(&inside);
     end(&closer);

@@ -21,7 +21,6 @@ static const struct row {
 #define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, 0, text},
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 static const struct rcl_options defaults = {
@@ -29,7 +28,6 @@ static const struct rcl_options defaults = {
 #define OPT_TEXT(name, bytes, text) .name = "",
 #include "options.def"
 #undef OPT
-#undef OPT_TEXT
 };
 
 static bool is_number(const struct row *r)
@@ -553,7 +551,7 @@ TEST(white_space_and_empty_pairs_do_not_matter)
 
 TEST(known_foreign_keys_are_passed_over_only_where_asked)
 {
-    static const char *const known[] = {"prof",   "lg_prof_sample", "metadata_thp",
+    static const char *const known[] = {"hpa",    "lg_dirty_mult",  "metadata_thp",
                                         "retain", "muzzy_decay_ms", "percpu_arena",
                                         "abort"};
     struct rcl_options o = defaults;
@@ -569,7 +567,7 @@ TEST(known_foreign_keys_are_passed_over_only_where_asked)
     }
     assert_memory_equal(&o, &defaults, sizeof o);
 
-    assert_int_equal(parse_into(&o, "prof:true,narenas:3,metadata_thp:auto,narena:4", true), 1);
+    assert_int_equal(parse_into(&o, "hpa:true,narenas:3,metadata_thp:auto,narena:4", true), 1);
     assert_int_equal(o.narenas, 3);
 }
 
