@@ -9,6 +9,7 @@
 #include "os.h"
 #include "prof_dump.h"
 #include "prof_live.h"
+#include "prof_python.h"
 #include "prof_rate.h"
 #include "prof_stack.h"
 #include "prof_trace.h"
@@ -81,6 +82,12 @@ unsigned rcl_prof_freed(void *p)
     return rcl_block_class(p);
 }
 
+static void look_for_python(void)
+{
+    if (rcl_opt.prof_python)
+        rcl_python_look();
+}
+
 /* --- switching ---------------------------------------------------------------------------- */
 
 /* Not a lock of lock.h: it is held while others are taken, and by nobody inside the gate. */
@@ -109,6 +116,8 @@ bool rcl_prof_set_active(bool active)
 {
     begin_switch();
     bool was = prof.active;
+    if (active)
+        look_for_python();
     if (active != was) {
         __atomic_store_n(&prof.active, active, __ATOMIC_RELAXED);
         count_threads(active);
@@ -192,6 +201,7 @@ __attribute__((destructor(101))) static void at_the_end(void)
 void rcl_prof_boot(void)
 {
     rcl_unwind_boot();
+    look_for_python();
     rcl_stacks_set_lg(rcl_prof_lg_sample());
     rcl_prof_watch_boot();
     if (rcl_opt.prof && rcl_opt.prof_active)

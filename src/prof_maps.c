@@ -168,3 +168,23 @@ void rcl_maps_print_build_ids(struct rcl_out *o)
     }
     rcl_os_close(reader.fd);
 }
+
+bool rcl_maps_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
+{
+    struct reader r; /* of its own: a dump may be under way */
+    char *line;
+    bool found = false;
+    if (open_maps(&r)) {
+        while (!found && next_line(&r, &line)) {
+            const char *at = line;
+            *start = parse_hex(&at);
+            at++; /* the dash */
+            *end = parse_hex(&at);
+            found = address >= *start && address < *end;
+        }
+        rcl_os_close(r.fd);
+    }
+    if (!found)
+        *start = *end = 0;
+    return found;
+}

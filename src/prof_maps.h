@@ -18,4 +18,7 @@ void rcl_maps_print(struct rcl_out *o);
 /* A line "# build-id PATH HEX" for each mapped file that has one. */
 void rcl_maps_print_build_ids(struct rcl_out *o);
 
+/* The mapping that contains `address`; false: there is none, and both ends are 0. */
+bool rcl_maps_find(uintptr_t address, uintptr_t *start, uintptr_t *end);
+
 #endif

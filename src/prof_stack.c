@@ -30,9 +30,9 @@ static struct {
     struct rcl_stack stack;
     uint64_t frame[1];
     uint32_t listed;
-} rest = {.stack = {.frames = 1}, .frame = {RCL_FRAME_TOO_MANY}};
+} other_stacks = {.stack = {.frames = 1}, .frame = {RCL_FRAME_TOO_MANY}};
 
-static void list(struct rcl_stack *s)
+static void list_stack(struct rcl_stack *s)
 {
     s->older = __atomic_load_n(&stacks.all, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&stacks.all, &s->older, s, true, __ATOMIC_RELEASE,
@@ -41,9 +41,9 @@ static void list(struct rcl_stack *s)
 
 static RCL_COLD struct rcl_stack *the_rest(void)
 {
-    if (__atomic_exchange_n(&rest.listed, 1, __ATOMIC_RELAXED) == 0)
-        list(&rest.stack);
-    return &rest.stack;
+    if (__atomic_exchange_n(&other_stacks.listed, 1, __ATOMIC_RELAXED) == 0)
+        list_stack(&other_stacks.stack);
+    return &other_stacks.stack;
 }
 
 static uint64_t stack_hash(const uint64_t *frame, unsigned frames, unsigned thread)
@@ -104,45 +104,45 @@ struct rcl_stack *rcl_stack_find(const uint64_t *frame, unsigned frames, unsigne
         }
         head = s->next;
     }
-    list(s);
+    list_stack(s);
     return s;
 }
 
 /* --- sums --------------------------------------------------------------------------------- */
 
-static void add(uint64_t *field, uint64_t n)
+static void sum_add(uint64_t *field, uint64_t n)
 {
     __atomic_fetch_add(field, n, __ATOMIC_RELAXED);
 }
 
-static uint64_t get(const uint64_t *field)
+static uint64_t sum_get(const uint64_t *field)
 {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
 }
 
-static void set(uint64_t *field, uint64_t n)
+static void sum_set(uint64_t *field, uint64_t n)
 {
     __atomic_store_n(field, n, __ATOMIC_RELAXED);
 }
 
 void rcl_stack_add(struct rcl_stack *s, struct rcl_prof_weight w)
 {
-    add(&s->live.units, w.units);
-    add(&s->live.bytes, w.bytes);
-    add(&s->all.units, w.units);
-    add(&s->all.bytes, w.bytes);
-    add(&stacks.total.live_bytes, w.bytes);
-    add(&stacks.total.all_bytes, w.bytes);
-    add(&stacks.total.live_samples, 1);
-    add(&stacks.total.all_samples, 1);
+    sum_add(&s->live.units, w.units);
+    sum_add(&s->live.bytes, w.bytes);
+    sum_add(&s->all.units, w.units);
+    sum_add(&s->all.bytes, w.bytes);
+    sum_add(&stacks.total.live_bytes, w.bytes);
+    sum_add(&stacks.total.all_bytes, w.bytes);
+    sum_add(&stacks.total.live_samples, 1);
+    sum_add(&stacks.total.all_samples, 1);
 }
 
 void rcl_stack_remove(struct rcl_stack *s, struct rcl_prof_weight w)
 {
-    add(&s->live.units, 0 - w.units);
-    add(&s->live.bytes, 0 - w.bytes);
-    add(&stacks.total.live_bytes, 0 - w.bytes);
-    add(&stacks.total.live_samples, (uint64_t)-1);
+    sum_add(&s->live.units, 0 - w.units);
+    sum_add(&s->live.bytes, 0 - w.bytes);
+    sum_add(&stacks.total.live_bytes, 0 - w.bytes);
+    sum_add(&stacks.total.live_samples, (uint64_t)-1);
 }
 
 struct rcl_stack *rcl_stacks_first(void)
@@ -157,11 +157,11 @@ size_t rcl_stacks_count(void)
 
 void rcl_stacks_total(struct rcl_stacks_total *t)
 {
-    t->live_bytes = get(&stacks.total.live_bytes);
-    t->all_bytes = get(&stacks.total.all_bytes);
-    t->peak_bytes = get(&stacks.total.peak_bytes);
-    t->live_samples = get(&stacks.total.live_samples);
-    t->all_samples = get(&stacks.total.all_samples);
+    t->live_bytes = sum_get(&stacks.total.live_bytes);
+    t->all_bytes = sum_get(&stacks.total.all_bytes);
+    t->peak_bytes = sum_get(&stacks.total.peak_bytes);
+    t->live_samples = sum_get(&stacks.total.live_samples);
+    t->all_samples = sum_get(&stacks.total.all_samples);
 }
 
 void rcl_stacks_set_lg(unsigned lg)
@@ -176,23 +176,23 @@ unsigned rcl_stacks_lg(void)
 
 void rcl_stacks_snapshot(void)
 {
-    set(&stacks.total.peak_bytes, get(&stacks.total.live_bytes));
+    sum_set(&stacks.total.peak_bytes, sum_get(&stacks.total.live_bytes));
     for (struct rcl_stack *s = rcl_stacks_first(); s != NULL; s = s->older) {
-        set(&s->peak.units, get(&s->live.units));
-        set(&s->peak.bytes, get(&s->live.bytes));
+        sum_set(&s->peak.units, sum_get(&s->live.units));
+        sum_set(&s->peak.bytes, sum_get(&s->live.bytes));
     }
 }
 
 void rcl_stacks_clear(void)
 {
-    set(&stacks.total.all_bytes, 0);
-    set(&stacks.total.all_samples, 0);
-    set(&stacks.total.peak_bytes, 0);
+    sum_set(&stacks.total.all_bytes, 0);
+    sum_set(&stacks.total.all_samples, 0);
+    sum_set(&stacks.total.peak_bytes, 0);
     for (struct rcl_stack *s = rcl_stacks_first(); s != NULL; s = s->older) {
-        set(&s->all.units, 0);
-        set(&s->all.bytes, 0);
-        set(&s->peak.units, 0);
-        set(&s->peak.bytes, 0);
+        sum_set(&s->all.units, 0);
+        sum_set(&s->all.bytes, 0);
+        sum_set(&s->peak.units, 0);
+        sum_set(&s->peak.bytes, 0);
     }
 }
 

@@ -20,12 +20,13 @@
 #include "prof_rate.h"
 
 /*
- * A frame is a return address, or has the top bit set: then it is no code.  0 and 1 are below;
- * from RCL_FRAME_FIRST on there is an id of a code object and a place in it (prof_python.h).
+ * A frame is a return address, or has the top bit set and is no address of code: the number
+ * of a place in Python code (prof_python.h), or one of these two.
  */
 #define RCL_FRAME_MARK ((uint64_t)1 << 63)
 #define RCL_FRAME_NO_STACK RCL_FRAME_MARK
 #define RCL_FRAME_TOO_MANY (RCL_FRAME_MARK | 1)
+enum { RCL_FRAME_FIRST = 2 }; /* the lowest other number */
 
 struct rcl_stack {
     struct rcl_stack *next;  /* in the bucket */

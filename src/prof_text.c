@@ -3,6 +3,7 @@
 #include "prof_text.h"
 
 #include "prof_maps.h"
+#include "prof_python.h"
 #include "prof_rate.h"
 #include "prof_stack.h"
 
@@ -171,6 +172,7 @@ static void write_frame_names(struct rcl_out *o)
 {
     rcl_out_print(o, "# frame 0x%zx 0 [no stack]\n", (size_t)RCL_FRAME_NO_STACK);
     rcl_out_print(o, "# frame 0x%zx 0 [too many stacks]\n", (size_t)RCL_FRAME_TOO_MANY);
+    rcl_python_print(o);
 }
 
 void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head)
