@@ -74,10 +74,10 @@ int rcl_ctl_thread_arena(struct ctl *c)
     return err;
 }
 
-static struct rcl_tls *counting(void)
+static struct rcl_tls *tallying(void)
 {
     struct rcl_tls *self = gate_in();
-    rcl_thread_start_counting(self);
+    rcl_thread_start_tally(self);
     gate_out();
     rcl_thread_register(self);
     return self;
@@ -85,21 +85,21 @@ static struct rcl_tls *counting(void)
 
 int rcl_ctl_thread_bytes(struct ctl *c)
 {
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     c->old.u64 = c->row->argument == THREAD_IN ? self->bytes_in : self->bytes_out;
     return 0;
 }
 
 int rcl_ctl_thread_bytes_at(struct ctl *c)
 {
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     c->old.p = c->row->argument == THREAD_IN ? &self->bytes_in : &self->bytes_out;
     return 0;
 }
 
 int rcl_ctl_thread_peak(struct ctl *c)
 {
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     c->old.u64 = self->peak > 0 ? (uint64_t)self->peak : 0;
     return 0;
 }
@@ -107,7 +107,7 @@ int rcl_ctl_thread_peak(struct ctl *c)
 int rcl_ctl_thread_peak_reset(struct ctl *c)
 {
     (void)c;
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     self->peak_base = self->bytes_in - self->bytes_out;
     self->peak = 0;
     return 0;

@@ -145,7 +145,7 @@ static int write_file(const struct rcl_snapshot *s, const char *path)
     err = f.err != 0 ? f.err : err;
     err = err != 0 ? err : rcl_os_rename(beside, path);
     if (err != 0)
-        rcl_os_remove(beside);
+        rcl_os_unlink(beside);
     return err;
 }
 
