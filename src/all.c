@@ -59,6 +59,7 @@
 #include "verdict.c"
 #include "report.c"
 #include "monitor.c"
+#include "block.c"
 #include "heap.c"
 #include "ctlstat.c"
 #include "control.c"

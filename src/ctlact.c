@@ -9,6 +9,8 @@
 #include "gate.h"
 #include "huge.h"
 #include "options.h"
+#include "prof.h"
+#include "prof_dump.h"
 #include "pagemap.h"
 #include "span.h"
 #include "thread.h"
@@ -16,6 +18,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+enum { LG_SAMPLE_MAX = 62 };
 
 /* --- inside the gate ---------------------------------------------------------------------- */
 
@@ -155,6 +159,8 @@ int rcl_ctl_cache_create(struct ctl *c)
 
 int rcl_ctl_cache_flush(struct ctl *c)
 {
+    if (c->in == NULL)
+        return EINVAL;
     gate_in();
     bool known = rcl_xcache_flush(c->in->u);
     gate_out();
@@ -163,10 +169,48 @@ int rcl_ctl_cache_flush(struct ctl *c)
 
 int rcl_ctl_cache_destroy(struct ctl *c)
 {
+    if (c->in == NULL)
+        return EINVAL;
     gate_in();
     bool known = rcl_xcache_destroy(c->in->u);
     gate_out();
     return known ? 0 : EFAULT;
+}
+
+/* --- heap profiles ------------------------------------------------------------------------ */
+
+int rcl_ctl_prof_active(struct ctl *c)
+{
+    c->old.b = rcl_prof_active();
+    if (c->in != NULL)
+        rcl_prof_set_active(c->in->b);
+    return 0;
+}
+
+int rcl_ctl_prof_thread_init(struct ctl *c)
+{
+    c->old.b = true;
+    return c->in == NULL || c->in->b ? 0 : EFAULT;
+}
+
+/* NULL, or nothing written: a name is made. */
+int rcl_ctl_prof_dump(struct ctl *c)
+{
+    return rcl_prof_dump(c->in != NULL ? c->in->text : NULL, RCL_PROF_MANUAL) == 0 ? 0 : EFAULT;
+}
+
+int rcl_ctl_prof_prefix(struct ctl *c)
+{
+    if (c->in == NULL || c->in->text == NULL)
+        return EINVAL;
+    return rcl_prof_set_prefix(c->in->text) == 0 ? 0 : EFAULT;
+}
+
+/* Nothing written: the rate stays. */
+int rcl_ctl_prof_reset(struct ctl *c)
+{
+    rcl_prof_reset(c->in == NULL ? -1 : (int)rcl_min(c->in->z, LG_SAMPLE_MAX));
+    return 0;
 }
 
 /* --- arenas ------------------------------------------------------------------------------- */

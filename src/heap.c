@@ -7,6 +7,7 @@
 #include "background.h"
 #include "boot.h"
 #include "die.h"
+#include "fill.h"
 #include "gate.h"
 #include "huge.h"
 #include "large.h"
@@ -20,11 +21,6 @@
 #include "xcache.h"
 
 #include <string.h>
-
-enum {
-    FILL_NEW = 0xa5, /* the bytes of option `junk`, as jemalloc has them */
-    FILL_FREED = 0x5a,
-};
 
 /* What is asked for. */
 struct request {
@@ -54,48 +50,6 @@ static unsigned class_of(size_t size, size_t align)
     return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
 }
 
-/* What a live block occupies. */
-static size_t block_bytes(const void *p)
-{
-    unsigned cls = rcl_block_class(p);
-    if (likely(rcl_class_is_cached(cls)))
-        return rcl_classes[cls].size;
-    return cls == RCL_CLASS_LARGE ? rcl_large_bytes(rcl_pagemap_desc(p))
-                                  : ((const struct rcl_huge *)rcl_pagemap_desc(p))->bytes;
-}
-
-/* --- filling, for options that want it ---------------------------------------------------- */
-
-/* Before anything is taken: zero all of the block, not only what is asked for. */
-static RCL_COLD void want_zero(struct request *r)
-{
-    r->zero = true;
-    r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
-}
-
-static RCL_COLD void fill_new(void *p, size_t from, size_t to)
-{
-    if (rcl_opt.zero)
-        memset((char *)p + from, 0, to - from);
-    else if (rcl_opt.junk == RCL_JUNK_BOTH || rcl_opt.junk == RCL_JUNK_ALLOC)
-        memset((char *)p + from, FILL_NEW, to - from);
-}
-
-static RCL_COLD void fill_freed(void *p, const char *caller)
-{
-    memset(p, FILL_FREED, rcl_heap_usable(p, caller));
-}
-
-static inline bool fills_new(void)
-{
-    return unlikely(rcl_opt.zero || rcl_opt.junk != RCL_JUNK_NO);
-}
-
-static inline bool fills_freed(void)
-{
-    return unlikely(rcl_opt.junk == RCL_JUNK_BOTH || rcl_opt.junk == RCL_JUNK_FREE);
-}
-
 /* --- threads that count ------------------------------------------------------------------- */
 
 /* The hit of such a thread: the block was not in the cache that the hit path looks at. */
@@ -114,39 +68,6 @@ static RCL_NOINLINE bool tallied_free(struct rcl_tls *self, unsigned cls, void *
         return false;
     rcl_thread_tally_out(self, rcl_classes[cls].size);
     return true;
-}
-
-/* --- bad pointers ------------------------------------------------------------------------- */
-
-static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const char *caller)
-{
-    /* Look for what it might have meant; the program ends, so time is no matter. */
-    const struct rcl_huge *h = rcl_boot() ? rcl_huge_around(p) : NULL;
-    if (h != NULL)
-        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
-                "bytes at %p)",
-                caller, p, (size_t)((const char *)p - h->base), h->bytes, (const void *)h->base);
-    for (size_t back = 1; back <= RCL_LARGE_MAX / RCL_GRANULE; back++) {
-        const char *q = (const char *)rcl_align_down((uintptr_t)p, RCL_GRANULE);
-        if ((uintptr_t)q < back * RCL_GRANULE)
-            break;
-        q -= back * RCL_GRANULE;
-        unsigned cls = rcl_block_class(q);
-        if (cls == RCL_CLASS_NONE)
-            continue;
-        if (cls > RCL_SMALL_LAST && cls <= RCL_CLASS_LARGE) {
-            const struct rcl_span *s = rcl_pagemap_desc(q);
-            if ((size_t)((const char *)p - s->base) < rcl_large_bytes(s))
-                rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a "
-                        "block of %zu bytes at %p)",
-                        caller, p, (size_t)((const char *)p - s->base), rcl_large_bytes(s),
-                        (const void *)s->base);
-        }
-        break;
-    }
-    rcl_die("%s(): invalid pointer %p: no block of this allocator starts there (it was never "
-            "allocated here, or has been freed already)",
-            caller, p);
 }
 
 /* --- while fork has the gate closed and somebody waits for us: no lock, see gate.h -------- */
@@ -174,7 +95,7 @@ static RCL_COLD void free_deferred(void *p)
         else if (cls == RCL_CLASS_LARGE)
             rcl_large_give(rcl_pagemap_desc(p), RCL_AGE_NEW);
         else if (cls == RCL_CLASS_NONE)
-            not_a_block(p, "free");
+            rcl_not_a_block(p, "free");
         else
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, "free");
         p = next;
@@ -284,7 +205,7 @@ static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct re
 /* A block that no cache serves has been taken. */
 static void note_run(struct rcl_tls *self, struct request *r, const void *p)
 {
-    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, block_bytes(p)))
+    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p)))
         r->sampled = self->distance_mode;
 }
 
@@ -372,8 +293,11 @@ RCL_OWN static void *try_alloc(struct request *r)
         rcl_thread_end(self);
         return NULL;
     }
-    if (unlikely(rcl_opt.zero))
-        want_zero(r);
+    if (unlikely(rcl_opt.zero)) {
+        /* All of the block, not only what is asked for. */
+        r->zero = true;
+        r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
+    }
     r->cls = class_of(r->size, r->align);
     if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
         (p = take_freed(self, r)) != NULL)
@@ -388,15 +312,15 @@ RCL_OWN static void *try_alloc(struct request *r)
     }
     leave(self);
     if (unlikely(r->sampled != 0))
-        rcl_prof_sampled(self, p, block_bytes(p), r->sampled);
+        rcl_prof_sampled(self, p, rcl_block_bytes(p), r->sampled);
     if (unlikely(p == NULL)) {
         rcl_prof_failed();
         return NULL;
     }
     if (unlikely(self->tallies))
-        rcl_thread_tally_in(self, block_bytes(p));
-    if (fills_new() && !r->zero)
-        fill_new(p, 0, block_bytes(p));
+        rcl_thread_tally_in(self, rcl_block_bytes(p));
+    if (rcl_fills_new() && !r->zero)
+        rcl_fill_new(p, 0, rcl_block_bytes(p));
     return p;
 }
 
@@ -462,25 +386,6 @@ RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
 
 /* --- free --------------------------------------------------------------------------------- */
 
-/* The descriptor of a block that is a run of its own or a mapping; its start is checked. */
-static struct rcl_span *run_of(void *p, const char *caller)
-{
-    struct rcl_span *s = rcl_pagemap_desc(p);
-    if (unlikely(p != s->base))
-        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
-                "bytes at %p)",
-                caller, p, (size_t)((char *)p - s->base), rcl_large_bytes(s), (void *)s->base);
-    return s;
-}
-
-static struct rcl_huge *huge_of(void *p, const char *caller)
-{
-    struct rcl_huge *h = rcl_pagemap_desc(p);
-    if (unlikely(p != h->base))
-        not_a_block(p, caller);
-    return h;
-}
-
 /* Of an explicit arena: only the program's caches and that of a thread bound to it take it. */
 static bool stays_out(const void *p, const struct rcl_tcache *tc)
 {
@@ -495,9 +400,9 @@ static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_v
                  const char *caller)
 {
     if (cls == RCL_CLASS_HUGE) {
-        rcl_huge_give(huge_of(p, caller));
+        rcl_huge_give(rcl_block_huge(p, caller));
     } else if (cls == RCL_CLASS_LARGE) {
-        rcl_large_give(run_of(p, caller), RCL_AGE_NEW);
+        rcl_large_give(rcl_block_run(p, caller), RCL_AGE_NEW);
     } else {
         struct rcl_tcache *tc = cache_begin(self, via);
         if (tc == &rcl_tcache_none || stays_out(p, tc))
@@ -515,7 +420,7 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     if (unlikely(cls == RCL_CLASS_NONE)) {
         rcl_thread_end(self);
         if (p != NULL)
-            not_a_block(p, caller);
+            rcl_not_a_block(p, caller);
         return;
     }
     if (unlikely(self->tallies)) {
@@ -526,8 +431,8 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
         }
         rcl_thread_tally_out(self, bytes);
     }
-    if (fills_freed())
-        fill_freed(p, caller);
+    if (rcl_fills_freed())
+        rcl_fill_freed(p, rcl_block_usable(p, caller));
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;
@@ -544,35 +449,6 @@ void rcl_heap_free(void *p, const char *caller)
     rcl_heap_free_via(p, NULL, caller);
 }
 
-/* --- realloc and usable size -------------------------------------------------------------- */
-
-/* Not inside a block, and not free as far as the slab knows; a caller's block stays as it is. */
-static void check_block(const void *p, unsigned cls, const char *caller)
-{
-    if (!rcl_class_is_small(cls)) {
-        run_of((void *)p, caller);
-        return;
-    }
-    const struct rcl_span *s = rcl_pagemap_desc(p);
-    enum rcl_slab_error err = rcl_slab_check(s, p);
-    if (unlikely(err != RCL_SLAB_OK))
-        rcl_bad_block(caller, s, p, err == RCL_SLAB_NOT_A_BLOCK);
-}
-
-size_t rcl_heap_usable(const void *p, const char *caller)
-{
-    unsigned cls = rcl_block_class(p);
-    if (likely(rcl_class_is_cached(cls))) {
-        check_block(p, cls, caller);
-        return rcl_classes[cls].size;
-    }
-    if (cls == RCL_CLASS_LARGE)
-        return rcl_large_bytes(run_of((void *)p, caller));
-    if (cls == RCL_CLASS_HUGE)
-        return huge_of((void *)p, caller)->bytes;
-    not_a_block(p, caller);
-}
-
 /* --- changing the size -------------------------------------------------------------------- */
 
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
@@ -587,14 +463,14 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
             return p;
         if (!enter(self))
             return NULL;
-        struct rcl_huge *h = huge_of(p, caller);
+        struct rcl_huge *h = rcl_block_huge(p, caller);
         real_class(p); /* as if it was freed and allocated again */
         q = may_move ? rcl_huge_resize(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
         real_class(p);
-        q = rcl_large_resize(run_of(p, caller), size) ? p : NULL;
+        q = rcl_large_resize(rcl_block_run(p, caller), size) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
@@ -603,13 +479,13 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
         note_run(self, &r, q);
     leave(self);
     if (unlikely(r.sampled != 0))
-        rcl_prof_sampled(self, q, block_bytes(q), r.sampled);
+        rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
     if (unlikely(self->tallies) && q != NULL) {
         rcl_thread_tally_out(self, usable);
         rcl_thread_tally_in(self, rcl_heap_usable(q, caller));
     }
-    if (fills_new() && q != NULL && size > usable)
-        fill_new(q, usable, rcl_heap_usable(q, caller));
+    if (rcl_fills_new() && q != NULL && size > usable)
+        rcl_fill_new(q, usable, rcl_heap_usable(q, caller));
     return q;
 }
 
@@ -653,18 +529,6 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     }
     struct request r = {.size = size, .align = RCL_MIN_ALIGN};
     return move(p, usable, &r, "realloc");
-}
-
-static uint64_t zero_reallocs;
-
-void rcl_heap_note_zero_realloc(void)
-{
-    rcl_account_count(&zero_reallocs, 1);
-}
-
-size_t rcl_heap_zero_reallocs(void)
-{
-    return rcl_account_read(&zero_reallocs);
 }
 
 /* --- what jemalloc's flags can ask for ---------------------------------------------------- */

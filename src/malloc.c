@@ -3,6 +3,7 @@
  * malloc.c - the C, POSIX and glibc entry points: argument rules, errno, and the
  * hit path.  Everything that is not a hit is one tail call away, in heap.c.
  */
+#include "account.h"
 #include "boot.h"
 #include "control.h"
 #include "die.h"
@@ -94,7 +95,7 @@ RCL_OWN RCL_EXPORT void *calloc(size_t count, size_t size)
 /* True: the block is gone, as glibc has it; C23 leaves it undefined. */
 static RCL_COLD bool realloc_to_nothing(void *p)
 {
-    rcl_heap_note_zero_realloc();
+    rcl_account_count(&rcl_account.zero_reallocs, 1);
     if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ALLOC)
         return false;
     if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ABORT)
