@@ -36,6 +36,7 @@ struct rcl_account {
     uint64_t mapped_bytes;    /* chunks and huge mappings now */
     uint64_t cache_misses;    /* of caches that are gone: a class was empty, */
     uint64_t cache_overflows; /* or full */
+    uint64_t zero_reallocs;   /* calls of realloc with a size of 0 */
 };
 
 extern struct rcl_account rcl_account;

@@ -8,6 +8,7 @@
 #include "huge.h"
 #include "options.h"
 #include "os.h"
+#include "prof.h"
 #include "purge.h"
 #include "sizeclass.h"
 #include "thread.h"
@@ -72,4 +73,5 @@ __attribute__((constructor(101))) static void second_stage(void)
     }
     rcl_thread_boot();
     rcl_fork_boot();
+    rcl_prof_boot();
 }

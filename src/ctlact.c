@@ -9,6 +9,8 @@
 #include "gate.h"
 #include "huge.h"
 #include "options.h"
+#include "prof.h"
+#include "prof_dump.h"
 #include "pagemap.h"
 #include "span.h"
 #include "thread.h"
@@ -16,6 +18,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+enum { LG_SAMPLE_MAX = 62 };
 
 /* --- inside the gate ---------------------------------------------------------------------- */
 
@@ -74,10 +78,10 @@ int rcl_ctl_thread_arena(struct ctl *c)
     return err;
 }
 
-static struct rcl_tls *counting(void)
+static struct rcl_tls *tallying(void)
 {
     struct rcl_tls *self = gate_in();
-    rcl_thread_start_counting(self);
+    rcl_thread_start_tally(self);
     gate_out();
     rcl_thread_register(self);
     return self;
@@ -85,21 +89,21 @@ static struct rcl_tls *counting(void)
 
 int rcl_ctl_thread_bytes(struct ctl *c)
 {
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     c->old.u64 = c->row->argument == THREAD_IN ? self->bytes_in : self->bytes_out;
     return 0;
 }
 
 int rcl_ctl_thread_bytes_at(struct ctl *c)
 {
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     c->old.p = c->row->argument == THREAD_IN ? &self->bytes_in : &self->bytes_out;
     return 0;
 }
 
 int rcl_ctl_thread_peak(struct ctl *c)
 {
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     c->old.u64 = self->peak > 0 ? (uint64_t)self->peak : 0;
     return 0;
 }
@@ -107,7 +111,7 @@ int rcl_ctl_thread_peak(struct ctl *c)
 int rcl_ctl_thread_peak_reset(struct ctl *c)
 {
     (void)c;
-    struct rcl_tls *self = counting();
+    struct rcl_tls *self = tallying();
     self->peak_base = self->bytes_in - self->bytes_out;
     self->peak = 0;
     return 0;
@@ -155,6 +159,8 @@ int rcl_ctl_cache_create(struct ctl *c)
 
 int rcl_ctl_cache_flush(struct ctl *c)
 {
+    if (c->in == NULL)
+        return EINVAL;
     gate_in();
     bool known = rcl_xcache_flush(c->in->u);
     gate_out();
@@ -163,10 +169,48 @@ int rcl_ctl_cache_flush(struct ctl *c)
 
 int rcl_ctl_cache_destroy(struct ctl *c)
 {
+    if (c->in == NULL)
+        return EINVAL;
     gate_in();
     bool known = rcl_xcache_destroy(c->in->u);
     gate_out();
     return known ? 0 : EFAULT;
+}
+
+/* --- heap profiles ------------------------------------------------------------------------ */
+
+int rcl_ctl_prof_active(struct ctl *c)
+{
+    c->old.b = rcl_prof_active();
+    if (c->in != NULL)
+        rcl_prof_set_active(c->in->b);
+    return 0;
+}
+
+int rcl_ctl_prof_thread_init(struct ctl *c)
+{
+    c->old.b = true;
+    return c->in == NULL || c->in->b ? 0 : EFAULT;
+}
+
+/* NULL, or nothing written: a name is made. */
+int rcl_ctl_prof_dump(struct ctl *c)
+{
+    return rcl_prof_dump(c->in != NULL ? c->in->text : NULL, RCL_PROF_MANUAL) == 0 ? 0 : EFAULT;
+}
+
+int rcl_ctl_prof_prefix(struct ctl *c)
+{
+    if (c->in == NULL || c->in->text == NULL)
+        return EINVAL;
+    return rcl_prof_set_prefix(c->in->text) == 0 ? 0 : EFAULT;
+}
+
+/* Nothing written: the rate stays. */
+int rcl_ctl_prof_reset(struct ctl *c)
+{
+    rcl_prof_reset(c->in == NULL ? -1 : (int)rcl_min(c->in->z, LG_SAMPLE_MAX));
+    return 0;
 }
 
 /* --- arenas ------------------------------------------------------------------------------- */

@@ -2,13 +2,14 @@
 /* ctlread.c - the names of mallctl that only tell: constants, options, statistics. */
 #include "ctl.h"
 
+#include "account.h"
 #include "arena.h"
 #include "background.h"
 #include "conf.h"
 #include "ctlstat.h"
-#include "heap.h"
 #include "options.h"
 #include "os.h"
+#include "prof.h"
 #include "purge.h"
 #include "sizeclass.h"
 
@@ -109,7 +110,7 @@ int rcl_ctl_background_step(struct ctl *c)
 
 int rcl_ctl_zero_reallocs(struct ctl *c)
 {
-    c->old.z = rcl_heap_zero_reallocs();
+    c->old.z = rcl_account_read(&rcl_account.zero_reallocs);
     return 0;
 }
 
@@ -170,4 +171,18 @@ int rcl_ctl_extent_stat(struct ctl *c)
                               &c->old.u64)
                ? 0
                : ENOENT;
+}
+
+/* --- heap profiles ------------------------------------------------------------------------ */
+
+int rcl_ctl_prof_lg_sample(struct ctl *c)
+{
+    c->old.z = rcl_prof_lg_sample();
+    return 0;
+}
+
+int rcl_ctl_prof_interval(struct ctl *c)
+{
+    c->old.u64 = rcl_opt.lg_prof_interval < 0 ? 0 : (uint64_t)1 << rcl_opt.lg_prof_interval;
+    return 0;
 }

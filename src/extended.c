@@ -59,13 +59,13 @@ static bool decode(int flags, struct asked *a)
     return a->via.arena != NULL;
 }
 
-RCL_EXPORT void *mallocx(size_t size, int flags)
+RCL_EXPORT RCL_OWN void *mallocx(size_t size, int flags)
 {
     struct asked a;
     if (likely(flags == 0)) {
         struct rcl_tls *self = &rcl_tls;
         if (likely(size <= RCL_SMALL_MAX)) {
-            void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(size));
+            void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(size));
             if (likely(p != NULL)) {
                 rcl_thread_end(self);
                 return p;
@@ -80,7 +80,7 @@ RCL_EXPORT void *mallocx(size_t size, int flags)
     return rcl_heap_alloc_via(size, a.align, a.zero, &a.via);
 }
 
-RCL_EXPORT void *rallocx(void *p, size_t size, int flags)
+RCL_EXPORT RCL_OWN void *rallocx(void *p, size_t size, int flags)
 {
     struct asked a;
     if (!decode(flags, &a))
@@ -88,7 +88,7 @@ RCL_EXPORT void *rallocx(void *p, size_t size, int flags)
     return rcl_heap_realloc_via(p, size, a.align, a.zero, &a.via);
 }
 
-RCL_EXPORT size_t xallocx(void *p, size_t size, size_t extra, int flags)
+RCL_EXPORT RCL_OWN size_t xallocx(void *p, size_t size, size_t extra, int flags)
 {
     size_t align = (flags & LG_ALIGN_MASK) == 0 ? 0 : (size_t)1 << (flags & LG_ALIGN_MASK);
     return rcl_heap_resize_in_place(p, size, extra, align, (flags & MALLOCX_ZERO) != 0);
@@ -106,7 +106,7 @@ static void free_with(void *p, int flags, const char *caller)
     struct rcl_via via = {.cache = ((unsigned)flags >> CACHE_SHIFT) & CACHE_MASK};
     if (likely(via.cache == RCL_VIA_THREAD)) {
         struct rcl_tls *self = &rcl_tls;
-        if (likely(rcl_tcache_push(rcl_thread_begin(self), rcl_pagemap_class(p), p)))
+        if (likely(rcl_tcache_push(rcl_thread_begin_free(self), rcl_pagemap_class(p), p)))
             rcl_thread_end(self);
         else
             rcl_heap_free(p, caller);

@@ -21,21 +21,6 @@ int rcl_file_create(const char *path)
                      O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 }
 
-int rcl_file_close(int fd)
-{
-    return sys_errno(sys1(SYS_close, fd));
-}
-
-int rcl_file_rename(const char *from, const char *to)
-{
-    return sys_errno(sys4(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to));
-}
-
-void rcl_file_remove(const char *path)
-{
-    sys3(SYS_unlinkat, AT_FDCWD, path, 0);
-}
-
 int rcl_file_keep(int fd)
 {
     long kept = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FILE_KEPT_FD);

@@ -7,9 +7,6 @@
 
 /* A regular file to be written, empty; no link is followed.  A descriptor, or -errno. */
 int rcl_file_create(const char *path);
-int rcl_file_close(int fd);
-int rcl_file_rename(const char *from, const char *to);
-void rcl_file_remove(const char *path);
 
 /*
  * A second descriptor of what `fd` is, out of the way of others and closed by exec, or -1;

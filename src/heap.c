@@ -7,12 +7,14 @@
 #include "background.h"
 #include "boot.h"
 #include "die.h"
+#include "fill.h"
 #include "gate.h"
 #include "huge.h"
 #include "large.h"
 #include "monitor.h"
 #include "options.h"
 #include "pagemap.h"
+#include "prof.h"
 #include "purge.h"
 #include "slab.h"
 #include "thread.h"
@@ -20,17 +22,13 @@
 
 #include <string.h>
 
-enum {
-    FILL_NEW = 0xa5, /* the bytes of option `junk`, as jemalloc has them */
-    FILL_FREED = 0x5a,
-};
-
 /* What is asked for. */
 struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
     bool zero;
     unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
+    uint32_t sampled;          /* found on the way: the mode under which it was drawn, or 0 */
     const struct rcl_via *via; /* NULL: as usual */
 };
 
@@ -52,88 +50,24 @@ static unsigned class_of(size_t size, size_t align)
     return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
 }
 
-/* --- filling, for options that want it ---------------------------------------------------- */
-
-/* Before anything is taken: zero all of the block, not only what is asked for. */
-static RCL_COLD void want_zero(struct request *r)
-{
-    r->zero = true;
-    r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
-}
-
-static RCL_COLD void fill_new(void *p, size_t from, size_t to)
-{
-    if (rcl_opt.zero)
-        memset((char *)p + from, 0, to - from);
-    else if (rcl_opt.junk == RCL_JUNK_BOTH || rcl_opt.junk == RCL_JUNK_ALLOC)
-        memset((char *)p + from, FILL_NEW, to - from);
-}
-
-static RCL_COLD void fill_freed(void *p, const char *caller)
-{
-    memset(p, FILL_FREED, rcl_heap_usable(p, caller));
-}
-
-static inline bool fills_new(void)
-{
-    return unlikely(rcl_opt.zero || rcl_opt.junk != RCL_JUNK_NO);
-}
-
-static inline bool fills_freed(void)
-{
-    return unlikely(rcl_opt.junk == RCL_JUNK_BOTH || rcl_opt.junk == RCL_JUNK_FREE);
-}
-
 /* --- threads that count ------------------------------------------------------------------- */
 
 /* The hit of such a thread: the block was not in the cache that the hit path looks at. */
-static RCL_NOINLINE void *counted_hit(struct rcl_tls *self, unsigned cls)
+static RCL_NOINLINE void *tallied_hit(struct rcl_tls *self, unsigned cls)
 {
-    void *p = rcl_tcache_pop(rcl_thread_begin_counted(self), cls);
+    struct rcl_tcache *tc = rcl_thread_begin_hidden(self);
+    void *p = rcl_tcache_pop(tc->counted != NULL ? &tc->counted->side : tc, cls);
     if (p != NULL)
-        rcl_thread_count_in(self, rcl_classes[cls].size);
+        rcl_thread_tally_in(self, rcl_classes[cls].size);
     return p;
 }
 
-static RCL_NOINLINE bool counted_free(struct rcl_tls *self, unsigned cls, void *p)
+static RCL_NOINLINE bool tallied_free(struct rcl_tls *self, unsigned cls, void *p)
 {
-    if (!rcl_tcache_push(rcl_thread_begin_counted(self), cls, p))
+    if (!rcl_tcache_push(rcl_thread_begin_hidden(self), cls, p))
         return false;
-    rcl_thread_count_out(self, rcl_classes[cls].size);
+    rcl_thread_tally_out(self, rcl_classes[cls].size);
     return true;
-}
-
-/* --- bad pointers ------------------------------------------------------------------------- */
-
-static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const char *caller)
-{
-    /* Look for what it might have meant; the program ends, so time is no matter. */
-    const struct rcl_huge *h = rcl_boot() ? rcl_huge_around(p) : NULL;
-    if (h != NULL)
-        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
-                "bytes at %p)",
-                caller, p, (size_t)((const char *)p - h->base), h->bytes, (const void *)h->base);
-    for (size_t back = 1; back <= RCL_LARGE_MAX / RCL_GRANULE; back++) {
-        const char *q = (const char *)rcl_align_down((uintptr_t)p, RCL_GRANULE);
-        if ((uintptr_t)q < back * RCL_GRANULE)
-            break;
-        q -= back * RCL_GRANULE;
-        unsigned cls = rcl_block_class(q);
-        if (cls == RCL_CLASS_NONE)
-            continue;
-        if (cls > RCL_SMALL_LAST && cls <= RCL_CLASS_LARGE) {
-            const struct rcl_span *s = rcl_pagemap_desc(q);
-            if ((size_t)((const char *)p - s->base) < rcl_large_bytes(s))
-                rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a "
-                        "block of %zu bytes at %p)",
-                        caller, p, (size_t)((const char *)p - s->base), rcl_large_bytes(s),
-                        (const void *)s->base);
-        }
-        break;
-    }
-    rcl_die("%s(): invalid pointer %p: no block of this allocator starts there (it was never "
-            "allocated here, or has been freed already)",
-            caller, p);
 }
 
 /* --- while fork has the gate closed and somebody waits for us: no lock, see gate.h -------- */
@@ -143,18 +77,25 @@ static RCL_COLD void *alloc_without_locks(const struct request *r)
     return rcl_huge_take_unlisted(r->size, r->align); /* fresh memory: zero anyway */
 }
 
+/* The class of a block that is about to go, sampled or not.  Inside the gate. */
+static unsigned real_class(void *p)
+{
+    unsigned cls = rcl_pagemap_class(p);
+    return likely(cls < RCL_CLASS_SAMPLED) ? rcl_block_class(p) : rcl_prof_freed(p);
+}
+
 /* Frees that were put off.  Inside the gate. */
 static RCL_COLD void free_deferred(void *p)
 {
     while (p != NULL) {
         void *next = *(void **)p;
-        unsigned cls = rcl_block_class(p);
+        unsigned cls = real_class(p);
         if (cls == RCL_CLASS_HUGE)
             rcl_huge_give(rcl_pagemap_desc(p));
         else if (cls == RCL_CLASS_LARGE)
             rcl_large_give(rcl_pagemap_desc(p), RCL_AGE_NEW);
         else if (cls == RCL_CLASS_NONE)
-            not_a_block(p, "free");
+            rcl_not_a_block(p, "free");
         else
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, "free");
         p = next;
@@ -242,21 +183,54 @@ static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_
     return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
 }
 
-static void *take_cached_class(struct rcl_tls *self, const struct request *r)
+/* While allocations are counted. */
+static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r,
+                          bool *zero)
+{
+    uint64_t *random = rcl_thread_random(self);
+    bool sampled = false;
+    void *p = rcl_tcache_pop(&tc->counted->side, r->cls);
+    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+        p = take_run(tc->arena, r);
+        *zero = true;
+        sampled = p != NULL && rcl_counted_one(tc->counted, r->cls, random);
+    } else if (p == NULL) {
+        p = rcl_counted_refill(tc, r->cls, random, zero, &sampled);
+    }
+    if (sampled)
+        r->sampled = tc->mode;
+    return p;
+}
+
+/* A block that no cache serves has been taken. */
+static void note_run(struct rcl_tls *self, struct request *r, const void *p)
+{
+    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p)))
+        r->sampled = self->distance_mode;
+}
+
+static void *take_cached_class(struct rcl_tls *self, struct request *r)
 {
     struct rcl_tcache *tc = cache_begin(self, r->via);
     struct rcl_arena *a = arena_for(self, tc, r->via);
     bool zero = false;
-    void *p = rcl_tcache_pop(tc, r->cls);
+    void *p;
     rcl_asked_note(&a->asked[r->cls], r->size);
-    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
-        cache_end(tc, r->via);
-        return take_run(a, r);
+    if (unlikely(tc->counted != NULL)) {
+        p = take_counted(self, tc, r, &zero);
+    } else {
+        p = rcl_tcache_pop(tc, r->cls);
+        if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+            p = take_run(a, r);
+            zero = true;
+        } else if (p == NULL && tc != &rcl_tcache_none) {
+            p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
+        } else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0) {
+            p = NULL;
+        }
+        if (p != NULL)
+            note_run(self, r, p);
     }
-    if (p == NULL && tc != &rcl_tcache_none)
-        p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
-    else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0)
-        p = NULL;
     cache_end(tc, r->via);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
@@ -274,39 +248,79 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
 }
 
 /* Inside the gate. */
-static void *take(struct rcl_tls *self, const struct request *r)
+static void *take(struct rcl_tls *self, struct request *r)
 {
+    void *p;
     if (rcl_class_is_cached(r->cls))
         return take_cached_class(self, r);
     if (r->cls == RCL_CLASS_LARGE)
-        return take_run(arena_for(self, rcl_thread_cache(self), r->via), r);
-    return take_huge(self, r);
+        p = take_run(arena_for(self, rcl_thread_cache(self), r->via), r);
+    else
+        p = take_huge(self, r);
+    if (p != NULL)
+        note_run(self, r, p);
+    return p;
 }
 
-static void *try_alloc(struct request *r)
+/*
+ * The first thing to try while allocations are counted: blocks this thread has freed, without the
+ * gate.  The thread is busy, so its cache stays its own; NULL if it has been taken just before.
+ */
+static void *take_freed(struct rcl_tls *self, const struct request *r)
+{
+    struct rcl_tcache *side = rcl_thread_begin_alloc(self);
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    void *p = NULL;
+    if (tc->counted != NULL && &tc->counted->side == side) {
+        p = rcl_tcache_pop(side, r->cls);
+        if (p == NULL)
+            p = rcl_counted_move(tc, r->cls);
+    }
+    if (p != NULL) {
+        rcl_thread_end(self);
+        if (r->zero)
+            memset(p, 0, r->size);
+    }
+    return p;
+}
+
+RCL_OWN static void *try_alloc(struct request *r)
 {
     struct rcl_tls *self = &rcl_tls;
+    void *p;
     /* More than there are addresses: no other size has to suffer for it, below. */
     if (unlikely(r->size >> RCL_ADDRESS_BITS != 0 || !rcl_boot())) {
         rcl_thread_end(self);
         return NULL;
     }
-    if (unlikely(rcl_opt.zero))
-        want_zero(r);
+    if (unlikely(rcl_opt.zero)) {
+        /* All of the block, not only what is asked for. */
+        r->zero = true;
+        r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
+    }
     r->cls = class_of(r->size, r->align);
+    if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
+        (p = take_freed(self, r)) != NULL)
+        return p;
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
-    void *p = take(self, r);
+    p = take(self, r);
     if (unlikely(p == NULL)) {
         /* What one size holds free must not keep another from being served. */
         rcl_purge_all(self);
         p = take(self, r);
     }
     leave(self);
-    if (unlikely(self->counting) && p != NULL)
-        rcl_thread_count_in(self, rcl_heap_usable(p, "malloc"));
-    if (fills_new() && p != NULL && !r->zero)
-        fill_new(p, 0, rcl_heap_usable(p, "malloc"));
+    if (unlikely(r->sampled != 0))
+        rcl_prof_sampled(self, p, rcl_block_bytes(p), r->sampled);
+    if (unlikely(p == NULL)) {
+        rcl_prof_failed();
+        return NULL;
+    }
+    if (unlikely(self->tallies))
+        rcl_thread_tally_in(self, rcl_block_bytes(p));
+    if (rcl_fills_new() && !r->zero)
+        rcl_fill_new(p, 0, rcl_block_bytes(p));
     return p;
 }
 
@@ -316,7 +330,7 @@ void rcl_heap_no_memory(size_t size)
         rcl_die("out of memory for %zu bytes, and xmalloc asks to end then", size);
 }
 
-static void *alloc(struct request *r)
+RCL_OWN static void *alloc(struct request *r)
 {
     size_t size = r->size;
     void *p = try_alloc(r);
@@ -325,19 +339,19 @@ static void *alloc(struct request *r)
     return p;
 }
 
-void *rcl_heap_alloc(size_t size)
+RCL_OWN void *rcl_heap_alloc(size_t size)
 {
     if (size > RCL_SMALL_MAX && size <= RCL_MEDIUM_MAX) {
         /* The hit path of medium blocks: a cached one needs no gate. */
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_medium(size));
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_medium(size));
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
         }
     }
-    if (unlikely(rcl_tls.counting) && size <= RCL_MEDIUM_MAX) {
-        void *p = counted_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
+    if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
+        void *p = tallied_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
         if (p != NULL) {
             rcl_thread_end(&rcl_tls);
             return p;
@@ -347,20 +361,20 @@ void *rcl_heap_alloc(size_t size)
     return alloc(&r);
 }
 
-void *rcl_heap_alloc_zero(size_t size)
+RCL_OWN void *rcl_heap_alloc_zero(size_t size)
 {
     struct request r = {.size = size, .align = RCL_MIN_ALIGN, .zero = true};
     return alloc(&r);
 }
 
-void *rcl_heap_alloc_aligned(size_t align, size_t size)
+RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
 {
     unsigned cls = rcl_class_of_aligned(size, align);
     if (cls != RCL_CLASS_NONE) {
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin(self), cls);
-        if (p == NULL && unlikely(self->counting))
-            p = counted_hit(self, cls);
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
+        if (p == NULL && unlikely(self->tallies))
+            p = tallied_hit(self, cls);
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
@@ -372,23 +386,13 @@ void *rcl_heap_alloc_aligned(size_t align, size_t size)
 
 /* --- free --------------------------------------------------------------------------------- */
 
-/* The descriptor of a block that is a run of its own or a mapping; its start is checked. */
-static struct rcl_span *run_of(void *p, const char *caller)
+/* Of an explicit arena: only the program's caches and that of a thread bound to it take it. */
+static bool stays_out(const void *p, const struct rcl_tcache *tc)
 {
-    struct rcl_span *s = rcl_pagemap_desc(p);
-    if (unlikely(p != s->base))
-        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
-                "bytes at %p)",
-                caller, p, (size_t)((char *)p - s->base), rcl_large_bytes(s), (void *)s->base);
-    return s;
-}
-
-static struct rcl_huge *huge_of(void *p, const char *caller)
-{
-    struct rcl_huge *h = rcl_pagemap_desc(p);
-    if (unlikely(p != h->base))
-        not_a_block(p, caller);
-    return h;
+    if (likely(rcl_pagemap_class(p) <= RCL_CLASS_HUGE) || tc->arena == NULL)
+        return false;
+    const struct rcl_span *s = rcl_pagemap_desc(p);
+    return s->chunk->runs->apart && s->arena != tc->arena;
 }
 
 /* Inside the gate. */
@@ -396,15 +400,12 @@ static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_v
                  const char *caller)
 {
     if (cls == RCL_CLASS_HUGE) {
-        rcl_huge_give(huge_of(p, caller));
+        rcl_huge_give(rcl_block_huge(p, caller));
     } else if (cls == RCL_CLASS_LARGE) {
-        rcl_large_give(run_of(p, caller), RCL_AGE_NEW);
+        rcl_large_give(rcl_block_run(p, caller), RCL_AGE_NEW);
     } else {
         struct rcl_tcache *tc = cache_begin(self, via);
-        /* Of an explicit arena: only where the cache is its own, or the program's. */
-        bool apart = rcl_pagemap_class(p) == RCL_CLASS_APART && tc->arena != NULL &&
-                     tc->arena != ((const struct rcl_span *)rcl_pagemap_desc(p))->arena;
-        if (tc == &rcl_tcache_none || unlikely(apart))
+        if (tc == &rcl_tcache_none || stays_out(p, tc))
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, caller);
         else if (!rcl_tcache_push(tc, cls, p))
             rcl_tcache_overflow(tc, cls, p, caller);
@@ -415,28 +416,28 @@ static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_v
 void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
-    unsigned cls = rcl_block_class(p);
+    unsigned byte = rcl_pagemap_class(p), cls = rcl_block_class(p);
     if (unlikely(cls == RCL_CLASS_NONE)) {
         rcl_thread_end(self);
         if (p != NULL)
-            not_a_block(p, caller);
+            rcl_not_a_block(p, caller);
         return;
     }
-    if (unlikely(self->counting)) {
+    if (unlikely(self->tallies)) {
         size_t bytes = rcl_heap_usable(p, caller);
-        if (via == NULL && counted_free(self, rcl_pagemap_class(p), p)) {
+        if (via == NULL && tallied_free(self, rcl_pagemap_class(p), p)) {
             rcl_thread_end(self);
             return;
         }
-        rcl_thread_count_out(self, bytes);
+        rcl_thread_tally_out(self, bytes);
     }
-    if (fills_freed())
-        fill_freed(p, caller);
+    if (rcl_fills_freed())
+        rcl_fill_freed(p, rcl_block_usable(p, caller));
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;
     }
-    give(self, cls, p, via, caller);
+    give(self, unlikely(byte >= RCL_CLASS_SAMPLED) ? rcl_prof_freed(p) : cls, p, via, caller);
     rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
@@ -448,65 +449,43 @@ void rcl_heap_free(void *p, const char *caller)
     rcl_heap_free_via(p, NULL, caller);
 }
 
-/* --- realloc and usable size -------------------------------------------------------------- */
-
-/* Not inside a block, and not free as far as the slab knows; a caller's block stays as it is. */
-static void check_block(const void *p, unsigned cls, const char *caller)
-{
-    if (!rcl_class_is_small(cls)) {
-        run_of((void *)p, caller);
-        return;
-    }
-    const struct rcl_span *s = rcl_pagemap_desc(p);
-    enum rcl_slab_error err = rcl_slab_check(s, p);
-    if (unlikely(err != RCL_SLAB_OK))
-        rcl_bad_block(caller, s, p, err == RCL_SLAB_NOT_A_BLOCK);
-}
-
-size_t rcl_heap_usable(const void *p, const char *caller)
-{
-    unsigned cls = rcl_block_class(p);
-    if (likely(rcl_class_is_cached(cls))) {
-        check_block(p, cls, caller);
-        return rcl_classes[cls].size;
-    }
-    if (cls == RCL_CLASS_LARGE)
-        return rcl_large_bytes(run_of((void *)p, caller));
-    if (cls == RCL_CLASS_HUGE)
-        return huge_of((void *)p, caller)->bytes;
-    not_a_block(p, caller);
-}
-
 /* --- changing the size -------------------------------------------------------------------- */
 
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
-static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
-                    const char *caller)
+RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
+                            const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
+    struct request r = {.size = size, .cls = cls};
     void *q = NULL;
     if (cls == RCL_CLASS_HUGE && size > RCL_LARGE_MAX) {
         if (size <= usable && usable - size < rcl_page_size())
             return p;
         if (!enter(self))
             return NULL;
-        struct rcl_huge *h = huge_of(p, caller);
+        struct rcl_huge *h = rcl_block_huge(p, caller);
+        real_class(p); /* as if it was freed and allocated again */
         q = may_move ? rcl_huge_resize(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
-        q = rcl_large_resize(run_of(p, caller), size) ? p : NULL;
+        real_class(p);
+        q = rcl_large_resize(rcl_block_run(p, caller), size) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
     }
+    if (q != NULL)
+        note_run(self, &r, q);
     leave(self);
-    if (unlikely(self->counting) && q != NULL) {
-        rcl_thread_count_out(self, usable);
-        rcl_thread_count_in(self, rcl_heap_usable(q, caller));
+    if (unlikely(r.sampled != 0))
+        rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
+    if (unlikely(self->tallies) && q != NULL) {
+        rcl_thread_tally_out(self, usable);
+        rcl_thread_tally_in(self, rcl_heap_usable(q, caller));
     }
-    if (fills_new() && q != NULL && size > usable)
-        fill_new(q, usable, rcl_heap_usable(q, caller));
+    if (rcl_fills_new() && q != NULL && size > usable)
+        rcl_fill_new(q, usable, rcl_heap_usable(q, caller));
     return q;
 }
 
@@ -534,7 +513,7 @@ static void *move(void *p, size_t usable, struct request *r, const char *caller)
     return q;
 }
 
-void *rcl_heap_realloc(void *p, size_t size)
+RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 {
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "realloc");
@@ -550,18 +529,6 @@ void *rcl_heap_realloc(void *p, size_t size)
     }
     struct request r = {.size = size, .align = RCL_MIN_ALIGN};
     return move(p, usable, &r, "realloc");
-}
-
-static uint64_t zero_reallocs;
-
-void rcl_heap_note_zero_realloc(void)
-{
-    rcl_account_count(&zero_reallocs, 1);
-}
-
-size_t rcl_heap_zero_reallocs(void)
-{
-    return rcl_account_read(&zero_reallocs);
 }
 
 /* --- what jemalloc's flags can ask for ---------------------------------------------------- */

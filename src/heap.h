@@ -11,6 +11,7 @@
 #define RCL_HEAP_H
 
 #include "base.h"
+#include "block.h"
 
 struct rcl_arena;
 
@@ -40,17 +41,16 @@ void *rcl_heap_realloc(void *p, size_t size);
 void rcl_heap_settle(void);
 
 /* Bytes usable at p (not NULL); constant while the block lives. */
-size_t rcl_heap_usable(const void *p, const char *caller);
+static inline size_t rcl_heap_usable(const void *p, const char *caller)
+{
+    return rcl_block_usable(p, caller);
+}
 
 /*
  * Out of memory is about to be answered for so many bytes: with the option xmalloc this is the
  * end.  The calls here have asked already.
  */
 void rcl_heap_no_memory(size_t size);
-
-/* realloc to nothing has been asked for: how often, for stats.zero_reallocs. */
-void rcl_heap_note_zero_realloc(void);
-size_t rcl_heap_zero_reallocs(void);
 
 /* --- what jemalloc's flags can ask for ---------------------------------------------------- */
 

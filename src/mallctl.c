@@ -241,8 +241,6 @@ static int check(const struct ctl_row *row, const void *oldp, const size_t *oldl
         return EINVAL;
     if (newp == NULL && newlen != 0)
         return EINVAL;
-    if (row->out == CTL_VOID && row->in != CTL_VOID && newp == NULL)
-        return EINVAL;
     return 0;
 }
 

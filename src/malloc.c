@@ -3,6 +3,7 @@
  * malloc.c - the C, POSIX and glibc entry points: argument rules, errno, and the
  * hit path.  Everything that is not a hit is one tail call away, in heap.c.
  */
+#include "account.h"
 #include "boot.h"
 #include "control.h"
 #include "die.h"
@@ -27,7 +28,7 @@ static RCL_COLD void *out_of_memory(size_t size)
     return NULL;
 }
 
-static RCL_NOINLINE void *malloc_slow(size_t size)
+RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
 {
     void *p = rcl_heap_alloc(size);
     return likely(p != NULL) ? p : out_of_memory(size);
@@ -38,7 +39,7 @@ static inline void *do_malloc(size_t size)
 {
     if (likely(size <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(size));
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(size));
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
@@ -47,7 +48,7 @@ static inline void *do_malloc(size_t size)
     return malloc_slow(size);
 }
 
-RCL_EXPORT void *malloc(size_t size)
+RCL_OWN RCL_EXPORT void *malloc(size_t size)
 {
     return do_malloc(size);
 }
@@ -61,7 +62,7 @@ static inline void do_free(void *p)
 {
     struct rcl_tls *self = &rcl_tls;
     /* Class 0, "no block starts here", and classes without a cache are full: push fails. */
-    if (likely(rcl_tcache_push(rcl_thread_begin(self), rcl_pagemap_class(p), p)))
+    if (likely(rcl_tcache_push(rcl_thread_begin_free(self), rcl_pagemap_class(p), p)))
         rcl_thread_end(self);
     else
         free_slow(p);
@@ -74,14 +75,14 @@ RCL_EXPORT void free(void *p)
 
 /* --- the rest of the C library's functions ------------------------------------------------ */
 
-RCL_EXPORT void *calloc(size_t count, size_t size)
+RCL_OWN RCL_EXPORT void *calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
         return out_of_memory(SIZE_MAX);
     if (likely(bytes <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(bytes));
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(bytes));
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return memset(p, 0, bytes);
@@ -94,7 +95,7 @@ RCL_EXPORT void *calloc(size_t count, size_t size)
 /* True: the block is gone, as glibc has it; C23 leaves it undefined. */
 static RCL_COLD bool realloc_to_nothing(void *p)
 {
-    rcl_heap_note_zero_realloc();
+    rcl_account_count(&rcl_account.zero_reallocs, 1);
     if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ALLOC)
         return false;
     if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ABORT)
@@ -103,7 +104,7 @@ static RCL_COLD bool realloc_to_nothing(void *p)
     return true;
 }
 
-static void *do_realloc(void *p, size_t size)
+RCL_OWN static void *do_realloc(void *p, size_t size)
 {
     if (p == NULL)
         return do_malloc(size);
@@ -113,12 +114,12 @@ static void *do_realloc(void *p, size_t size)
     return likely(q != NULL) ? q : out_of_memory(size);
 }
 
-RCL_EXPORT void *realloc(void *p, size_t size)
+RCL_OWN RCL_EXPORT void *realloc(void *p, size_t size)
 {
     return do_realloc(p, size);
 }
 
-RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
+RCL_OWN RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
@@ -142,19 +143,19 @@ RCL_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
     do_free(p);
 }
 
-static void *alloc_aligned(size_t align, size_t size)
+RCL_OWN static void *alloc_aligned(size_t align, size_t size)
 {
     return align <= RCL_MIN_ALIGN ? rcl_heap_alloc(size) : rcl_heap_alloc_aligned(align, size);
 }
 
 /* align: a power of two. */
-static void *aligned_or_errno(size_t align, size_t size)
+RCL_OWN static void *aligned_or_errno(size_t align, size_t size)
 {
     void *p = alloc_aligned(align, size);
     return likely(p != NULL) ? p : out_of_memory(size);
 }
 
-RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
+RCL_OWN RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
     if (!rcl_is_pow2(align) || align % sizeof(void *) != 0)
         return EINVAL;
@@ -165,7 +166,7 @@ RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
     return 0;
 }
 
-RCL_EXPORT void *aligned_alloc(size_t align, size_t size)
+RCL_OWN RCL_EXPORT void *aligned_alloc(size_t align, size_t size)
 {
     if (unlikely(!rcl_is_pow2(align))) {
         errno = EINVAL;
@@ -174,7 +175,7 @@ RCL_EXPORT void *aligned_alloc(size_t align, size_t size)
     return aligned_or_errno(align, size);
 }
 
-RCL_EXPORT void *memalign(size_t align, size_t size)
+RCL_OWN RCL_EXPORT void *memalign(size_t align, size_t size)
 {
     /* glibc rounds an odd alignment up to a power of two, and refuses what has none. */
     if (unlikely(align > SIZE_MAX / 2 + 1)) {
@@ -187,13 +188,13 @@ RCL_EXPORT void *memalign(size_t align, size_t size)
     return aligned_or_errno(pow2, size);
 }
 
-RCL_EXPORT void *valloc(size_t size)
+RCL_OWN RCL_EXPORT void *valloc(size_t size)
 {
     rcl_boot(); /* knows the page size */
     return aligned_or_errno(rcl_page_size(), size);
 }
 
-RCL_EXPORT void *pvalloc(size_t size)
+RCL_OWN RCL_EXPORT void *pvalloc(size_t size)
 {
     rcl_boot();
     size_t page = rcl_page_size();

@@ -125,7 +125,7 @@ static void to_file(void *arg, const char *text, size_t bytes)
 {
     struct file *f = arg;
     if (f->err == 0)
-        f->err = rcl_os_write(f->fd, text, bytes);
+        f->err = rcl_os_write_all(f->fd, text, bytes);
 }
 
 /* Beside the path first, then under its name: a reader sees an old report or a new one. */
@@ -142,11 +142,11 @@ static int write_file(const struct rcl_snapshot *s, const char *path)
     struct rcl_out o = {.buf = buffer, .size = sizeof buffer, .sink = to_file, .arg = &f};
     print_report(s, path, &o);
     rcl_out_flush(&o);
-    int err = rcl_file_close(f.fd);
+    int err = rcl_os_close(f.fd);
     err = f.err != 0 ? f.err : err;
-    err = err != 0 ? err : rcl_file_rename(beside, path);
+    err = err != 0 ? err : rcl_os_rename(beside, path);
     if (err != 0)
-        rcl_file_remove(beside);
+        rcl_os_unlink(beside);
     return err;
 }
 

@@ -174,7 +174,7 @@ static bool parse_number(struct slice s, bool suffix, int64_t *out)
 }
 
 /* The n-th of "a|b|c"; no bytes: there is none. */
-static struct slice word_at(const char *words, int64_t n)
+static struct slice option_word(const char *words, int64_t n)
 {
     for (; n > 0 && *words != '\0'; words++)
         n -= *words == '|';
@@ -187,7 +187,7 @@ static struct slice word_at(const char *words, int64_t n)
 static bool parse_word(struct slice s, const char *words, int64_t *out)
 {
     struct slice word;
-    for (*out = 0; (word = word_at(words, *out)).bytes > 0; ++*out) {
+    for (*out = 0; (word = option_word(words, *out)).bytes > 0; ++*out) {
         size_t i = 0;
         while (i < s.bytes && i < word.bytes && s.at[i] == word.at[i])
             i++;
@@ -407,7 +407,7 @@ const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf)
     if (rows[i].type == SIGNAL && signal_name(v) != NULL)
         return signal_name(v);
     if (rows[i].type == WORD)
-        return word_text(word_at(rows[i].words, v), buf);
+        return word_text(option_word(rows[i].words, v), buf);
     char *at = buf + RCL_OPTION_TEXT - 1;
     uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     *at = '\0';

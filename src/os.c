@@ -17,6 +17,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -192,6 +193,19 @@ void rcl_os_name(void *addr, size_t bytes, const char *name)
         __atomic_store_n(&os_can.vma_name, 0, __ATOMIC_RELAXED);
 }
 
+bool rcl_os_readable(const void *addr)
+{
+    /* The kernel copies the new mask in before it looks at `how`, which is impossible. */
+    return sys4(SYS_rt_sigprocmask, -1, addr, NULL, sizeof(uint64_t)) != -EFAULT;
+}
+
+bool rcl_os_copy(void *to, const void *from, size_t bytes)
+{
+    struct iovec local = {to, bytes}, remote = {(void *)from, bytes};
+    return sys6(SYS_process_vm_readv, rcl_os_pid(), (long)&local, 1, (long)&remote, 1, 0) ==
+           (long)bytes;
+}
+
 /* --- threads and time --------------------------------------------------------------------- */
 
 /* libc's clock_gettime is the vDSO: no system call, no errno on success, no lock. */
@@ -210,6 +224,13 @@ uint64_t rcl_os_now_ns(void)
 uint64_t rcl_os_coarse_ns(void)
 {
     return os_clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+uint64_t rcl_os_wall_s(void)
+{
+    struct timespec ts = {0};
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec;
 }
 
 void rcl_os_futex_wait(uint32_t *word, uint32_t expected, uint64_t timeout_ns)
@@ -238,6 +259,12 @@ int rcl_os_pid(void)
 int rcl_os_tid(void)
 {
     return (int)sys0(SYS_gettid);
+}
+
+void rcl_os_thread_name(char name[16])
+{
+    name[0] = '\0';
+    sys2(SYS_prctl, PR_GET_NAME, name);
 }
 
 uint64_t rcl_os_block_signals(void)
@@ -402,6 +429,72 @@ int rcl_os_write(int fd, const char *text, size_t bytes)
         bytes -= (size_t)n;
     }
     return 0;
+}
+
+int rcl_os_open(const char *path)
+{
+    long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    return sys_failed(fd) ? -1 : (int)fd;
+}
+
+long rcl_os_read(int fd, char *buf, size_t size)
+{
+    long n;
+    do {
+        n = sys3(SYS_read, fd, buf, size);
+    } while (n == -EINTR);
+    return sys_failed(n) ? -1 : n;
+}
+
+int rcl_os_create_new(const char *path, int *fd)
+{
+    long ret = sys4(SYS_openat, AT_FDCWD, path,
+                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    *fd = sys_failed(ret) ? -1 : (int)ret;
+    return sys_errno(ret);
+}
+
+/* Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, which must not end the program. */
+static long os_write_quietly(int fd, const char *text, size_t bytes)
+{
+    const uint64_t limit = (uint64_t)1 << (SIGXFSZ - 1);
+    const struct timespec now = {0};
+    uint64_t old = 0;
+    sys4(SYS_rt_sigprocmask, SIG_BLOCK, &limit, &old, sizeof old);
+    long n = sys3(SYS_write, fd, text, bytes);
+    if (n == -EFBIG && (old & limit) == 0)
+        sys4(SYS_rt_sigtimedwait, &limit, NULL, &now, sizeof limit);
+    sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
+    return n;
+}
+
+int rcl_os_write_all(int fd, const char *text, size_t bytes)
+{
+    while (bytes > 0) {
+        long n = os_write_quietly(fd, text, bytes);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? ENOSPC : sys_errno(n);
+        text += n;
+        bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+int rcl_os_close(int fd)
+{
+    return sys_errno(sys1(SYS_close, fd));
+}
+
+int rcl_os_rename(const char *from, const char *to)
+{
+    return sys_errno(sys5(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+int rcl_os_unlink(const char *path)
+{
+    return sys_errno(sys3(SYS_unlinkat, AT_FDCWD, path, 0));
 }
 
 long rcl_os_read_file(const char *path, char *buf, size_t size)

@@ -75,10 +75,20 @@ void rcl_os_hugepage(void *addr, size_t bytes);
 /* Show `name` for the mapping in /proc/PID/maps where the kernel supports it. */
 void rcl_os_name(void *addr, size_t bytes, const char *name);
 
+/*
+ * May the 8 bytes at `addr`, a multiple of 8, be read?  True until somebody unmaps them.  No
+ * signal, no change of state, allowed under every seccomp filter that lets libc work.
+ */
+bool rcl_os_readable(const void *addr);
+
+/* Copy what may have been unmapped meanwhile.  False: not readable, or not allowed. */
+bool rcl_os_copy(void *to, const void *from, size_t bytes);
+
 /* --- threads and time --------------------------------------------------------------------- */
 
 uint64_t rcl_os_now_ns(void);    /* monotonic; never 0 */
 uint64_t rcl_os_coarse_ns(void); /* the same clock, some milliseconds behind, cheaper */
+uint64_t rcl_os_wall_s(void);    /* seconds since 1970 */
 
 /* Wait while *word == expected, at most timeout_ns (0: no limit).  Spurious wake-ups happen. */
 void rcl_os_futex_wait(uint32_t *word, uint32_t expected, uint64_t timeout_ns);
@@ -87,6 +97,7 @@ void rcl_os_yield(void);
 
 int rcl_os_pid(void);
 int rcl_os_tid(void);
+void rcl_os_thread_name(char name[16]);
 
 /* Processors this process may really use: affinity mask, capped by the cgroup's cpu quota. */
 unsigned rcl_os_ncpu(void);
@@ -125,8 +136,20 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 /* Write all of it.  errno; often nobody is there to be told. */
 int rcl_os_write(int fd, const char *text, size_t bytes);
 
+int rcl_os_close(int fd);
+int rcl_os_rename(const char *from, const char *to);
+int rcl_os_unlink(const char *path);
+
 /* The start of a file: bytes read (at most `size`), or -1. */
 long rcl_os_read_file(const char *path, char *buf, size_t size);
+
+/* The same piece by piece.  open: -1 when it cannot be; read: bytes, 0 at the end, -1. */
+int rcl_os_open(const char *path);
+long rcl_os_read(int fd, char *buf, size_t size);
+
+/* A new file, which must not exist; write all of it, without a signal at a size limit; errno. */
+int rcl_os_create_new(const char *path, int *fd);
+int rcl_os_write_all(int fd, const char *text, size_t bytes);
 
 /* Text of a symbolic link, NUL-terminated; -1 when there is none. */
 long rcl_os_read_link(const char *path, char *buf, size_t size);

@@ -62,6 +62,14 @@ static inline unsigned rcl_pagemap_class(const void *p)
     return leaf->cls[rcl_pagemap_slot(a)];
 }
 
+/* Change the class byte of one granule that is covered, while others may read it. */
+static inline void rcl_pagemap_mark(const void *p, unsigned cls)
+{
+    uintptr_t a = (uintptr_t)p;
+    struct rcl_leaf *leaf = rcl_pagemap_root[a >> RCL_LEAF_SHIFT];
+    __atomic_store_n(&leaf->cls[rcl_pagemap_slot(a)], (uint8_t)cls, __ATOMIC_RELAXED);
+}
+
 /* The descriptor of an address whose class is not NONE (or that the caller owns). */
 static inline void *rcl_pagemap_desc(const void *p)
 {

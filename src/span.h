@@ -94,7 +94,8 @@ static inline unsigned rcl_block_class(const void *p)
     unsigned cls = rcl_pagemap_class(p);
     if (likely(cls <= RCL_CLASS_HUGE))
         return cls;
-    return ((const struct rcl_span *)rcl_pagemap_desc(p))->cls;
+    return cls == RCL_CLASS_SAMPLED_HUGE ? (unsigned)RCL_CLASS_HUGE
+                                         : ((const struct rcl_span *)rcl_pagemap_desc(p))->cls;
 }
 
 /* Bytes of descriptor for a slab of that many slots; 0 or 1: a run. */

@@ -6,18 +6,23 @@
 #include "die.h"
 #include "lock.h"
 #include "os.h"
+#include "prof_rate.h"
 
 #include <pthread.h>
 
 enum {
-    IDLE_STEPS = 2, /* decay steps without a change that make a cache idle */
+    IDLE_STEPS = 2,    /* decay steps without a change that make a cache idle */
+    COUNT_ROUNDS = 50, /* attempts to reach every cache when counting begins or ends */
 };
 
 __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
     /* Never written through: every store is behind a test that the empty cache fails. */
+    .alloc = (struct rcl_tcache *)&rcl_tcache_none,
     .cache = (struct rcl_tcache *)&rcl_tcache_none,
-    .counted = (struct rcl_tcache *)&rcl_tcache_none,
+    .hidden = (struct rcl_tcache *)&rcl_tcache_none,
 };
+
+uint32_t rcl_thread_mode;
 
 static struct {
     struct rcl_lock lock; /* the list, and every rcl_tls.cache */
@@ -33,7 +38,7 @@ static struct {
 /* Where the thread's cache is. */
 static struct rcl_tcache **cache_word(struct rcl_tls *self)
 {
-    return unlikely(self->counting) ? &self->counted : &self->cache;
+    return unlikely(self->tallies) ? &self->hidden : &self->cache;
 }
 
 static struct rcl_tcache *get_cache(const struct rcl_tls *self)
@@ -43,14 +48,71 @@ static struct rcl_tcache *get_cache(const struct rcl_tls *self)
 
 static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
 {
-    __atomic_store_n(cache_word(self), (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
+    struct rcl_tcache **word = cache_word(self);
+    if (word == &self->cache) {
+        const struct rcl_tcache *alloc = tc->counted != NULL ? &tc->counted->side : tc;
+        __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(word, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
 }
 
-struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+/* --- counting ----------------------------------------------------------------------------- */
+
+static int lg_of(uint32_t mode)
 {
-    struct rcl_tcache *tc = get_cache(self);
-    if (likely(tc != &rcl_tcache_none) || self->ended || self->no_cache)
-        return tc;
+    return (int)(mode & 0xff) - 1;
+}
+
+/* The cache has been decided about under another mode.  The owner is inside the gate. */
+static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_t mode)
+{
+    struct rcl_counted *fresh = NULL, *old;
+    if (lg_of(mode) >= 0) {
+        fresh = rcl_counted_new(tc, (unsigned)lg_of(mode));
+        if (fresh == NULL)
+            return; /* tried again at the next slow path */
+    }
+    rcl_lock(&threads.lock);
+    old = tc->counted;
+    tc->counted = fresh;
+    tc->mode = mode;
+    set_cache(self, tc);
+    rcl_unlock(&threads.lock);
+    if (old != NULL)
+        rcl_counted_delete(old, RCL_AGE_NEW);
+}
+
+uint64_t *rcl_thread_random(struct rcl_tls *self)
+{
+    while (unlikely(self->random == 0)) {
+        uint64_t seed = rcl_os_now_ns() ^ (uint64_t)rcl_os_tid() << 32 ^ (uintptr_t)self;
+        self->random = rcl_prof_random(&seed);
+    }
+    return &self->random;
+}
+
+bool rcl_thread_due(struct rcl_tls *self, size_t bytes)
+{
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    if (lg_of(mode) < 0)
+        return false;
+    if (self->distance_mode != mode) {
+        self->distance = rcl_prof_distance(rcl_thread_random(self), (unsigned)lg_of(mode));
+        self->distance_mode = mode;
+    }
+    if (self->distance >= bytes) {
+        self->distance -= bytes;
+        return false;
+    }
+    self->distance = rcl_prof_distance(rcl_thread_random(self), (unsigned)lg_of(mode));
+    return true;
+}
+
+/* --- the thread's own cache --------------------------------------------------------------- */
+
+static struct rcl_tcache *make_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc;
     struct rcl_tcache *fresh = self->bound != NULL ? rcl_tcache_new_for(self->bound)
                                                    : rcl_tcache_new(self->arena);
     rcl_lock(&threads.lock);
@@ -67,6 +129,22 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
     rcl_unlock(&threads.lock);
     if (fresh != NULL)
         rcl_tcache_delete(fresh, RCL_AGE_NEW);
+    return tc;
+}
+
+struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc = get_cache(self);
+    if (unlikely(tc == &rcl_tcache_none)) {
+        if (self->ended || self->no_cache)
+            return tc;
+        tc = make_cache(self);
+        if (tc == &rcl_tcache_none)
+            return tc;
+    }
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    if (unlikely(tc->mode != mode))
+        follow(self, tc, mode);
     return tc;
 }
 
@@ -99,19 +177,19 @@ void rcl_thread_use_cache(struct rcl_tls *self, bool use)
         rcl_thread_drop_cache(self);
 }
 
-void rcl_thread_start_counting(struct rcl_tls *self)
+void rcl_thread_start_tally(struct rcl_tls *self)
 {
-    if (self->counting)
+    if (self->tallies)
         return;
     rcl_thread_drop_cache(self);
     rcl_lock(&threads.lock);
-    self->counting = true;
+    self->tallies = true;
     rcl_unlock(&threads.lock);
 }
 
 size_t rcl_thread_cache_blocks(const struct rcl_tls *self)
 {
-    return get_cache(self)->blocks;
+    return rcl_tcache_room(get_cache(self));
 }
 
 /* libc calls this when a thread ends, perhaps before other destructors that allocate. */
@@ -141,12 +219,19 @@ void rcl_thread_register(struct rcl_tls *self)
 
 /* --- taking caches away ------------------------------------------------------------------- */
 
+static uintptr_t sum_of_tops(const struct rcl_tcache *tc, uintptr_t sum)
+{
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    return sum;
+}
+
 /* Has the owner used it since the last step?  A race here costs a wrong guess, nothing else. */
 static bool step_idle(struct rcl_tcache *tc)
 {
-    uintptr_t sum = 0;
-    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
-        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    uintptr_t sum = sum_of_tops(tc, 0);
+    if (tc->counted != NULL)
+        sum = sum_of_tops(&tc->counted->side, sum);
     tc->idle_steps = sum == tc->seen ? tc->idle_steps + 1 : 0;
     tc->seen = sum;
     return tc->idle_steps >= IDLE_STEPS;
@@ -232,6 +317,28 @@ void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
     drain(self, RCL_DRAIN_ALL, a);
 }
 
+/* Caches that have not come by since the mode was changed. */
+static size_t behind(void)
+{
+    size_t n = 0;
+    rcl_lock(&threads.lock);
+    for (struct rcl_list *at = threads.caches.next; at != &threads.caches; at = at->next)
+        n += container_of(at, struct rcl_tcache, link)->mode != rcl_thread_mode;
+    rcl_unlock(&threads.lock);
+    return n;
+}
+
+void rcl_threads_count(struct rcl_tls *self, int lg)
+{
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    __atomic_store_n(&rcl_thread_mode, (mode & ~0xffu) + 0x100 + (uint32_t)(lg + 1),
+                     __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < COUNT_ROUNDS && behind() > 0; i++) {
+        rcl_threads_drain(self, RCL_DRAIN_ALL);
+        rcl_os_yield();
+    }
+}
+
 void rcl_threads_forked(struct rcl_tls *self)
 {
     threads.generation++;
@@ -249,11 +356,8 @@ static size_t bytes_of(unsigned cls)
                                    : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift();
 }
 
-void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
+static void add_blocks(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
 {
-    out->caches++;
-    out->misses += tc->misses;
-    out->overflows += tc->overflows;
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         size_t count = rcl_tcache_count(tc, cls);
         if (count <= tc->cap[cls]) { /* the owner may be at work */
@@ -261,6 +365,16 @@ void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache 
             out->bytes += count * bytes_of(cls);
         }
     }
+}
+
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
+{
+    out->caches++;
+    out->misses += tc->misses;
+    out->overflows += tc->overflows;
+    add_blocks(out, tc);
+    if (tc->counted != NULL)
+        add_blocks(out, &tc->counted->side);
 }
 
 void rcl_threads_usage(struct rcl_caches_stats *out)

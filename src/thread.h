@@ -2,16 +2,19 @@
 /*
  * thread.h - a thread's own word, and taking an idle thread's cache away.
  *
- * The thread-local part is a pointer to the cache and a few flags, in the
+ * The thread-local part is a pointer to the cache, twice, and a few flags, in the
  * initial-exec model: no call and no lazy set-up to reach it.  It starts with
  * the constant empty cache, so the hit path needs no "am I ready".
+ *
+ * malloc goes by the word `alloc`, free by the word `cache`.  They name the same
+ * cache but while allocations are counted: then `alloc` names its counted side.
  *
  * Taking a cache away from a thread that may be running (or may have been
  * stopped anywhere, even in a signal handler in the middle of a malloc):
  *
  *     owner, each hit               taker, with the registry's lock
- *       busy = 1                      owner.cache = &rcl_tcache_none
- *       use cache                     process-wide memory barrier
+ *       busy = 1                      owner.alloc = owner.cache = &rcl_tcache_none
+ *       use alloc or cache            process-wide memory barrier
  *       busy = 0                      busy or inside the gate?  put it back
  *                                     else the cache is the taker's
  *
@@ -29,34 +32,52 @@
 #include "tcache.h"
 
 struct rcl_tls {
-    struct rcl_tcache *cache; /* changed under the registry's lock; read by the owner */
-    uint32_t busy;            /* the owner is between loading `cache` and its last use of it */
-    uint32_t ended;           /* the thread's destructors run: it gets no cache any more */
+    struct rcl_tcache *alloc; /* these two: changed under the registry's lock; read by the owner */
+    struct rcl_tcache *cache;
+    uint32_t busy;  /* the owner is between loading one of them and its last use of it */
+    uint32_t ended; /* the thread's destructors run: it gets no cache any more */
     struct rcl_gate_pass gate;
     struct rcl_arena *arena; /* of its last cache, or NULL */
     struct rcl_arena *bound; /* the one it has asked for, or NULL */
     bool no_cache;           /* it has asked for none */
+    bool known;              /* the destructor is registered, or being registered */
+    bool sampling;           /* a sample is being recorded: none is taken meanwhile */
 
     /*
      * A thread that wants to know how many bytes it takes and gives back counts, from its first
-     * question on: its cache is then in `counted`, and `cache` stays the empty one, so that every
-     * call goes the slow way, where it is counted.  Set under the registry's lock.
+     * question on: its cache is then in `hidden`, and the first two words stay the empty one, so
+     * that every call goes the slow way, where it is counted.  Set under the registry's lock.
      */
-    bool counting;
-    struct rcl_tcache *counted;
+    bool tallies;
+    struct rcl_tcache *hidden;
     uint64_t bytes_in, bytes_out; /* taken and given back, by size of the block */
     uint64_t peak_base;           /* bytes_in - bytes_out when the peak was reset */
     int64_t peak;                 /* the highest since, above that */
-    bool known;                   /* the destructor is registered, or being registered */
-};
+
+    uint64_t random;        /* of what is drawn for this thread; 0: not seeded */
+    uint64_t distance;      /* bytes to the next sample in blocks that no cache serves */
+    uint32_t distance_mode; /* rcl_thread_mode when that was drawn */
+} RCL_ALIGNED(32);          /* the first three on one cache line */
 
 extern __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec")));
 
 /* The fences are for the compiler; the processor's part is the barrier above. */
-static inline struct rcl_tcache *rcl_thread_begin(struct rcl_tls *self)
+static inline void rcl_thread_busy(struct rcl_tls *self)
 {
     __atomic_store_n(&self->busy, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* To pop from, and to push on. */
+static inline struct rcl_tcache *rcl_thread_begin_alloc(struct rcl_tls *self)
+{
+    rcl_thread_busy(self);
+    return __atomic_load_n(&self->alloc, __ATOMIC_RELAXED);
+}
+
+static inline struct rcl_tcache *rcl_thread_begin_free(struct rcl_tls *self)
+{
+    rcl_thread_busy(self);
     return __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
 }
 
@@ -66,15 +87,14 @@ static inline void rcl_thread_end(struct rcl_tls *self)
     __atomic_store_n(&self->busy, 0, __ATOMIC_RELAXED);
 }
 
-/* The same for the cache of a thread that counts. */
-static inline struct rcl_tcache *rcl_thread_begin_counted(struct rcl_tls *self)
+/* The same for the cache of a thread that counts its bytes. */
+static inline struct rcl_tcache *rcl_thread_begin_hidden(struct rcl_tls *self)
 {
-    __atomic_store_n(&self->busy, 1, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return __atomic_load_n(&self->counted, __ATOMIC_RELAXED);
+    rcl_thread_busy(self);
+    return __atomic_load_n(&self->hidden, __ATOMIC_RELAXED);
 }
 
-static inline void rcl_thread_count_in(struct rcl_tls *self, size_t bytes)
+static inline void rcl_thread_tally_in(struct rcl_tls *self, size_t bytes)
 {
     self->bytes_in += bytes;
     int64_t net = (int64_t)(self->bytes_in - self->bytes_out - self->peak_base);
@@ -82,19 +102,30 @@ static inline void rcl_thread_count_in(struct rcl_tls *self, size_t bytes)
         self->peak = net;
 }
 
-static inline void rcl_thread_count_out(struct rcl_tls *self, size_t bytes)
+static inline void rcl_thread_tally_out(struct rcl_tls *self, size_t bytes)
 {
     self->bytes_out += bytes;
 }
 
-/* Count from now on.  Inside the gate. */
-void rcl_thread_start_counting(struct rcl_tls *self);
+/* Count bytes from now on.  Inside the gate. */
+void rcl_thread_start_tally(struct rcl_tls *self);
 
 /* Blocks in the caller's cache at most. */
 size_t rcl_thread_cache_blocks(const struct rcl_tls *self);
 
 /*
- * The cache to use in a slow path, inside the gate; made if there is none.
+ * After a miss: does malloc pop from a counted side?  A hint, to be followed by a look
+ * at both words while busy.
+ */
+static inline bool rcl_thread_is_counted(const struct rcl_tls *self)
+{
+    return __atomic_load_n(&self->alloc, __ATOMIC_RELAXED) !=
+           __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+}
+
+/*
+ * The cache to use in a slow path, inside the gate; made if there is none.  It has a
+ * counted side if and only if allocations are counted now (or memory is short).
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */
@@ -121,6 +152,27 @@ void rcl_thread_register(struct rcl_tls *self);
 
 /* Once, when libc is ready (constructor). */
 void rcl_thread_boot(void);
+
+/* In the lowest eight bits lg + 1, or 0: nothing is counted; above them the number of changes. */
+extern uint32_t rcl_thread_mode;
+
+static inline bool rcl_thread_counting(void)
+{
+    return (__atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED) & 0xff) != 0;
+}
+
+/*
+ * From now on allocations are counted and sampled with a mean distance of 2^lg
+ * (prof_rate.h), drawn anew; -1: they are not.  Threads that cannot be reached (stopped in
+ * the middle of a hit; no membarrier) follow at their next miss.  Inside the gate.
+ */
+void rcl_threads_count(struct rcl_tls *self, int lg);
+
+/* The caller has taken a block of so many bytes that no cache serves: is it to be sampled? */
+bool rcl_thread_due(struct rcl_tls *self, size_t bytes);
+
+/* The state of the caller's draws, seeded. */
+uint64_t *rcl_thread_random(struct rcl_tls *self);
 
 enum rcl_drain {
     RCL_DRAIN_GONE, /* of threads that a fork left behind */

@@ -37,22 +37,22 @@ TEST(files_are_created_renamed_and_removed)
     assert_true(fd >= 0);
     assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
     assert_int_equal(rcl_os_write(fd, "text", 4), 0);
-    assert_int_equal(rcl_file_close(fd), 0);
-    assert_int_equal(rcl_file_close(fd), EBADF);
+    assert_int_equal(rcl_os_close(fd), 0);
+    assert_int_equal(rcl_os_close(fd), EBADF);
     assert_int_equal(rcl_os_write(fd, "text", 4), EBADF);
-    assert_int_equal(rcl_file_rename(a, b), 0);
-    assert_int_equal(rcl_file_rename(a, b), ENOENT);
+    assert_int_equal(rcl_os_rename(a, b), 0);
+    assert_int_equal(rcl_os_rename(a, b), ENOENT);
     char text[8];
     assert_int_equal(rcl_os_read_file(b, text, sizeof text), 4);
     assert_memory_equal(text, "text", 4);
     fd = rcl_file_create(b); /* empty again */
-    assert_int_equal(rcl_file_close(fd), 0);
+    assert_int_equal(rcl_os_close(fd), 0);
     assert_int_equal(rcl_os_read_file(b, text, sizeof text), 0);
     assert_int_equal(symlink(b, a), 0);
     assert_int_equal(rcl_file_create(a), -ELOOP);
     assert_int_equal(rcl_file_create(folder), -EISDIR);
-    rcl_file_remove(a);
-    rcl_file_remove(b);
+    rcl_os_unlink(a);
+    rcl_os_unlink(b);
     assert_int_equal(rmdir(folder), 0);
 }
 

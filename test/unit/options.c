@@ -171,7 +171,7 @@ TEST(the_table_is_in_order)
         const struct row *r = &rows[i];
 
         assert_true(r->min <= r->def && r->def <= r->max && r->min < r->max);
-        assert_true(r->type == MS ? r->min == -1 : r->min >= 0);
+        assert_true(r->type == MS ? r->min == -1 : r->min >= (r->type == LG ? -1 : 0));
         assert_true(r->type != BOOL || (r->min == 0 && r->max == 1));
         /* One sentence. */
         assert_true(strlen(r->text) > 10 && r->text[strlen(r->text) - 1] == '.');
