@@ -14,6 +14,11 @@
 
 #define RCL_COLD __attribute__((noinline, cold))
 #define RCL_NOINLINE __attribute__((noinline))
+/*
+ * On the way from an entry point to where a heap profile captures the stack: the section
+ * tells our own frames from the program's (prof_unwind.h), in a static link too.
+ */
+#define RCL_OWN __attribute__((section("rcl_text")))
 #define RCL_EXPORT __attribute__((visibility("default")))
 #define RCL_CACHELINE 64
 #define RCL_ALIGNED(n) __attribute__((aligned(n)))

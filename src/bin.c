@@ -58,6 +58,7 @@ static void settle(struct rcl_bin *b, struct rcl_span *s)
         rcl_list_remove(&s->link);
     if (place != RCL_PLACE_NONE)
         rcl_list_push_front(&b->place[place], &s->link);
+    b->open += (size_t)(place != RCL_PLACE_NONE) - (size_t)(s->place != RCL_PLACE_NONE);
     s->place = (uint8_t)place;
 }
 
@@ -125,7 +126,8 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
     s->cls = b->cls;
     s->place = RCL_PLACE_NONE;
     rcl_slab_init(s, run.dirty[0]);
-    rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), b->cls, s);
+    rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), rcl_runs_mark(b->runs, b->cls),
+                    s);
     return s;
 }
 
@@ -137,6 +139,7 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
     if (s->place != RCL_PLACE_NONE) {
         rcl_list_remove(&s->link);
         s->place = RCL_PLACE_NONE;
+        b->open--;
     }
     if (rcl_list_linked(&s->queue))
         rcl_list_remove(&s->queue);
@@ -169,6 +172,7 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     size_t retaken;
     n = rcl_slab_take(s, out, n, &retaken);
     b->live += n;
+    b->taken += n;
     if (s == b->spare)
         b->spare = NULL;
     if (retaken != 0) {
@@ -218,6 +222,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             return 0; /* nothing has been taken, or the batch would have been enough */
         rcl_lock(&b->lock);
         b->slabs++;
+        b->slabs_made++;
         enqueue(b, s);
         settle(b, s);
     }
@@ -267,7 +272,7 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     b->flushes++;
     for (size_t i = 0, done; i < n; i += done) {
         /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
-        if (unlikely(rcl_pagemap_class(p[i]) != b->cls))
+        if (unlikely(rcl_block_class(p[i]) != b->cls))
             rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p[i],
                     rcl_classes[b->cls].size);
         struct rcl_span *s = rcl_pagemap_desc(p[i]);
@@ -291,6 +296,18 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     bin_tell(b, &put.note, -(int64_t)(n - others));
     slabs_drop(b, &put.empty, age);
     return others;
+}
+
+void rcl_bin_discard(struct rcl_bin *b, struct rcl_span *s)
+{
+    rcl_lock(&b->lock);
+    size_t blocks = (size_t)(s->slots - s->free_slots);
+    rcl_assert(!s->purging && s->arena == b->arena);
+    b->live -= blocks;
+    slab_detach(b, s);
+    rcl_unlock(&b->lock);
+    bin_tell(b, &(struct rcl_demand_note){0}, -(int64_t)blocks);
+    slab_drop(b, s, RCL_AGE_NEW);
 }
 
 /* --- giving back pages -------------------------------------------------------------------- */

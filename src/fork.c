@@ -10,6 +10,7 @@
 #include "base.h"
 #include "gate.h"
 #include "os.h"
+#include "prof.h"
 #include "purge.h"
 #include "thread.h"
 
@@ -86,6 +87,7 @@ static void child(void)
     bool nested = rcl_gate_fork_leave_nested();
     rcl_gate_reset(me);
     rcl_background_forget();
+    rcl_prof_forked();
     rcl_threads_forked(&rcl_tls);
     if (at_rest(me))
         rcl_threads_drain(&rcl_tls, RCL_DRAIN_GONE);

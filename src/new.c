@@ -29,7 +29,7 @@ extern void std_throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv")
     __attribute__((weak, noreturn));
 
 /* [new.delete.single]: call the new-handler and try again, until there is none. */
-static RCL_COLD void *new_failed(size_t size, size_t align)
+RCL_OWN static RCL_COLD void *new_failed(size_t size, size_t align)
 {
     new_handler *handler;
     while (std_get_new_handler != NULL && (handler = std_get_new_handler()) != NULL) {
@@ -63,13 +63,13 @@ static RCL_COLD void *new_failed_nothrow(size_t size, size_t align, const void *
     return ((void *(*)(size_t, const void *))found)(size, tag);
 }
 
-static RCL_NOINLINE void *new_slow(size_t size)
+RCL_OWN static RCL_NOINLINE void *new_slow(size_t size)
 {
     void *p = rcl_heap_alloc(size);
     return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN);
 }
 
-static RCL_NOINLINE void *new_slow_nothrow(size_t size, const void *tag)
+RCL_OWN static RCL_NOINLINE void *new_slow_nothrow(size_t size, const void *tag)
 {
     void *p = rcl_heap_alloc(size);
     return likely(p != NULL) ? p : new_failed_nothrow(size, RCL_MIN_ALIGN, tag);
@@ -80,13 +80,13 @@ static inline void *new_hit(size_t size)
     if (unlikely(size > RCL_SMALL_MAX))
         return NULL;
     struct rcl_tls *self = &rcl_tls;
-    void *p = rcl_tcache_pop(rcl_thread_begin(self), rcl_class_of_small(size));
+    void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(size));
     if (likely(p != NULL))
         rcl_thread_end(self);
     return p;
 }
 
-static void *new_aligned(size_t size, size_t align)
+RCL_OWN static void *new_aligned(size_t size, size_t align)
 {
     return align > RCL_MIN_ALIGN ? rcl_heap_alloc_aligned(align, size) : rcl_heap_alloc(size);
 }
@@ -94,28 +94,28 @@ static void *new_aligned(size_t size, size_t align)
 /* clang-format off */
 #define NEW(name, mangled)                                                      \
     RCL_EXPORT void *name(size_t size) __asm__(mangled);                        \
-    void *name(size_t size)                                                     \
+    RCL_OWN void *name(size_t size)                                             \
     {                                                                           \
         void *p = new_hit(size);                                                \
         return likely(p != NULL) ? p : new_slow(size);                          \
     }
 #define NEW_NOTHROW(name, mangled)                                              \
     RCL_EXPORT void *name(size_t size, const void *tag) __asm__(mangled);       \
-    void *name(size_t size, const void *tag)                                    \
+    RCL_OWN void *name(size_t size, const void *tag)                            \
     {                                                                           \
         void *p = new_hit(size);                                                \
         return likely(p != NULL) ? p : new_slow_nothrow(size, tag);             \
     }
 #define NEW_ALIGNED(name, mangled)                                              \
     RCL_EXPORT void *name(size_t size, size_t align) __asm__(mangled);          \
-    void *name(size_t size, size_t align)                                       \
+    RCL_OWN void *name(size_t size, size_t align)                               \
     {                                                                           \
         void *p = new_aligned(size, align);                                     \
         return likely(p != NULL) ? p : new_failed(size, align);                 \
     }
 #define NEW_ALIGNED_NOTHROW(name, mangled)                                      \
     RCL_EXPORT void *name(size_t size, size_t align, const void *tag) __asm__(mangled); \
-    void *name(size_t size, size_t align, const void *tag)                      \
+    RCL_OWN void *name(size_t size, size_t align, const void *tag)              \
     {                                                                           \
         void *p = new_aligned(size, align);                                     \
         return likely(p != NULL) ? p : new_failed_nothrow(size, align, tag);    \
@@ -136,7 +136,7 @@ NEW_ALIGNED_NOTHROW(rcl_new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9not
     void name(void *p)                                                          \
     {                                                                           \
         struct rcl_tls *self = &rcl_tls;                                        \
-        if (likely(rcl_tcache_push(rcl_thread_begin(self), rcl_pagemap_class(p), p))) \
+        if (likely(rcl_tcache_push(rcl_thread_begin_free(self), rcl_pagemap_class(p), p))) \
             rcl_thread_end(self);                                               \
         else                                                                    \
             rcl_heap_free(p, "operator delete");                                \

@@ -50,6 +50,9 @@ int rcl_os_unmap(void *addr, size_t bytes);
 /* Resize a mapping, moving it where needed; NULL when the kernel refuses (old mapping intact). */
 void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes);
 
+/* The same where it stands. */
+void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes);
+
 /* Move a mapping to `target`, replacing what is there.  errno. */
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target);
 
@@ -62,6 +65,9 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
 int rcl_os_purge(void *addr, size_t bytes);
 int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n);
 
+/* System calls that have returned memory since the start: the two above and rcl_os_unmap. */
+uint64_t rcl_os_returns(void);
+
 /* Ask the kernel not to back the range with huge pages, or to do so.  Advice: failure is silent. */
 void rcl_os_no_hugepage(void *addr, size_t bytes);
 void rcl_os_hugepage(void *addr, size_t bytes);
@@ -69,10 +75,20 @@ void rcl_os_hugepage(void *addr, size_t bytes);
 /* Show `name` for the mapping in /proc/PID/maps where the kernel supports it. */
 void rcl_os_name(void *addr, size_t bytes, const char *name);
 
+/*
+ * May the 8 bytes at `addr`, a multiple of 8, be read?  True until somebody unmaps them.  No
+ * signal, no change of state, allowed under every seccomp filter that lets libc work.
+ */
+bool rcl_os_readable(const void *addr);
+
+/* Copy what may have been unmapped meanwhile.  False: not readable, or not allowed. */
+bool rcl_os_copy(void *to, const void *from, size_t bytes);
+
 /* --- threads and time --------------------------------------------------------------------- */
 
 uint64_t rcl_os_now_ns(void);    /* monotonic; never 0 */
 uint64_t rcl_os_coarse_ns(void); /* the same clock, some milliseconds behind, cheaper */
+uint64_t rcl_os_wall_s(void);    /* seconds since 1970 */
 
 /* Wait while *word == expected, at most timeout_ns (0: no limit).  Spurious wake-ups happen. */
 void rcl_os_futex_wait(uint32_t *word, uint32_t expected, uint64_t timeout_ns);
@@ -81,6 +97,7 @@ void rcl_os_yield(void);
 
 int rcl_os_pid(void);
 int rcl_os_tid(void);
+void rcl_os_thread_name(char name[16]);
 
 /* Processors this process may really use: affinity mask, capped by the cgroup's cpu quota. */
 unsigned rcl_os_ncpu(void);
@@ -94,6 +111,12 @@ void rcl_os_restore_signals(uint64_t old);
  * False: not available, nothing was ordered.
  */
 bool rcl_os_process_barrier(void);
+
+/*
+ * Whether the calling thread acts for the same user and group as the main thread.  A bare
+ * thread keeps what it had when libc changes them in all threads it knows.
+ */
+bool rcl_os_same_user(void);
 
 /*
  * Start `fn(arg)` as a bare kernel thread of this process on the given stack:
@@ -110,11 +133,23 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-/* Write all of it; errors are ignored, there is nobody to tell. */
-void rcl_os_write(int fd, const char *text, size_t bytes);
+/* Write all of it.  errno; often nobody is there to be told. */
+int rcl_os_write(int fd, const char *text, size_t bytes);
+
+int rcl_os_close(int fd);
+int rcl_os_rename(const char *from, const char *to);
+int rcl_os_unlink(const char *path);
 
 /* The start of a file: bytes read (at most `size`), or -1. */
 long rcl_os_read_file(const char *path, char *buf, size_t size);
+
+/* The same piece by piece.  open: -1 when it cannot be; read: bytes, 0 at the end, -1. */
+int rcl_os_open(const char *path);
+long rcl_os_read(int fd, char *buf, size_t size);
+
+/* A new file, which must not exist; write all of it, without a signal at a size limit; errno. */
+int rcl_os_create_new(const char *path, int *fd);
+int rcl_os_write_all(int fd, const char *text, size_t bytes);
 
 /* Text of a symbolic link, NUL-terminated; -1 when there is none. */
 long rcl_os_read_link(const char *path, char *buf, size_t size);

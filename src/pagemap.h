@@ -33,6 +33,7 @@ enum {
 struct rcl_leaf {
     uint8_t cls[RCL_LEAF_GRANULES];
     void *desc[RCL_LEAF_GRANULES];
+    struct rcl_leaf *next; /* of all leaves */
 };
 
 extern struct rcl_leaf *rcl_pagemap_root[RCL_ROOT_ENTRIES];
@@ -61,6 +62,14 @@ static inline unsigned rcl_pagemap_class(const void *p)
     return leaf->cls[rcl_pagemap_slot(a)];
 }
 
+/* Change the class byte of one granule that is covered, while others may read it. */
+static inline void rcl_pagemap_mark(const void *p, unsigned cls)
+{
+    uintptr_t a = (uintptr_t)p;
+    struct rcl_leaf *leaf = rcl_pagemap_root[a >> RCL_LEAF_SHIFT];
+    __atomic_store_n(&leaf->cls[rcl_pagemap_slot(a)], (uint8_t)cls, __ATOMIC_RELAXED);
+}
+
 /* The descriptor of an address whose class is not NONE (or that the caller owns). */
 static inline void *rcl_pagemap_desc(const void *p)
 {
@@ -70,6 +79,9 @@ static inline void *rcl_pagemap_desc(const void *p)
 
 /* Make leaves for [addr, addr + bytes).  False: out of memory. */
 bool rcl_pagemap_cover(const void *addr, size_t bytes);
+
+/* Every leaf, for statistics. */
+void rcl_pagemap_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg);
 
 /* Every granule of the range: this class and descriptor. */
 void rcl_pagemap_set(const void *addr, size_t bytes, unsigned cls, void *desc);

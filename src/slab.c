@@ -243,6 +243,21 @@ size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old)
     return rcl_popcount(found);
 }
 
+size_t rcl_slab_used_on_page(const struct rcl_span *s, unsigned page, size_t *blocks)
+{
+    struct slots on = slots_on_pages(s, page, page);
+    size_t size = block_size(s), last = on.first + on.count - 1;
+    size_t from = (size_t)page << rcl_page_shift(), to = from + rcl_page_size();
+    *blocks = on.count - rcl_bits_count_range(s->bits, on.first, on.count);
+    size_t bytes = *blocks * size;
+    /* What the outermost blocks have on other pages. */
+    if (!rcl_bits_test(s->bits, on.first) && on.first * size < from)
+        bytes -= from - on.first * size;
+    if (!rcl_bits_test(s->bits, last) && (last + 1) * size > to)
+        bytes -= (last + 1) * size - to;
+    return bytes;
+}
+
 void rcl_slab_age(struct rcl_span *s)
 {
     uint64_t low = s->age_low, high = s->age_high;

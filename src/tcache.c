@@ -7,11 +7,13 @@
 #include "meta.h"
 #include "options.h"
 #include "os.h"
+#include "prof_rate.h"
 
 #include <string.h>
 
 enum {
     USED_SHARE = 16, /* all caches together may hold 1/16 of what the program uses, */
+    MOVE_BATCH = 32, /* blocks moved to a counted side: few, so that they are still in the L1 */
 };
 #define CACHES_BYTES_MIN (4 * MIB) /* or this much, */
 #define CACHE_BYTES_MAX (2 * MIB)  /* and one thread's this much */
@@ -42,15 +44,38 @@ size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls)
     return (size_t)(array_end(tc, cls) - tc->bin[cls].top);
 }
 
-struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
+static void tcache_init(struct rcl_tcache *tc, struct rcl_arena *arena)
+{
+    *tc = rcl_tcache_none;
+    tc->arena = arena;
+    rcl_list_init(&tc->link);
+}
+
+static struct rcl_tcache *make(void)
 {
     struct rcl_tcache *tc = rcl_meta_alloc(sizeof *tc);
     if (tc == NULL)
         return NULL;
     rcl_account_add(&rcl_account.caches, 1);
-    *tc = rcl_tcache_none;
-    tc->arena = rcl_arena_assign(prefer);
-    rcl_list_init(&tc->link);
+    tcache_init(tc, NULL);
+    return tc;
+}
+
+struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
+{
+    struct rcl_tcache *tc = make();
+    if (tc != NULL)
+        tc->arena = rcl_arena_assign(prefer);
+    return tc;
+}
+
+struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena)
+{
+    struct rcl_tcache *tc = make();
+    if (tc != NULL && arena != NULL) {
+        tc->arena = arena;
+        __atomic_fetch_add(&arena->threads, 1, __ATOMIC_RELAXED);
+    }
     return tc;
 }
 
@@ -86,7 +111,7 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
     size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
-    if (cap == old || !rcl_opt.tcache || c->size > (size_t)rcl_opt.tcache_max ||
+    if (cap == old || !rcl_options_caching() || c->size > (size_t)rcl_opt.tcache_max ||
         !budget_take(tc, cap - old, c->size))
         return false;
     void **array = rcl_meta_alloc(array_bytes(cap));
@@ -105,40 +130,60 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     return true;
 }
 
-void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
+void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 {
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         if (tc->cap[cls] == 0)
             continue;
         rcl_blocks_put(cls, tc->bin[cls].top, rcl_tcache_count(tc, cls), age, "free");
         rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
+        tc->bin[cls] = rcl_tcache_none.bin[cls];
+        tc->cap[cls] = 0;
     }
     budget_give(tc, tc->blocks, tc->bytes);
+}
+
+void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
+{
+    if (tc->counted != NULL)
+        rcl_counted_delete(tc->counted, age);
+    rcl_tcache_empty(tc, age);
+    rcl_account_count(&rcl_account.cache_misses, tc->misses);
+    rcl_account_count(&rcl_account.cache_overflows, tc->overflows);
     rcl_account_add(&rcl_account.caches, -1);
-    rcl_arena_release(tc->arena);
+    if (tc->arena != NULL)
+        rcl_arena_release(tc->arena);
     rcl_meta_free(tc, sizeof *tc);
 }
 
 /* --- miss and overflow -------------------------------------------------------------------- */
 
-void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
+/* Up to `most` blocks from the bin, one of them taken; how many they were.  0: out of memory. */
+static size_t refill(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, size_t most,
+                     void **one, bool *zero)
 {
-    void *one;
     tc->misses++;
     if (!grow(tc, cls) && tc->cap[cls] == 0)
-        return rcl_blocks_take(tc->arena, cls, &one, 1, zero) != 0 ? one : NULL;
+        return rcl_blocks_take(a, cls, one, 1, zero);
 
     /* Half, so that frees have room too; lowest address on top. */
     struct rcl_cbin *b = &tc->bin[cls];
     void **end = array_end(tc, cls);
-    size_t want = (tc->cap[cls] + 1u) / 2;
-    size_t got = rcl_blocks_take(tc->arena, cls, end - want, want, zero);
+    size_t want = rcl_min((tc->cap[cls] + 1u) / 2, most);
+    size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
     if (got == 0)
-        return NULL;
+        return 0;
     if (got < want)
         memmove(end - got, end - want, got * sizeof *end);
     b->top = end - got + 1;
-    return end[-(ptrdiff_t)got];
+    *one = end[-(ptrdiff_t)got];
+    return got;
+}
+
+void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero)
+{
+    void *one;
+    return refill(tc, a, cls, SIZE_MAX, &one, zero) != 0 ? one : NULL;
 }
 
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
@@ -158,4 +203,97 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
         b->top += give;
     }
     rcl_tcache_push(tc, cls, p);
+}
+
+/* --- the counted side --------------------------------------------------------------------- */
+
+/*
+ * Values of left[]: a number of blocks; the same with FAR, when the sampled one lies further
+ * away than can be written here: at its end nothing is sampled and the rest is drawn anew,
+ * which is the same, since the distribution has no memory; UNDRAWN.
+ */
+#define FAR ((uint32_t)1 << 31)
+#define FAR_BLOCKS (FAR - 2)
+#define UNDRAWN UINT32_MAX
+
+struct rcl_counted *rcl_counted_new(const struct rcl_tcache *tc, unsigned lg)
+{
+    struct rcl_counted *c = rcl_meta_alloc(sizeof *c);
+    if (c == NULL)
+        return NULL;
+    tcache_init(&c->side, tc->arena);
+    c->lg = lg;
+    for (size_t i = 0; i < array_len(c->left); i++)
+        c->left[i] = UNDRAWN;
+    return c;
+}
+
+void rcl_counted_delete(struct rcl_counted *c, enum rcl_age age)
+{
+    rcl_tcache_empty(&c->side, age);
+    rcl_meta_free(c, sizeof *c);
+}
+
+/* Blocks that may be handed out before the sampled one; 0: the next is it. */
+static uint32_t blocks_left(struct rcl_counted *c, unsigned cls, uint64_t *random)
+{
+    while (c->left[cls] == UNDRAWN || c->left[cls] == FAR) {
+        uint64_t blocks = rcl_prof_distance(random, c->lg) / rcl_classes[cls].size;
+        c->left[cls] = blocks < FAR ? (uint32_t)blocks : FAR | FAR_BLOCKS;
+    }
+    return c->left[cls] & ~FAR;
+}
+
+bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random)
+{
+    bool sampled = blocks_left(c, cls, random) == 0;
+    if (sampled)
+        c->left[cls] = UNDRAWN;
+    else
+        c->left[cls]--;
+    return sampled;
+}
+
+/* n of the most recent blocks of `tc` to its counted side, which is empty; one of them is taken. */
+static void *move_blocks(struct rcl_tcache *tc, unsigned cls, size_t n)
+{
+    struct rcl_cbin *from = &tc->bin[cls], *to = &tc->counted->side.bin[cls];
+    void **at = array_end(&tc->counted->side, cls) - n;
+    memcpy(at, from->top, n * sizeof *at);
+    from->top += n;
+    to->top = at + 1;
+    tc->counted->left[cls] -= (uint32_t)n;
+    return at[0];
+}
+
+void *rcl_counted_move(struct rcl_tcache *tc, unsigned cls)
+{
+    struct rcl_counted *c = tc->counted;
+    size_t cap = c->side.cap[cls], batch = rcl_min((cap + 1) / 2, MOVE_BATCH);
+    uint32_t left = c->left[cls];
+    if (cap == 0 || left == UNDRAWN || (left &= ~FAR) == 0)
+        return NULL;
+    /* A few only: then the bin adds some, or every other allocation would miss from here on. */
+    size_t have = rcl_tcache_count(tc, cls), n = rcl_min(batch, left);
+    return have >= n ? move_blocks(tc, cls, n) : NULL;
+}
+
+void *rcl_counted_refill(struct rcl_tcache *tc, unsigned cls, uint64_t *random, bool *zero,
+                         bool *sampled)
+{
+    struct rcl_counted *c = tc->counted;
+    uint32_t left = blocks_left(c, cls, random);
+    void *p = NULL;
+    *sampled = false;
+    if (left > 0) {
+        p = rcl_counted_move(tc, cls);
+        if (p == NULL)
+            c->left[cls] -= (uint32_t)refill(&c->side, tc->arena, cls, left, &p, zero);
+        return p;
+    }
+    p = rcl_tcache_pop(tc, cls);
+    if (p == NULL && rcl_blocks_take(tc->arena, cls, &p, 1, zero) == 0)
+        return NULL;
+    *sampled = rcl_counted_one(c, cls, random);
+    return p;
 }

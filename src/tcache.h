@@ -17,6 +17,17 @@
  * Capacities start small and double with use, within a budget per thread and one
  * for the process.
  *
+ * While allocations are counted (heap profiles) malloc pops from a second cache, the
+ * counted side, which nothing is pushed on: what has gone from it since it was filled is
+ * the number of blocks allocated.  `left` says how many more of a class may be put
+ * there before the one that is to be sampled; that one is always a miss.
+ *
+ *     bin --+--------> counted side --malloc--> program
+ *           |   at most left     ^
+ *           +--> cache <--free-- | --- program
+ *                  |  by batches |
+ *                  +-------------+
+ *
  * Locking: none; a cache belongs to its thread, or to whoever has taken it away.
  */
 #ifndef RCL_TCACHE_H
@@ -34,16 +45,25 @@ struct rcl_cbin {
 
 struct rcl_tcache {
     struct rcl_cbin bin[RCL_NCLASSES];
-    uint16_t cap[RCL_NCLASSES]; /* 0: no array */
-    struct rcl_arena *arena;    /* where misses go */
-    size_t bytes;               /* sum of cap * size: what it may hold */
-    size_t blocks;              /* sum of cap */
-    struct rcl_list link;       /* thread.c: all caches */
-    struct rcl_tls *owner;      /* thread.c */
-    uintptr_t seen;             /* thread.c: all tops as of the last decay step, to see idleness */
-    uint32_t idle_steps;        /* thread.c */
-    uint32_t generation;        /* thread.c: forks its process has come through */
+    uint16_t cap[RCL_NCLASSES];  /* 0: no array */
+    struct rcl_arena *arena;     /* where misses go; NULL: an explicit cache, told each time */
+    size_t bytes;                /* sum of cap * size: what it may hold */
+    size_t blocks;               /* sum of cap */
+    struct rcl_counted *counted; /* NULL: malloc pops from this cache itself */
+    uint32_t mode;               /* thread.c: of rcl_thread_mode, when `counted` was decided */
+    struct rcl_list link;        /* thread.c: all caches */
+    struct rcl_tls *owner;       /* thread.c */
+    uintptr_t seen;              /* thread.c: all tops as of the last decay step, to see idleness */
+    uint32_t idle_steps;         /* thread.c */
+    uint32_t generation;         /* thread.c: forks its process has come through */
     uint64_t misses, overflows;
+};
+
+/* Of a thread's cache, see above.  left[] has values of its own: tcache.c. */
+struct rcl_counted {
+    struct rcl_tcache side;
+    unsigned lg; /* as in prof_rate.h */
+    uint32_t left[RCL_MEDIUM_LAST + 1];
 };
 
 extern const struct rcl_tcache rcl_tcache_none;
@@ -74,16 +94,53 @@ static inline bool rcl_tcache_push(struct rcl_tcache *tc, unsigned cls, void *p)
 /* A cache with no arrays yet; NULL: out of memory.  prefer: as in rcl_arena_assign. */
 struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer);
 
-/* All blocks go back to their bins; the cache is gone.  Not for rcl_tcache_none. */
+/* The same, filled from this arena; NULL: from the one that each refill names. */
+struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena);
+
+/* All blocks go back to their bins; empty: the cache stays, with no arrays; delete: it is gone. */
+void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age);
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age);
 
 /* Fill after a miss of a small or medium class, and take one.  NULL: out of memory. */
-void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero);
+void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero);
+
+static inline void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
+{
+    return rcl_tcache_refill_from(tc, tc->arena, cls, zero);
+}
 
 /* Make room by growing or by giving the oldest half back, then push. */
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller);
 
-/* Blocks and bytes it holds now. */
+/* Blocks of a class it holds now, without its counted side. */
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
+
+/* Pages that what it may hold lies on, counted side included: 1 + n / page for a block of n bytes. */
+static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
+{
+    size_t blocks = tc->blocks, bytes = tc->bytes;
+    if (tc->counted != NULL) {
+        blocks += tc->counted->side.blocks;
+        bytes += tc->counted->side.bytes;
+    }
+    return blocks + (bytes >> rcl_page_shift());
+}
+
+/* A counted side for `tc`, empty, nothing drawn; NULL: out of memory. */
+struct rcl_counted *rcl_counted_new(const struct rcl_tcache *tc, unsigned lg);
+void rcl_counted_delete(struct rcl_counted *c, enum rcl_age age);
+
+/*
+ * A block after a miss on the counted side, without a lock: moved over from `tc` with
+ * others, most recent first.  NULL: there are too few, or the next is the sampled one.
+ */
+void *rcl_counted_move(struct rcl_tcache *tc, unsigned cls);
+
+/* The same in the slow path, from wherever there is one.  NULL: out of memory. */
+void *rcl_counted_refill(struct rcl_tcache *tc, unsigned cls, uint64_t *random, bool *zero,
+                         bool *sampled);
+
+/* A block was allocated that did not come through the side: is it the sampled one? */
+bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random);
 
 #endif

@@ -2,20 +2,27 @@
 /* thread.c - see thread.h. */
 #include "thread.h"
 
+#include "account.h"
 #include "die.h"
 #include "lock.h"
 #include "os.h"
+#include "prof_rate.h"
 
 #include <pthread.h>
 
 enum {
-    IDLE_STEPS = 2, /* decay steps without a change that make a cache idle */
+    IDLE_STEPS = 2,    /* decay steps without a change that make a cache idle */
+    COUNT_ROUNDS = 50, /* attempts to reach every cache when counting begins or ends */
 };
 
 __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
     /* Never written through: every store is behind a test that the empty cache fails. */
+    .alloc = (struct rcl_tcache *)&rcl_tcache_none,
     .cache = (struct rcl_tcache *)&rcl_tcache_none,
+    .hidden = (struct rcl_tcache *)&rcl_tcache_none,
 };
+
+uint32_t rcl_thread_mode;
 
 static struct {
     struct rcl_lock lock; /* the list, and every rcl_tls.cache */
@@ -28,19 +35,88 @@ static struct {
     .caches = {&threads.caches, &threads.caches},
 };
 
-static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
+/* Where the thread's cache is. */
+static struct rcl_tcache **cache_word(struct rcl_tls *self)
 {
-    __atomic_store_n(&self->cache, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
+    return unlikely(self->tallies) ? &self->hidden : &self->cache;
 }
 
-struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+static struct rcl_tcache *get_cache(const struct rcl_tls *self)
 {
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    if (likely(tc != &rcl_tcache_none) || self->ended)
-        return tc;
-    struct rcl_tcache *fresh = rcl_tcache_new(self->arena);
+    return __atomic_load_n(cache_word((struct rcl_tls *)self), __ATOMIC_RELAXED);
+}
+
+static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
+{
+    struct rcl_tcache **word = cache_word(self);
+    if (word == &self->cache) {
+        const struct rcl_tcache *alloc = tc->counted != NULL ? &tc->counted->side : tc;
+        __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(word, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
+}
+
+/* --- counting ----------------------------------------------------------------------------- */
+
+static int lg_of(uint32_t mode)
+{
+    return (int)(mode & 0xff) - 1;
+}
+
+/* The cache has been decided about under another mode.  The owner is inside the gate. */
+static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_t mode)
+{
+    struct rcl_counted *fresh = NULL, *old;
+    if (lg_of(mode) >= 0) {
+        fresh = rcl_counted_new(tc, (unsigned)lg_of(mode));
+        if (fresh == NULL)
+            return; /* tried again at the next slow path */
+    }
     rcl_lock(&threads.lock);
-    tc = self->cache; /* the taker may have put it back */
+    old = tc->counted;
+    tc->counted = fresh;
+    tc->mode = mode;
+    set_cache(self, tc);
+    rcl_unlock(&threads.lock);
+    if (old != NULL)
+        rcl_counted_delete(old, RCL_AGE_NEW);
+}
+
+uint64_t *rcl_thread_random(struct rcl_tls *self)
+{
+    while (unlikely(self->random == 0)) {
+        uint64_t seed = rcl_os_now_ns() ^ (uint64_t)rcl_os_tid() << 32 ^ (uintptr_t)self;
+        self->random = rcl_prof_random(&seed);
+    }
+    return &self->random;
+}
+
+bool rcl_thread_due(struct rcl_tls *self, size_t bytes)
+{
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    if (lg_of(mode) < 0)
+        return false;
+    if (self->distance_mode != mode) {
+        self->distance = rcl_prof_distance(rcl_thread_random(self), (unsigned)lg_of(mode));
+        self->distance_mode = mode;
+    }
+    if (self->distance >= bytes) {
+        self->distance -= bytes;
+        return false;
+    }
+    self->distance = rcl_prof_distance(rcl_thread_random(self), (unsigned)lg_of(mode));
+    return true;
+}
+
+/* --- the thread's own cache --------------------------------------------------------------- */
+
+static struct rcl_tcache *make_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc;
+    struct rcl_tcache *fresh = self->bound != NULL ? rcl_tcache_new_for(self->bound)
+                                                   : rcl_tcache_new(self->arena);
+    rcl_lock(&threads.lock);
+    tc = get_cache(self); /* the taker may have put it back */
     if (tc == &rcl_tcache_none && fresh != NULL) {
         fresh->owner = self;
         fresh->generation = threads.generation;
@@ -56,10 +132,26 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
     return tc;
 }
 
+struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
+{
+    struct rcl_tcache *tc = get_cache(self);
+    if (unlikely(tc == &rcl_tcache_none)) {
+        if (self->ended || self->no_cache)
+            return tc;
+        tc = make_cache(self);
+        if (tc == &rcl_tcache_none)
+            return tc;
+    }
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    if (unlikely(tc->mode != mode))
+        follow(self, tc, mode);
+    return tc;
+}
+
 void rcl_thread_drop_cache(struct rcl_tls *self)
 {
     rcl_lock(&threads.lock);
-    struct rcl_tcache *tc = self->cache;
+    struct rcl_tcache *tc = get_cache(self);
     set_cache(self, &rcl_tcache_none);
     if (tc != &rcl_tcache_none)
         rcl_list_remove(&tc->link);
@@ -68,13 +160,45 @@ void rcl_thread_drop_cache(struct rcl_tls *self)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a)
+{
+    rcl_thread_drop_cache(self);
+    if (a != NULL)
+        __atomic_fetch_add(&a->bound, 1, __ATOMIC_RELAXED);
+    if (self->bound != NULL)
+        __atomic_fetch_sub(&self->bound->bound, 1, __ATOMIC_RELAXED);
+    self->bound = a;
+}
+
+void rcl_thread_use_cache(struct rcl_tls *self, bool use)
+{
+    self->no_cache = !use;
+    if (!use)
+        rcl_thread_drop_cache(self);
+}
+
+void rcl_thread_start_tally(struct rcl_tls *self)
+{
+    if (self->tallies)
+        return;
+    rcl_thread_drop_cache(self);
+    rcl_lock(&threads.lock);
+    self->tallies = true;
+    rcl_unlock(&threads.lock);
+}
+
+size_t rcl_thread_cache_pages(const struct rcl_tls *self)
+{
+    return rcl_tcache_pages(get_cache(self));
+}
+
 /* libc calls this when a thread ends, perhaps before other destructors that allocate. */
 static void thread_ended(void *arg)
 {
     struct rcl_tls *self = arg;
     rcl_gate_enter_patient(&self->gate);
     self->ended = 1; /* no new one */
-    rcl_thread_drop_cache(self);
+    rcl_thread_bind(self, NULL);
     rcl_gate_leave(&self->gate);
 }
 
@@ -95,12 +219,19 @@ void rcl_thread_register(struct rcl_tls *self)
 
 /* --- taking caches away ------------------------------------------------------------------- */
 
+static uintptr_t sum_of_tops(const struct rcl_tcache *tc, uintptr_t sum)
+{
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    return sum;
+}
+
 /* Has the owner used it since the last step?  A race here costs a wrong guess, nothing else. */
 static bool step_idle(struct rcl_tcache *tc)
 {
-    uintptr_t sum = 0;
-    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
-        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    uintptr_t sum = sum_of_tops(tc, 0);
+    if (tc->counted != NULL)
+        sum = sum_of_tops(&tc->counted->side, sum);
     tc->idle_steps = sum == tc->seen ? tc->idle_steps + 1 : 0;
     tc->seen = sum;
     return tc->idle_steps >= IDLE_STEPS;
@@ -118,13 +249,19 @@ static bool is_gone(const struct rcl_tcache *tc)
     return tc->generation != threads.generation;
 }
 
-/* Close the caches that qualify: `taken` gets them all.  The lock is held. */
-static void close_caches(struct rcl_tls *self, enum rcl_drain which, struct rcl_list *taken)
+/*
+ * Close the caches that qualify (of one arena, or of any if that is NULL): `taken` gets them
+ * all.  The lock is held.
+ */
+static void close_caches(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of,
+                         struct rcl_list *taken)
 {
     struct rcl_list *next;
     for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        if (of != NULL && tc->arena != of)
+            continue;
         if (!is_gone(tc)) {
             bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
             if ((which != RCL_DRAIN_ALL && !idle) || (tc->owner != self && in_use(tc->owner)))
@@ -151,13 +288,13 @@ static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *t
     }
 }
 
-size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+static size_t drain(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of)
 {
     size_t count = 0;
     struct rcl_list taken;
     rcl_list_init(&taken);
     rcl_lock(&threads.lock);
-    close_caches(self, which, &taken);
+    close_caches(self, which, of, &taken);
     if (!rcl_list_empty(&taken))
         reopen_caches(self, rcl_os_process_barrier(), &taken);
     rcl_unlock(&threads.lock);
@@ -170,28 +307,85 @@ size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
     return count;
 }
 
+size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+{
+    return drain(self, which, NULL);
+}
+
+void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
+{
+    drain(self, RCL_DRAIN_ALL, a);
+}
+
+/* Caches that have not come by since the mode was changed. */
+static size_t behind(void)
+{
+    size_t n = 0;
+    rcl_lock(&threads.lock);
+    for (struct rcl_list *at = threads.caches.next; at != &threads.caches; at = at->next)
+        n += container_of(at, struct rcl_tcache, link)->mode != rcl_thread_mode;
+    rcl_unlock(&threads.lock);
+    return n;
+}
+
+void rcl_threads_count(struct rcl_tls *self, int lg)
+{
+    uint32_t mode = __atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED);
+    __atomic_store_n(&rcl_thread_mode, (mode & ~0xffu) + 0x100 + (uint32_t)(lg + 1),
+                     __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < COUNT_ROUNDS && behind() > 0; i++) {
+        rcl_threads_drain(self, RCL_DRAIN_ALL);
+        rcl_os_yield();
+    }
+}
+
 void rcl_threads_forked(struct rcl_tls *self)
 {
     threads.generation++;
-    if (self->cache != &rcl_tcache_none)
-        self->cache->generation = threads.generation;
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        a->bound = a == self->bound;
+    }
+    if (get_cache(self) != &rcl_tcache_none)
+        get_cache(self)->generation = threads.generation;
 }
 
-void rcl_threads_usage(size_t *caches, size_t *bytes)
+static size_t bytes_of(unsigned cls)
 {
-    *caches = 0;
-    *bytes = 0;
-    rcl_lock(&threads.lock);
-    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next) {
-        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        (*caches)++;
-        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
-            size_t count = rcl_tcache_count(tc, cls);
-            if (count <= tc->cap[cls]) /* the owner may be at work */
-                *bytes += count * (rcl_class_is_small(cls)
-                                       ? rcl_classes[cls].size
-                                       : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift());
+    return rcl_class_is_small(cls) ? rcl_classes[cls].size
+                                   : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift();
+}
+
+static void add_blocks(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
+{
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+        size_t count = rcl_tcache_count(tc, cls);
+        if (count <= tc->cap[cls]) { /* the owner may be at work */
+            out->blocks[cls] += count;
+            out->bytes += count * bytes_of(cls);
         }
     }
+}
+
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
+{
+    out->caches++;
+    out->misses += tc->misses;
+    out->overflows += tc->overflows;
+    add_blocks(out, tc);
+    if (tc->counted != NULL)
+        add_blocks(out, &tc->counted->side);
+}
+
+void rcl_threads_usage(struct rcl_caches_stats *out)
+{
+    *out = (struct rcl_caches_stats){
+        .misses = rcl_account_read(&rcl_account.cache_misses),
+        .overflows = rcl_account_read(&rcl_account.cache_overflows),
+        .lock_waits = __atomic_load_n(&threads.lock.waits, __ATOMIC_RELAXED),
+    };
+    rcl_lock(&threads.lock);
+    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next)
+        rcl_thread_add_usage(out, container_of(n, struct rcl_tcache, link));
     rcl_unlock(&threads.lock);
 }

@@ -2,16 +2,19 @@
 /*
  * thread.h - a thread's own word, and taking an idle thread's cache away.
  *
- * The thread-local part is a pointer to the cache and a few flags, in the
+ * The thread-local part is a pointer to the cache, twice, and a few flags, in the
  * initial-exec model: no call and no lazy set-up to reach it.  It starts with
  * the constant empty cache, so the hit path needs no "am I ready".
+ *
+ * malloc goes by the word `alloc`, free by the word `cache`.  They name the same
+ * cache but while allocations are counted: then `alloc` names its counted side.
  *
  * Taking a cache away from a thread that may be running (or may have been
  * stopped anywhere, even in a signal handler in the middle of a malloc):
  *
  *     owner, each hit               taker, with the registry's lock
- *       busy = 1                      owner.cache = &rcl_tcache_none
- *       use cache                     process-wide memory barrier
+ *       busy = 1                      owner.alloc = owner.cache = &rcl_tcache_none
+ *       use alloc or cache            process-wide memory barrier
  *       busy = 0                      busy or inside the gate?  put it back
  *                                     else the cache is the taker's
  *
@@ -29,21 +32,52 @@
 #include "tcache.h"
 
 struct rcl_tls {
-    struct rcl_tcache *cache; /* changed under the registry's lock; read by the owner */
-    uint32_t busy;            /* the owner is between loading `cache` and its last use of it */
-    uint32_t ended;           /* the thread's destructors run: it gets no cache any more */
+    struct rcl_tcache *alloc; /* these two: changed under the registry's lock; read by the owner */
+    struct rcl_tcache *cache;
+    uint32_t busy;  /* the owner is between loading one of them and its last use of it */
+    uint32_t ended; /* the thread's destructors run: it gets no cache any more */
     struct rcl_gate_pass gate;
     struct rcl_arena *arena; /* of its last cache, or NULL */
+    struct rcl_arena *bound; /* the one it has asked for, or NULL */
+    bool no_cache;           /* it has asked for none */
     bool known;              /* the destructor is registered, or being registered */
-};
+    bool sampling;           /* a sample is being recorded: none is taken meanwhile */
+
+    /*
+     * A thread that wants to know how many bytes it takes and gives back counts, from its first
+     * question on: its cache is then in `hidden`, and the first two words stay the empty one, so
+     * that every call goes the slow way, where it is counted.  Set under the registry's lock.
+     */
+    bool tallies;
+    struct rcl_tcache *hidden;
+    uint64_t bytes_in, bytes_out; /* taken and given back, by size of the block */
+    uint64_t peak_base;           /* bytes_in - bytes_out when the peak was reset */
+    int64_t peak;                 /* the highest since, above that */
+
+    uint64_t random;        /* of what is drawn for this thread; 0: not seeded */
+    uint64_t distance;      /* bytes to the next sample in blocks that no cache serves */
+    uint32_t distance_mode; /* rcl_thread_mode when that was drawn */
+} RCL_ALIGNED(32);          /* the first three on one cache line */
 
 extern __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec")));
 
 /* The fences are for the compiler; the processor's part is the barrier above. */
-static inline struct rcl_tcache *rcl_thread_begin(struct rcl_tls *self)
+static inline void rcl_thread_busy(struct rcl_tls *self)
 {
     __atomic_store_n(&self->busy, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* To pop from, and to push on. */
+static inline struct rcl_tcache *rcl_thread_begin_alloc(struct rcl_tls *self)
+{
+    rcl_thread_busy(self);
+    return __atomic_load_n(&self->alloc, __ATOMIC_RELAXED);
+}
+
+static inline struct rcl_tcache *rcl_thread_begin_free(struct rcl_tls *self)
+{
+    rcl_thread_busy(self);
     return __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
 }
 
@@ -53,12 +87,62 @@ static inline void rcl_thread_end(struct rcl_tls *self)
     __atomic_store_n(&self->busy, 0, __ATOMIC_RELAXED);
 }
 
+/* The same for the cache of a thread that counts its bytes. */
+static inline struct rcl_tcache *rcl_thread_begin_hidden(struct rcl_tls *self)
+{
+    rcl_thread_busy(self);
+    return __atomic_load_n(&self->hidden, __ATOMIC_RELAXED);
+}
+
+static inline void rcl_thread_tally_in(struct rcl_tls *self, size_t bytes)
+{
+    self->bytes_in += bytes;
+    int64_t net = (int64_t)(self->bytes_in - self->bytes_out - self->peak_base);
+    if (net > self->peak)
+        self->peak = net;
+}
+
+static inline void rcl_thread_tally_out(struct rcl_tls *self, size_t bytes)
+{
+    self->bytes_out += bytes;
+}
+
+/* Count bytes from now on.  Inside the gate. */
+void rcl_thread_start_tally(struct rcl_tls *self);
+
+/* Pages that the caller's cache may pin, as in rcl_purge_pinned. */
+size_t rcl_thread_cache_pages(const struct rcl_tls *self);
+
 /*
- * The cache to use in a slow path, inside the gate; made if there is none.
+ * After a miss: does malloc pop from a counted side?  A hint, to be followed by a look
+ * at both words while busy.
+ */
+static inline bool rcl_thread_is_counted(const struct rcl_tls *self)
+{
+    return __atomic_load_n(&self->alloc, __ATOMIC_RELAXED) !=
+           __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+}
+
+/*
+ * The cache to use in a slow path, inside the gate; made if there is none.  It has a
+ * counted side if and only if allocations are counted now (or memory is short).
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */
 struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self);
+
+/* The arena that serves this thread where its cache does not.  Never NULL. */
+static inline struct rcl_arena *rcl_thread_arena(const struct rcl_tls *self)
+{
+    return self->bound != NULL ? self->bound : rcl_arena_get(0);
+}
+
+/*
+ * What a thread asks for itself, inside the gate: an arena to take from (NULL: choose), a
+ * cache or none.  Its cache is dropped and made anew.
+ */
+void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a);
+void rcl_thread_use_cache(struct rcl_tls *self, bool use);
 
 /*
  * Have libc call us when the thread ends.  Outside the gate: it may allocate.
@@ -68,6 +152,27 @@ void rcl_thread_register(struct rcl_tls *self);
 
 /* Once, when libc is ready (constructor). */
 void rcl_thread_boot(void);
+
+/* In the lowest eight bits lg + 1, or 0: nothing is counted; above them the number of changes. */
+extern uint32_t rcl_thread_mode;
+
+static inline bool rcl_thread_counting(void)
+{
+    return (__atomic_load_n(&rcl_thread_mode, __ATOMIC_RELAXED) & 0xff) != 0;
+}
+
+/*
+ * From now on allocations are counted and sampled with a mean distance of 2^lg
+ * (prof_rate.h), drawn anew; -1: they are not.  Threads that cannot be reached (stopped in
+ * the middle of a hit; no membarrier) follow at their next miss.  Inside the gate.
+ */
+void rcl_threads_count(struct rcl_tls *self, int lg);
+
+/* The caller has taken a block of so many bytes that no cache serves: is it to be sampled? */
+bool rcl_thread_due(struct rcl_tls *self, size_t bytes);
+
+/* The state of the caller's draws, seeded. */
+uint64_t *rcl_thread_random(struct rcl_tls *self);
 
 enum rcl_drain {
     RCL_DRAIN_GONE, /* of threads that a fork left behind */
@@ -82,6 +187,12 @@ enum rcl_drain {
  */
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
 
+/*
+ * Take away the caches of threads that are bound to this arena, and empty them; what is in
+ * use just then stays.  While the gate is held.
+ */
+void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
+
 /* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
 void rcl_thread_drop_cache(struct rcl_tls *self);
 
@@ -91,7 +202,16 @@ void rcl_thread_drop_cache(struct rcl_tls *self);
  */
 void rcl_threads_forked(struct rcl_tls *self);
 
-/* Blocks and bytes in all caches, about (owners go on meanwhile). */
-void rcl_threads_usage(size_t *caches, size_t *bytes);
+/* What is in all caches, about (owners go on meanwhile). */
+struct rcl_caches_stats {
+    size_t caches, bytes;
+    size_t blocks[RCL_MEDIUM_LAST + 1]; /* by class */
+    uint64_t misses, overflows;         /* of caches there are and have been */
+    size_t lock_waits;
+};
+void rcl_threads_usage(struct rcl_caches_stats *out);
+
+/* Add what is in one cache. */
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc);
 
 #endif

@@ -18,6 +18,14 @@ if ! $CC -static -o "$work/empty" "$work/empty.c" 2>/dev/null; then
     exit 77
 fi
 
+# The static libunwind needs libraries of its own, which differ from system to system.
+case ${RECLAIM_BUILD:-} in
+*libunwind=yes*)
+    echo 'skipped: built with libunwind'
+    exit 77
+    ;;
+esac
+
 # The directory of the shared library is not on the path: -static must take the archive.
 for how in "$src/reclaim.o" "-L$src -lreclaim"; do
     # shellcheck disable=SC2086 # CC and $how are lists

@@ -37,7 +37,7 @@ static void start(unsigned cls)
     n_pool = 0;
     spare_max = 0;
     rcl_demand_init(&demand, LONG_NS);
-    rcl_runs_init(&runs, &demand, false);
+    rcl_runs_init(&runs, &demand, 0);
     rcl_bin_init(&bin, cls, (struct rcl_arena *)&arena_of_bin, &runs);
 }
 

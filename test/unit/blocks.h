@@ -17,7 +17,7 @@ static inline bool block_boot(uint64_t window_ns)
 {
     rcl_os_init();
     rcl_sizeclass_init(rcl_page_size());
-    rcl_huge_init(window_ns);
+    rcl_huge_init(window_ns, RCL_THP_AUTO);
     if (!rcl_arena_boot())
         return false;
     rcl_thread_boot();
@@ -27,7 +27,7 @@ static inline bool block_boot(uint64_t window_ns)
 static inline void *block_get(unsigned cls)
 {
     struct rcl_tls *self = &rcl_tls;
-    void *p = rcl_tcache_pop(rcl_thread_begin(self), cls);
+    void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
     bool zero;
 
     if (p != NULL) {
@@ -52,7 +52,7 @@ static inline void block_put(unsigned cls, void *p)
 {
     struct rcl_tls *self = &rcl_tls;
 
-    if (rcl_tcache_push(rcl_thread_begin(self), cls, p)) {
+    if (rcl_tcache_push(rcl_thread_begin_free(self), cls, p)) {
         rcl_thread_end(self);
         return;
     }

@@ -23,7 +23,7 @@ static void start(size_t allowed)
 {
     memset(&rcl_account, 0, sizeof rcl_account);
     allow(allowed);
-    rcl_huge_init(LONG_NS);
+    rcl_huge_init(LONG_NS, 0);
 }
 
 static size_t pages(size_t bytes)

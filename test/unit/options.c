@@ -7,24 +7,39 @@
 
 #include "options.h"
 
-enum type { BOOL, SIZE, MS, COUNT };
+#include <signal.h>
+
+enum type { BOOL, SIZE, MS, COUNT, LG, SIGNAL, TEXT, WORD };
 
 static const struct row {
     const char *name;
     enum type type;
     int64_t min, max, def;
     const char *text;
+    const char *words;
 } rows[] = {
-#define OPT(name, type, min, max, def, unit, text) {#name, type, min, max, def, text},
+#define OPT(name, type, min, max, def, unit, text) {#name, type, min, max, def, text, NULL},
+#define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, 0, text, NULL},
+#define OPT_WORD(name, words, def, text) {#name, WORD, 0, INT64_MAX, def, text, words},
 #include "options.def"
-#undef OPT
+};
+
+static const char *const idle[] = {
+#define OPT_IDLE(name, type, value, reason) #name,
+#include "options.def"
 };
 
 static const struct rcl_options defaults = {
 #define OPT(name, type, min, max, def, unit, text) .name = (def),
+#define OPT_TEXT(name, bytes, text) .name = "",
+#define OPT_WORD(name, words, def, text) .name = (def),
 #include "options.def"
-#undef OPT
 };
+
+static bool is_number(const struct row *r)
+{
+    return r->type != SIGNAL && r->type != TEXT && r->type != WORD;
+}
 
 /* --- parsing, with the complaints noted ---------------------------------------------------- */
 
@@ -53,11 +68,11 @@ static void note(const struct rcl_option_error *error, void *arg)
 }
 
 /* How many complaints there were. */
-static size_t parse_into(struct rcl_options *o, const char *text, bool foreign)
+static size_t parse_into(struct rcl_options *o, const char *text)
 {
     noted.text = text;
     noted.n = 0;
-    rcl_options_parse(o, text, foreign, note, &noted);
+    rcl_options_parse(o, text, note, &noted);
     return noted.n;
 }
 
@@ -66,10 +81,13 @@ static struct rcl_options parse(const char *text)
 {
     struct rcl_options o = defaults;
 
-    parse_into(&o, text, false);
-    for (size_t i = 0; i < array_len(rows); i++)
-        assert_in_range((uint64_t)(rcl_options_value(&o, i) - rows[i].min), 0,
-                        (uint64_t)(rows[i].max - rows[i].min));
+    parse_into(&o, text);
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char buf[RCL_OPTION_TEXT];
+        int64_t value = rows[i].type == TEXT ? (int64_t)strlen(rcl_options_text(&o, i, buf))
+                                             : rcl_options_value(&o, i);
+        assert_in_range((uint64_t)(value - rows[i].min), 0, (uint64_t)(rows[i].max - rows[i].min));
+    }
     return o;
 }
 
@@ -83,17 +101,38 @@ static void assert_rejected(const char *text)
     assert_memory_equal(&o, &defaults, sizeof o);
 }
 
+/* The rows but one are what they are by default. */
+static void assert_only(const struct rcl_options *o, size_t row)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char buf[RCL_OPTION_TEXT], wanted[RCL_OPTION_TEXT];
+        if (i != row)
+            assert_string_equal(rcl_options_text(o, i, buf),
+                                rcl_options_text(&defaults, i, wanted));
+    }
+}
+
 static void assert_value(const char *text, size_t row, int64_t expected)
 {
-    struct rcl_options o = parse(text), wanted = defaults;
+    struct rcl_options o = parse(text);
 
     if (noted.n != 0)
         print_message("rejected: %s\n", text);
     assert_int_equal(noted.n, 0);
     assert_int_equal(rcl_options_value(&o, row), expected);
-    /* And nothing else has changed. */
-    ((int64_t *)&wanted)[row] = expected;
-    assert_memory_equal(&o, &wanted, sizeof o);
+    assert_only(&o, row);
+}
+
+static void assert_text(const char *text, size_t row, const char *expected)
+{
+    struct rcl_options o = parse(text);
+    char buf[RCL_OPTION_TEXT];
+
+    if (noted.n != 0)
+        print_message("rejected: %s\n", text);
+    assert_int_equal(noted.n, 0);
+    assert_string_equal(rcl_options_text(&o, row, buf), expected);
+    assert_only(&o, row);
 }
 
 /* The text of one key and value, as printf makes it; valid until the next call. */
@@ -128,12 +167,11 @@ static size_t row_of(const char *name)
 
 TEST(the_table_is_in_order)
 {
-    assert_int_equal(sizeof(struct rcl_options), array_len(rows) * sizeof(int64_t));
     for (size_t i = 0; i < array_len(rows); i++) {
         const struct row *r = &rows[i];
 
         assert_true(r->min <= r->def && r->def <= r->max && r->min < r->max);
-        assert_true(r->type == MS ? r->min == -1 : r->min >= 0);
+        assert_true(r->type == MS ? r->min == -1 : r->min >= (r->type == LG ? -1 : 0));
         assert_true(r->type != BOOL || (r->min == 0 && r->max == 1));
         /* One sentence. */
         assert_true(strlen(r->text) > 10 && r->text[strlen(r->text) - 1] == '.');
@@ -154,6 +192,7 @@ TEST(the_listing_is_the_table)
         assert_string_equal(rcl_options_name(i), rows[i].name);
         assert_int_equal(rcl_options_value(&defaults, i), rows[i].def);
         assert_int_equal(rcl_options_is_bool(i), rows[i].type == BOOL);
+        assert_int_equal(rcl_options_is_text(i), rows[i].type == TEXT);
     }
 }
 
@@ -162,6 +201,8 @@ TEST(the_listing_is_the_table)
 TEST(both_ends_of_every_range)
 {
     for (size_t i = 0; i < array_len(rows); i++) {
+        if (!is_number(&rows[i]))
+            continue;
         assert_value(written(i, rows[i].min), i, rows[i].min);
         assert_value(written(i, rows[i].max), i, rows[i].max);
         assert_value(written(i, rows[i].def), i, rows[i].def);
@@ -186,7 +227,7 @@ TEST(sizes_have_suffixes)
     } suffixes[] = {{"", 0}, {"k", 10}, {"K", 10}, {"m", 20}, {"M", 20}, {"g", 30}, {"G", 30}};
 
     for (size_t i = 0; i < array_len(rows); i++) {
-        for (size_t k = 0; k < array_len(suffixes); k++) {
+        for (size_t k = 0; k < array_len(suffixes) && is_number(&rows[i]); k++) {
             for (int64_t n = 1; n <= 3; n += 2) {
                 int64_t value = (int64_t)((uint64_t)n << suffixes[k].shift);
                 const char *text = pair("%s:%lld%s", rows[i].name, (long long)n,
@@ -218,7 +259,9 @@ TEST(what_is_no_number_is_rejected)
         "1kb",
         "1 k",
         "1 2",
-        "0x10",
+        "0x",
+        "0x1z",
+        "08",
         "1.5",
         "1e3",
         "1:",
@@ -250,17 +293,27 @@ TEST(what_is_no_number_is_rejected)
 
     for (size_t i = 0; i < array_len(rows); i++)
         for (size_t k = 0; k < array_len(wrong); k++)
-            if (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0)
+            if (is_number(&rows[i]) && (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0))
                 assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
 }
 
-TEST(leading_zeros_and_minus_zero)
+TEST(bases_leading_zeros_and_minus_zero)
 {
     size_t i = row_of("narenas");
 
     assert_value("narenas:007", i, 7);
     assert_value("narenas:0000000000000000000000000000000000000000003", i, 3);
     assert_value("narenas:-0", i, 0);
+    /* As in C, and in jemalloc. */
+    assert_value("narenas:020", i, 16);
+    assert_value("narenas:0x1f", i, 31);
+    assert_value("narenas:0X1F", i, 31);
+    assert_value("dirty_min:0x10k", row_of("dirty_min"), 16384);
+    assert_value("dirty_decay_ms:-0x1", row_of("dirty_decay_ms"), -1);
+    assert_rejected("narenas:0x");
+    assert_rejected("narenas:08");
+    assert_rejected("narenas:1f");
+    assert_rejected("narenas:0xg");
 }
 
 TEST(only_true_and_false_are_true_or_false)
@@ -274,6 +327,69 @@ TEST(only_true_and_false_are_true_or_false)
             continue;
         for (size_t k = 0; k < array_len(wrong); k++)
             assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+    }
+}
+
+TEST(a_text_is_taken_as_it_is)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char value[512], longer[512];
+
+        if (rows[i].type != TEXT)
+            continue;
+        snprintf(value, sizeof value, "%0*d", (int)rows[i].max, 7);
+        snprintf(longer, sizeof longer, "%s:%sx", rows[i].name, value);
+        assert_rejected(longer);
+        assert_non_null(strstr(noted.error[0].what, "too long"));
+        longer[strlen(longer) - 1] = '\0';
+        assert_text(longer, i, value);
+        assert_text(pair("%s: a:b c ", rows[i].name), i, "a:b c");
+        assert_text(pair("%s:x,%s:", rows[i].name, rows[i].name), i, "");
+    }
+}
+
+TEST(signals_have_names_and_numbers)
+{
+    static const struct {
+        const char *text, *shown;
+        int64_t number;
+    } right[] = {
+        {"SIGUSR2", "SIGUSR2", SIGUSR2}, {"USR2", "SIGUSR2", SIGUSR2}, {"12", "SIGUSR2", 12},
+        {"SIGHUP", "SIGHUP", SIGHUP},    {"none", "none", 0},          {"0", "none", 0},
+    };
+    static const char *const wrong[] = {"SIG", "USR",     "USR3",       "SIGSEGV",   "11",
+                                        "9",   "SIGKILL", "SIGRTMIN-1", "SIGRTMIN+", "RTMINX",
+                                        "65",  "sigusr2", "SIGRTMIN+99"};
+
+    for (size_t i = 0; i < array_len(rows); i++) {
+        if (rows[i].type != SIGNAL)
+            continue;
+        for (size_t k = 0; k < array_len(right); k++) {
+            assert_value(pair("%s:%s", rows[i].name, right[k].text), i, right[k].number);
+            assert_text(pair("%s:%s", rows[i].name, right[k].text), i, right[k].shown);
+        }
+        assert_value(pair("%s:SIGRTMIN", rows[i].name), i, SIGRTMIN);
+        assert_value(pair("%s:RTMIN+3", rows[i].name), i, SIGRTMIN + 3);
+        assert_value(pair("%s:%d", rows[i].name, SIGRTMAX), i, SIGRTMAX);
+        for (size_t k = 0; k < array_len(wrong); k++)
+            assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+    }
+}
+
+TEST(what_is_shown_would_be_taken)
+{
+    struct rcl_options o = parse("dirty_decay_ms:-1,dirty_min:8m,thp:never,stats_signal:USR1");
+    char buf[RCL_OPTION_TEXT];
+
+    assert_int_equal(noted.n, 0);
+    assert_string_equal(rcl_options_text(&o, row_of("dirty_decay_ms"), buf), "-1");
+    assert_string_equal(rcl_options_text(&o, row_of("dirty_min"), buf), "8388608");
+    assert_string_equal(rcl_options_text(&o, row_of("thp"), buf), "never");
+    assert_string_equal(rcl_options_text(&o, row_of("stats_signal"), buf), "SIGUSR1");
+    for (size_t i = 0; i < array_len(rows); i++) {
+        char text[512];
+        snprintf(text, sizeof text, "%s:%s", rows[i].name, rcl_options_text(&o, i, buf));
+        assert_text(text, i, rcl_options_text(&o, i, buf));
     }
 }
 
@@ -295,6 +411,9 @@ TEST(every_strict_prefix_of_every_key_is_rejected)
             snprintf(key, sizeof key, "%.*s", (int)bytes, rows[i].name);
             for (size_t k = 0; k < array_len(rows); k++)
                 valid = valid || strcmp(rows[k].name, key) == 0; /* tcache is of tcache_max */
+            for (size_t k = 0; k < array_len(idle); k++)
+                valid = valid ||
+                        strcmp(idle[k], key) == 0; /* stats_interval of stats_interval_ms */
             if (valid)
                 continue;
             assert_rejected(pair("%s:%s", key, right_value(i)));
@@ -322,7 +441,8 @@ TEST(a_key_without_a_value)
         assert_rejected(rows[i].name);
         assert_non_null(strstr(noted.error[0].what, "no value"));
         assert_null(noted.error[0].nearest);
-        assert_rejected(pair("%s:", rows[i].name));
+        if (rows[i].type != TEXT)
+            assert_rejected(pair("%s:", rows[i].name));
     }
 }
 
@@ -368,6 +488,9 @@ static void assert_nearest(const char *key)
         return; /* the mistake made another key */
     for (size_t i = 0; i < array_len(rows); i++)
         least = rcl_min(least, distance(key, rows[i].name));
+    for (size_t i = 0; i < array_len(idle); i++)
+        least = rcl_min(least, distance(key, idle[i]));
+    least = rcl_min(least, distance(key, "lg_tcache_max"));
     assert_int_equal(noted.n, 1);
     if (noted.error[0].nearest != NULL)
         assert_int_equal(distance(key, noted.error[0].nearest), least);
@@ -414,12 +537,12 @@ TEST(far_from_every_key_there_is_no_suggestion)
 
 TEST(pairs_are_independent)
 {
-    struct rcl_options o = parse("narenas:2,nonsense:1,tcache:false,dirty_decay_ms:-2,thp:true");
+    struct rcl_options o = parse("narenas:2,nonsense:1,tcache:false,dirty_decay_ms:-2,thp:always");
 
     assert_int_equal(noted.n, 2);
     assert_int_equal(o.narenas, 2);
     assert_int_equal(o.tcache, 0);
-    assert_int_equal(o.thp, 1);
+    assert_int_equal(o.thp, RCL_THP_ALWAYS);
     assert_int_equal(o.dirty_decay_ms, defaults.dirty_decay_ms);
 }
 
@@ -450,26 +573,68 @@ TEST(white_space_and_empty_pairs_do_not_matter)
 
 /* --- other allocators' texts -------------------------------------------------------------- */
 
-TEST(known_foreign_keys_are_passed_over_only_where_asked)
+TEST(options_without_effect_are_taken_and_noted)
 {
-    static const char *const known[] = {"prof",   "lg_prof_sample", "metadata_thp",
-                                        "retain", "muzzy_decay_ms", "percpu_arena",
-                                        "abort"};
-    struct rcl_options o = defaults;
+    for (size_t i = 0; i < array_len(idle); i++) {
+        const char *reason;
+        struct rcl_options o = parse(pair("%s:always", idle[i])), plain = defaults;
 
-    for (size_t i = 0; i < array_len(known); i++) {
-        assert_int_equal(parse_into(&o, pair("%s:always", known[i]), true), 0);
-        assert_int_equal(parse_into(&o, known[i], true), 0);
-        assert_int_equal(parse_into(&o, pair("%s:always", known[i]), false), 1);
+        assert_int_equal(noted.n, 0);
+        assert_string_equal(rcl_options_idle_name(i, &reason), idle[i]);
+        assert_int_equal(reason[strlen(reason) - 1], '.');
+        for (size_t k = 0; k < rcl_options_idle_count(); k++)
+            assert_int_equal(rcl_options_idle_given(&o, k), k == i);
+        /* Nothing else has changed; without a value it says as much. */
+        assert_only(&o, array_len(rows));
+        parse(idle[i]);
+        assert_int_equal(noted.n, 0);
         /* Only the whole key is known. */
-        assert_int_equal(parse_into(&o, pair("%.*s:1", (int)strlen(known[i]) - 1, known[i]), true),
-                         1);
-        assert_int_equal(parse_into(&o, pair("%sx:1", known[i]), true), 1);
+        assert_int_equal(parse_into(&plain, pair("%sx:1", idle[i])), 1);
+        assert_memory_equal(&plain, &defaults, sizeof plain);
+        for (size_t k = 0; k < array_len(rows); k++)
+            assert_string_not_equal(idle[i], rows[k].name);
     }
-    assert_memory_equal(&o, &defaults, sizeof o);
+    assert_int_equal(rcl_options_idle_count(), array_len(idle));
+    assert_int_equal(parse("metadata_thp:auto,narenas:3,narena:4").narenas, 3);
+    assert_int_equal(noted.n, 1);
+}
 
-    assert_int_equal(parse_into(&o, "prof:true,narenas:3,metadata_thp:auto,narena:4", true), 1);
-    assert_int_equal(o.narenas, 3);
+TEST(words_have_numbers)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        if (rows[i].type != WORD)
+            continue;
+        int64_t n = 0;
+        for (const char *word = rows[i].words; word != NULL; n++) {
+            int length = (int)strcspn(word, "|");
+            const char *text = pair("%s:%.*s", rows[i].name, length, word);
+            assert_value(text, i, n);
+            if (length > 1)
+                assert_rejected(pair("%s:%.*s", rows[i].name, length - 1, word));
+            assert_rejected(pair("%s:%.*sx", rows[i].name, length, word));
+            word = word[length] == '|' ? word + length + 1 : NULL;
+        }
+        assert_true(n >= 2 && rows[i].def < n);
+        assert_rejected(pair("%s:%s", rows[i].name, rows[i].words));
+        assert_rejected(pair("%s:0", rows[i].name));
+        assert_string_equal(noted.error[0].words, rows[i].words);
+    }
+}
+
+TEST(lg_tcache_max_is_tcache_max)
+{
+    size_t i = row_of("tcache_max");
+
+    assert_value("lg_tcache_max:15", i, 32768);
+    assert_value("lg_tcache_max:0", i, 1);
+    assert_value("lg_tcache_max:23", i, 8 << 20);
+    assert_value("lg_tcache_max:10,tcache_max:4k", i, 4096);
+    assert_rejected("lg_tcache_max:24");
+    assert_rejected("lg_tcache_max:-1");
+    assert_rejected("lg_tcache_max:1k");
+    assert_rejected("lg_tcache_max");
+    assert_rejected("lg_tcache_ma:1");
+    assert_string_equal(noted.error[0].nearest, "lg_tcache_max");
 }
 
 /* --- anything at all ---------------------------------------------------------------------- */
@@ -504,7 +669,7 @@ TEST(random_text)
         text[length] = '\0';
         parse(text);
         struct rcl_options o = defaults;
-        assert_true(parse_into(&o, text, true) <= 80);
+        assert_true(parse_into(&o, text) <= 80);
     }
     munmap(pages, 2 * page);
 }
@@ -518,8 +683,11 @@ int main(void)
         cmocka_unit_test(both_ends_of_every_range),
         cmocka_unit_test(sizes_have_suffixes),
         cmocka_unit_test(what_is_no_number_is_rejected),
-        cmocka_unit_test(leading_zeros_and_minus_zero),
+        cmocka_unit_test(bases_leading_zeros_and_minus_zero),
         cmocka_unit_test(only_true_and_false_are_true_or_false),
+        cmocka_unit_test(a_text_is_taken_as_it_is),
+        cmocka_unit_test(signals_have_names_and_numbers),
+        cmocka_unit_test(what_is_shown_would_be_taken),
         cmocka_unit_test(every_strict_prefix_of_every_key_is_rejected),
         cmocka_unit_test(longer_and_other_keys_are_rejected),
         cmocka_unit_test(a_key_without_a_value),
@@ -529,7 +697,9 @@ int main(void)
         cmocka_unit_test(pairs_are_independent),
         cmocka_unit_test(the_last_of_two_counts),
         cmocka_unit_test(white_space_and_empty_pairs_do_not_matter),
-        cmocka_unit_test(known_foreign_keys_are_passed_over_only_where_asked),
+        cmocka_unit_test(options_without_effect_are_taken_and_noted),
+        cmocka_unit_test(words_have_numbers),
+        cmocka_unit_test(lg_tcache_max_is_tcache_max),
         cmocka_unit_test(random_text),
     };
 

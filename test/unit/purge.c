@@ -140,7 +140,7 @@ static int tear_down(void **state)
     rcl_gate_leave(&rcl_tls.gate);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
         rcl_demand_init(&rcl_arena_get(i)->demand, UINT64_C(3600000000000));
-    rcl_huge_init(UINT64_C(3600000000000));
+    rcl_huge_init(UINT64_C(3600000000000), 0);
     rcl_account.demand_pages = 0;
     return 0;
 }
@@ -470,7 +470,7 @@ static int boot(void **state)
     rcl_sizeclass_init(rcl_page_size());
     rcl_opt.narenas = 1;
     rcl_opt.dirty_decay_ms = 3600000; /* time does not pass by itself */
-    rcl_huge_init(UINT64_C(3600000000000));
+    rcl_huge_init(UINT64_C(3600000000000), 0);
     return rcl_arena_boot() ? 0 : 1;
 }
 

@@ -24,18 +24,18 @@ static size_t drain(struct rcl_tls *self, enum rcl_drain which)
 
 static size_t caches(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return count;
+    rcl_threads_usage(&stats);
+    return stats.caches;
 }
 
 static size_t cached_bytes(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return bytes;
+    rcl_threads_usage(&stats);
+    return stats.bytes;
 }
 
 /* Blocks handed out by all bins of a class: to caches, and to tests. */
@@ -94,7 +94,7 @@ static void carry_out(uint32_t order)
         }
         break;
     case BE_BUSY:
-        rcl_thread_begin(&rcl_tls);
+        rcl_thread_begin_free(&rcl_tls);
         break;
     case BE_INSIDE:
         rcl_gate_enter_patient(&rcl_tls.gate);
@@ -154,7 +154,7 @@ static void *look_at_the_start(void *arg)
 {
     REQUIRE(rcl_tls.cache == &rcl_tcache_none);
     REQUIRE(rcl_tls.busy == 0 && rcl_tls.ended == 0 && rcl_tls.gate.inside == 0);
-    REQUIRE(rcl_thread_begin(&rcl_tls) == &rcl_tcache_none);
+    REQUIRE(rcl_thread_begin_free(&rcl_tls) == &rcl_tcache_none);
     REQUIRE(rcl_tls.busy == 1);
     rcl_thread_end(&rcl_tls);
     REQUIRE(rcl_tls.busy == 0);
@@ -177,7 +177,7 @@ TEST(the_first_slow_path_makes_a_cache)
     assert_ptr_not_equal(tc, &rcl_tcache_none);
     assert_ptr_equal(tc->owner, &rcl_tls);
     assert_ptr_equal(rcl_thread_cache(&rcl_tls), tc);
-    assert_ptr_equal(rcl_thread_begin(&rcl_tls), tc);
+    assert_ptr_equal(rcl_thread_begin_free(&rcl_tls), tc);
     rcl_thread_end(&rcl_tls);
     assert_int_equal(caches(), 1);
     size_t held = rcl_tcache_count(tc, CLS);

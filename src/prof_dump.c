@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* prof_dump.c - see prof_dump.h. */
+#include "prof_dump.h"
+
+#include "account.h"
+#include "die.h"
+#include "options.h"
+#include "os.h"
+#include "out.h"
+#include "prof_stack.h"
+#include "prof_text.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    PREFIX_MAX = 512, /* prof_prefix is shorter */
+    PROGRAM_MAX = 64,
+    NAME_MAX_BYTES = 768, /* prefix, program and all the numbers */
+    PATH_MAX_BYTES = 4096,
+    KEEP_MAX = 32,
+    BUFFER = 16 * 1024,
+};
+
+/* A file that the library decided to write. */
+struct automatic {
+    uint64_t seq; /* 0: empty entry */
+    uint64_t live_bytes;
+    char path[NAME_MAX_BYTES];
+};
+
+/* All but `writing` belongs to who writes. */
+static struct {
+    uint32_t writing;
+    uint64_t seq;
+    bool prefix_set;
+    char prefix[PREFIX_MAX];
+    char program[PROGRAM_MAX];
+    char name[NAME_MAX_BYTES];
+    char temp[PATH_MAX_BYTES];
+    char last[PATH_MAX_BYTES];
+    char buffer[BUFFER];
+    struct automatic automatic[2 * KEEP_MAX + 1];
+} dump;
+
+static const char *const reason_names[] = {
+    [RCL_PROF_MANUAL] = "manual",     [RCL_PROF_FINAL] = "final",
+    [RCL_PROF_PEAK] = "peak",         [RCL_PROF_SIGNAL] = "signal",
+    [RCL_PROF_INTERVAL] = "interval", [RCL_PROF_GDUMP] = "gdump",
+    [RCL_PROF_GROW] = "grow",         [RCL_PROF_AT] = "at",
+    [RCL_PROF_FAILURE] = "failure",
+};
+
+/* --- the text, into a file ---------------------------------------------------------------- */
+
+struct dump_file {
+    int fd;
+    int error; /* the first one: nothing is written any more */
+};
+
+static void to_dump(void *arg, const char *text, size_t bytes)
+{
+    struct dump_file *f = arg;
+    if (f->error == 0)
+        f->error = rcl_os_write_all(f->fd, text, bytes);
+}
+
+static int write_profile(const char *temp, const char *path, const struct rcl_prof_head *head)
+{
+    struct dump_file f;
+    f.error = rcl_os_create_new(temp, &f.fd);
+    if (f.error != 0)
+        return f.error;
+    struct rcl_out o = {.buf = dump.buffer, .size = sizeof dump.buffer, .sink = to_dump, .arg = &f};
+    rcl_prof_write(&o, head);
+    rcl_out_flush(&o);
+    int closed = rcl_os_close(f.fd);
+    if (f.error == 0)
+        f.error = closed;
+    if (f.error == 0)
+        f.error = rcl_os_rename(temp, path);
+    if (f.error != 0)
+        rcl_os_unlink(temp);
+    return f.error;
+}
+
+/* --- names -------------------------------------------------------------------------------- */
+
+static bool is_plain(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '+';
+}
+
+/* The last part of the program's path, fit for a file name. */
+static void find_program(void)
+{
+    char *path = dump.temp; /* long enough, and not in use yet */
+    if (dump.program[0] != '\0')
+        return;
+    if (rcl_os_read_link("/proc/self/exe", path, sizeof dump.temp) <= 0)
+        memcpy(path, "unknown", sizeof "unknown");
+    const char *slash = strrchr(path, '/'), *from = slash != NULL ? slash + 1 : path;
+    size_t n = 0;
+    for (; from[n] != '\0' && from[n] != ' ' && n < PROGRAM_MAX - 1; n++)
+        dump.program[n] = is_plain(from[n]) ? from[n] : '_';
+    dump.program[n] = '\0';
+}
+
+static uint64_t live_bytes(void)
+{
+    int64_t pages = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
+    int64_t bytes = pages - rcl_account_get(&rcl_account.hole_bytes);
+    return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+static const char *make_name(const struct rcl_prof_head *head)
+{
+    struct rcl_out o = {.buf = dump.name, .size = sizeof dump.name - 1};
+    const char *prefix = rcl_prof_prefix();
+    size_t length = strlen(prefix);
+    bool folder = length == 0 || prefix[length - 1] == '/';
+    rcl_out_print(&o, "%s%s%s.%d.", prefix, folder ? "" : ".", head->program, head->pid);
+    rcl_prof_print_time(&o, head->time, false);
+    rcl_out_print(&o, ".%llu.%llu.%s.heap", (unsigned long long)head->live_bytes,
+                  (unsigned long long)dump.seq, head->reason);
+    dump.name[o.used] = '\0';
+    return dump.name;
+}
+
+const char *rcl_prof_prefix(void)
+{
+    if (dump.prefix_set)
+        return dump.prefix;
+    return rcl_opt.prof_prefix[0] != '\0' ? rcl_opt.prof_prefix : "reclaim";
+}
+
+/* --- those that are kept ------------------------------------------------------------------ */
+
+/* How many of the others are newer, or larger. */
+static size_t rank(const struct automatic *of, bool by_size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < array_len(dump.automatic); i++) {
+        const struct automatic *a = &dump.automatic[i];
+        if (a->seq == 0 || a == of)
+            continue;
+        n += by_size ? a->live_bytes > of->live_bytes ||
+                           (a->live_bytes == of->live_bytes && a->seq > of->seq)
+                     : a->seq > of->seq;
+    }
+    return n;
+}
+
+/* A new one is there: remove the one that is neither among the newest nor among the largest. */
+static void keep(const char *path, uint64_t bytes)
+{
+    size_t most = (size_t)rcl_opt.prof_keep;
+    struct automatic *free = NULL;
+    if (most == 0)
+        return;
+    for (size_t i = 0; i < array_len(dump.automatic) && free == NULL; i++)
+        if (dump.automatic[i].seq == 0)
+            free = &dump.automatic[i];
+    if (free == NULL)
+        return;
+    free->seq = dump.seq;
+    free->live_bytes = bytes;
+    memcpy(free->path, path, strlen(path) + 1);
+    for (size_t i = 0; i < array_len(dump.automatic); i++) {
+        struct automatic *a = &dump.automatic[i];
+        if (a->seq != 0 && rank(a, false) >= most && rank(a, true) >= most) {
+            rcl_os_unlink(a->path);
+            a->seq = 0;
+        }
+    }
+}
+
+/* --- dumps -------------------------------------------------------------------------------- */
+
+static const char *text_of(int error)
+{
+    static const struct {
+        int error;
+        const char *text;
+    } texts[] = {
+        {ENOENT, "the folder does not exist"},
+        {ENOTDIR, "a part of the path is no folder"},
+        {EACCES, "permission denied"},
+        {EPERM, "not permitted"},
+        {EROFS, "the file system is read-only"},
+        {ENOSPC, "the disk is full"},
+        {EDQUOT, "the disk quota is used up"},
+        {EFBIG, "the limit of file sizes is reached"},
+        {ENAMETOOLONG, "the name is too long"},
+        {EMFILE, "too many files are open in this process"},
+        {ENFILE, "too many files are open in this system"},
+        {EIO, "the disk fails"},
+        {EISDIR, "it is a folder"},
+        {EBUSY, "another one is being written"},
+    };
+    for (size_t i = 0; i < array_len(texts); i++)
+        if (texts[i].error == error)
+            return texts[i].text;
+    return "the system refuses";
+}
+
+static bool begin_writing(void)
+{
+    uint32_t no = 0;
+    return __atomic_compare_exchange_n(&dump.writing, &no, 1, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
+}
+
+static void end_writing(void)
+{
+    __atomic_store_n(&dump.writing, 0, __ATOMIC_RELEASE);
+}
+
+static int write_dump(const char *path, enum rcl_prof_reason why)
+{
+    find_program();
+    dump.seq++;
+    struct rcl_prof_head head = {
+        .legacy = rcl_opt.prof_legacy != 0,
+        .peak = why == RCL_PROF_PEAK,
+        .lg = rcl_stacks_lg(),
+        .program = dump.program,
+        .reason = reason_names[why],
+        .pid = rcl_os_pid(),
+        .time = rcl_os_wall_s(),
+        .live_bytes = live_bytes(),
+    };
+    bool automatic = path == NULL && why >= RCL_PROF_INTERVAL;
+    if (path == NULL)
+        path = make_name(&head);
+    size_t length = strlen(path);
+    /* A name nobody else uses, be it another process that writes to the same path. */
+    struct rcl_out temp = {.buf = dump.temp, .size = sizeof dump.temp - 1};
+    rcl_out_print(&temp, "%s.%d-%llu.tmp", path, head.pid, (unsigned long long)rcl_os_now_ns());
+    dump.temp[temp.used] = '\0';
+    int error = temp.used < temp.size ? write_profile(dump.temp, path, &head) : ENAMETOOLONG;
+    if (error != 0) {
+        rcl_warn("no heap profile (%s): cannot write %s: %s (error %d)", head.reason, path,
+                 text_of(error), error);
+        return error;
+    }
+    memcpy(dump.last, path, length + 1);
+    if (automatic)
+        keep(path, head.live_bytes);
+    return 0;
+}
+
+int rcl_prof_dump(const char *path, enum rcl_prof_reason why)
+{
+    uint64_t signals = rcl_os_block_signals();
+    int error = EBUSY;
+    if (begin_writing()) {
+        error = write_dump(path, why);
+        end_writing();
+    } else {
+        rcl_warn("no heap profile (%s): %s", reason_names[why], text_of(EBUSY));
+    }
+    rcl_os_restore_signals(signals);
+    return error;
+}
+
+const char *rcl_prof_last_dump(void)
+{
+    return dump.last;
+}
+
+int rcl_prof_set_prefix(const char *prefix)
+{
+    size_t length = strlen(prefix);
+    if (length >= sizeof dump.prefix)
+        return ENAMETOOLONG;
+    uint64_t signals = rcl_os_block_signals();
+    while (!begin_writing())
+        rcl_os_yield();
+    memcpy(dump.prefix, prefix, length + 1);
+    dump.prefix_set = true;
+    end_writing();
+    rcl_os_restore_signals(signals);
+    return 0;
+}
+
+void rcl_prof_dump_forked(void)
+{
+    dump.writing = 0;
+    dump.last[0] = '\0';
+    for (size_t i = 0; i < array_len(dump.automatic); i++)
+        dump.automatic[i].seq = 0; /* those are the parent's to remove */
+}

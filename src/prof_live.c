@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* prof_live.c - see prof_live.h. */
+#include "prof_live.h"
+
+#include "die.h"
+#include "lock.h"
+#include "meta.h"
+#include "os.h"
+#include "pagemap.h"
+#include "runs.h"
+#include "sizeclass.h"
+#include "span.h"
+
+enum {
+    LG_SHARDS = 6,
+    SHARDS = 1 << LG_SHARDS,
+    FIRST_BUCKETS = 32, /* of each shard */
+    CHAIN = 2,          /* samples per bucket before there are four times as many */
+};
+
+struct sample {
+    struct sample *next;
+    char *addr;
+    size_t bytes;
+    struct rcl_stack *stack;
+    uint8_t lg; /* rate at which it was drawn */
+};
+
+struct shard {
+    struct rcl_lock lock;
+    uint32_t forgotten; /* mode up to which samples are refused */
+    size_t count;
+    size_t buckets; /* a power of two */
+    struct sample **bucket;
+    struct sample *first[FIRST_BUCKETS];
+} RCL_ALIGNED(RCL_CACHELINE);
+
+static struct shard shards[SHARDS];
+
+static uint64_t granule_hash(const void *p)
+{
+    return ((uintptr_t)p >> RCL_GRANULE_SHIFT) * 0x9e3779b97f4a7c15u;
+}
+
+static struct shard *shard_of(const void *p)
+{
+    return &shards[granule_hash(p) >> (64 - LG_SHARDS)];
+}
+
+/* The lock is held. */
+static struct sample **bucket_of(struct shard *s, const void *p)
+{
+    if (unlikely(s->bucket == NULL)) {
+        s->bucket = s->first;
+        s->buckets = FIRST_BUCKETS;
+    }
+    return &s->bucket[granule_hash(p) >> 20 & (s->buckets - 1)];
+}
+
+static bool same_granule(const void *p, const void *q)
+{
+    return (uintptr_t)p >> RCL_GRANULE_SHIFT == (uintptr_t)q >> RCL_GRANULE_SHIFT;
+}
+
+static struct rcl_prof_weight weight_of(const struct sample *e)
+{
+    return rcl_prof_weigh(e->bytes, e->lg);
+}
+
+static size_t buckets_bytes(size_t buckets)
+{
+    return rcl_align_up(buckets * sizeof(struct sample *), rcl_page_size());
+}
+
+/* More buckets, mapped before the lock is taken. */
+static RCL_COLD void more_buckets(struct shard *s, size_t buckets)
+{
+    struct sample **table = rcl_os_map(buckets_bytes(buckets)), **old = NULL;
+    size_t old_buckets = 0;
+    if (table == NULL)
+        return; /* longer chains, then */
+    rcl_os_name(table, buckets_bytes(buckets), "libreclaim samples");
+    rcl_lock(&s->lock);
+    if (s->buckets < buckets) {
+        old = s->bucket;
+        old_buckets = s->buckets;
+        s->bucket = table;
+        s->buckets = buckets;
+        for (size_t i = 0; i < old_buckets; i++) {
+            struct sample *next;
+            for (struct sample *e = old[i]; e != NULL; e = next) {
+                struct sample **to = bucket_of(s, e->addr);
+                next = e->next;
+                e->next = *to;
+                *to = e;
+            }
+        }
+        table = NULL;
+    }
+    rcl_unlock(&s->lock);
+    if (table != NULL)
+        rcl_os_unmap(table, buckets_bytes(buckets)); /* another thread was faster */
+    else if (old != s->first)
+        rcl_os_unmap(old, buckets_bytes(old_buckets));
+}
+
+bool rcl_live_add(void *p, size_t bytes, struct rcl_stack *stack, uint32_t mode)
+{
+    struct shard *s = shard_of(p);
+    struct sample *e = rcl_meta_alloc(sizeof *e);
+    if (e == NULL)
+        return false;
+    *e = (struct sample){
+        .addr = p, .bytes = bytes, .stack = stack, .lg = (uint8_t)((mode & 0xff) - 1)};
+    size_t buckets = 0;
+    rcl_lock(&s->lock);
+    bool wanted = (int32_t)(mode - s->forgotten) > 0;
+    if (wanted) {
+        struct sample **to = bucket_of(s, p);
+        unsigned cls = rcl_pagemap_class(p);
+        rcl_assert(cls != RCL_CLASS_NONE);
+        if (cls < RCL_CLASS_SAMPLED)
+            rcl_pagemap_mark(p, cls == RCL_CLASS_HUGE ? RCL_CLASS_SAMPLED_HUGE : RCL_CLASS_SAMPLED);
+        e->next = *to;
+        *to = e;
+        if (++s->count > s->buckets * CHAIN)
+            buckets = s->buckets * 4;
+        rcl_stack_add(stack, weight_of(e));
+    }
+    rcl_unlock(&s->lock);
+    if (!wanted)
+        rcl_meta_free(e, sizeof *e);
+    if (unlikely(buckets != 0))
+        more_buckets(s, buckets);
+    return wanted;
+}
+
+/* The last sample of a granule is gone.  The shard's lock is held. */
+static void unmark(const void *p)
+{
+    unsigned cls = rcl_block_class(p);
+    if (cls != RCL_CLASS_HUGE)
+        cls = rcl_runs_mark(((const struct rcl_span *)rcl_pagemap_desc(p))->chunk->runs, cls);
+    rcl_pagemap_mark(p, cls);
+}
+
+bool rcl_live_remove(void *p)
+{
+    struct shard *s = shard_of(p);
+    struct sample *found = NULL;
+    bool others = false;
+    rcl_lock(&s->lock);
+    for (struct sample **at = bucket_of(s, p); *at != NULL;) {
+        struct sample *e = *at;
+        if (e->addr == p) {
+            found = e;
+            *at = e->next;
+            continue;
+        }
+        others = others || same_granule(e->addr, p);
+        at = &e->next;
+    }
+    if (found != NULL) {
+        s->count--;
+        if (!others)
+            unmark(p);
+        rcl_stack_remove(found->stack, weight_of(found));
+    }
+    rcl_unlock(&s->lock);
+    if (found != NULL)
+        rcl_meta_free(found, sizeof *found);
+    return found != NULL;
+}
+
+void rcl_live_forget(uint32_t mode)
+{
+    for (unsigned i = 0; i < SHARDS; i++) {
+        struct shard *s = &shards[i];
+        struct sample *gone = NULL;
+        rcl_lock(&s->lock);
+        s->forgotten = mode;
+        for (size_t b = 0; b < s->buckets; b++) {
+            struct sample *e;
+            while ((e = s->bucket[b]) != NULL) {
+                s->bucket[b] = e->next;
+                unmark(e->addr); /* the first one of a granule: the others find it done */
+                rcl_stack_remove(e->stack, weight_of(e));
+                e->next = gone;
+                gone = e;
+            }
+        }
+        s->count = 0;
+        rcl_unlock(&s->lock);
+        while (gone != NULL) {
+            struct sample *next = gone->next;
+            rcl_meta_free(gone, sizeof *gone);
+            gone = next;
+        }
+    }
+}

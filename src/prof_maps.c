@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* prof_maps.c - see prof_maps.h. */
+#include "prof_maps.h"
+
+#include "os.h"
+
+#include <elf.h>
+#include <string.h>
+
+enum {
+    LINE_MAX = 4096 + 128, /* a path and what stands before it */
+    PHDRS_MAX = 64,
+    NOTES_MAX = 1024,
+    ID_MAX = 64,
+};
+
+/* Line by line; longer ones are cut. */
+struct reader {
+    int fd;
+    size_t used, at;
+    char buf[LINE_MAX];
+};
+
+static struct reader reader;
+
+static bool next_line(struct reader *r, char **line)
+{
+    for (;;) {
+        char *start = r->buf + r->at, *end = memchr(start, '\n', r->used - r->at);
+        if (end != NULL) {
+            *end = '\0';
+            *line = start;
+            r->at = (size_t)(end + 1 - r->buf);
+            return true;
+        }
+        if (r->at > 0) {
+            r->used -= r->at;
+            memmove(r->buf, start, r->used);
+            r->at = 0;
+        }
+        if (r->used == sizeof r->buf)
+            r->used = 0;
+        long n = rcl_os_read(r->fd, r->buf + r->used, sizeof r->buf - r->used);
+        if (n <= 0)
+            return false;
+        r->used += (size_t)n;
+    }
+}
+
+static bool open_maps(struct reader *r)
+{
+    r->used = r->at = 0;
+    r->fd = rcl_os_open("/proc/self/maps");
+    return r->fd >= 0;
+}
+
+void rcl_maps_print(struct rcl_out *o)
+{
+    char *line;
+    rcl_out_print(o, "\nMAPPED_LIBRARIES:\n");
+    if (!open_maps(&reader))
+        return;
+    while (next_line(&reader, &line))
+        rcl_out_print(o, "%s\n", line);
+    rcl_os_close(reader.fd);
+}
+
+/* --- build ids ---------------------------------------------------------------------------- */
+
+static uintptr_t parse_hex(const char **at)
+{
+    uintptr_t n = 0;
+    for (;; (*at)++) {
+        char c = **at;
+        if (c >= '0' && c <= '9')
+            n = n * 16 + (uintptr_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            n = n * 16 + (uintptr_t)(c - 'a' + 10);
+        else
+            return n;
+    }
+}
+
+static const char *skip_word(const char *at)
+{
+    while (*at != ' ' && *at != '\0')
+        at++;
+    while (*at == ' ')
+        at++;
+    return at;
+}
+
+/* The path of a line that maps the start of a file at *base; NULL: some other line. */
+static const char *start_of_file(const char *line, uintptr_t *base)
+{
+    *base = parse_hex(&line);
+    if (*line++ != '-')
+        return NULL;
+    parse_hex(&line);
+    line = skip_word(line + (*line == ' ')); /* permissions */
+    if (parse_hex(&line) != 0)
+        return NULL;
+    line = skip_word(line + (*line == ' ')); /* device */
+    line = skip_word(line);                  /* inode */
+    return *line == '/' ? line : NULL;
+}
+
+/* The id among the notes; its length, 0: it is not there. */
+static size_t id_in_notes(const unsigned char *notes, size_t bytes, const unsigned char **id)
+{
+    Elf64_Nhdr n;
+    for (size_t at = 0; at + sizeof n <= bytes;) {
+        memcpy(&n, notes + at, sizeof n);
+        at += sizeof n;
+        if (n.n_namesz > NOTES_MAX || n.n_descsz > NOTES_MAX)
+            return 0;
+        size_t name = at, desc = at + rcl_align_up(n.n_namesz, 4);
+        at = desc + rcl_align_up(n.n_descsz, 4);
+        if (desc + n.n_descsz > bytes)
+            return 0;
+        if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && memcmp(notes + name, "GNU", 4) == 0) {
+            *id = notes + desc;
+            return rcl_min(n.n_descsz, ID_MAX);
+        }
+    }
+    return 0;
+}
+
+static void print_build_id(struct rcl_out *o, uintptr_t base, const char *path)
+{
+    static Elf64_Phdr phdr[PHDRS_MAX];
+    static unsigned char notes[NOTES_MAX];
+    Elf64_Ehdr e;
+    if (!rcl_os_copy(&e, (void *)base, sizeof e) || memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 ||
+        e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_phentsize != sizeof phdr[0])
+        return;
+    size_t count = rcl_min(e.e_phnum, PHDRS_MAX);
+    if (!rcl_os_copy(phdr, (void *)(base + e.e_phoff), count * sizeof phdr[0]))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        const unsigned char *id;
+        size_t bytes = rcl_min(phdr[i].p_filesz, sizeof notes);
+        /* Notes are mapped with the start of the file, where offset and distance are one. */
+        if (phdr[i].p_type != PT_NOTE ||
+            !rcl_os_copy(notes, (void *)(base + phdr[i].p_offset), bytes))
+            continue;
+        size_t length = id_in_notes(notes, bytes, &id);
+        if (length == 0)
+            continue;
+        rcl_out_print(o, "# build-id %s ", path);
+        for (size_t k = 0; k < length; k++)
+            rcl_out_print(o, "%x%x", id[k] >> 4, id[k] & 15u);
+        rcl_out_print(o, "\n");
+        return;
+    }
+}
+
+void rcl_maps_print_build_ids(struct rcl_out *o)
+{
+    char *line;
+    uintptr_t base;
+    if (!open_maps(&reader))
+        return;
+    while (next_line(&reader, &line)) {
+        const char *path = start_of_file(line, &base);
+        if (path != NULL)
+            print_build_id(o, base, path);
+    }
+    rcl_os_close(reader.fd);
+}
+
+bool rcl_maps_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
+{
+    struct reader r; /* of its own: a dump may be under way */
+    char *line;
+    bool found = false;
+    if (open_maps(&r)) {
+        while (!found && next_line(&r, &line)) {
+            const char *at = line;
+            *start = parse_hex(&at);
+            at++; /* the dash */
+            *end = parse_hex(&at);
+            found = address >= *start && address < *end;
+        }
+        rcl_os_close(r.fd);
+    }
+    if (!found)
+        *start = *end = 0;
+    return found;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* prof_unwind.c - see prof_unwind.h. */
+#include "prof_unwind.h"
+
+#include "os.h"
+
+#ifdef RCL_WITH_LIBUNWIND
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+#endif
+
+/* The linker's names for the ends of the section that RCL_OWN names. */
+extern const char own_start[] __asm__("__start_rcl_text") __attribute__((visibility("hidden")));
+extern const char own_end[] __asm__("__stop_rcl_text") __attribute__((visibility("hidden")));
+
+static bool is_own(uintptr_t pc)
+{
+    return pc - (uintptr_t)own_start <= (uintptr_t)own_end - (uintptr_t)own_start;
+}
+
+#ifdef RCL_WITH_LIBUNWIND
+
+RCL_OWN unsigned rcl_unwind(struct rcl_frame *out, unsigned max)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    unw_word_t pc, sp;
+    unsigned n = 0;
+    bool inside = true;
+    if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
+        return 0;
+    while (unw_step(&cursor) > 0 && unw_get_reg(&cursor, UNW_REG_IP, &pc) == 0 && pc != 0 &&
+           unw_get_reg(&cursor, UNW_REG_SP, &sp) == 0) {
+        inside = inside && is_own(pc);
+        if (inside)
+            continue;
+        if (n > 0)
+            out[n - 1].high = sp;
+        if (n == max)
+            break;
+        out[n++] = (struct rcl_frame){.pc = pc, .low = sp, .high = sp};
+    }
+    return n;
+}
+
+void rcl_unwind_boot(void)
+{
+    struct rcl_frame some[4];
+    unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_PER_THREAD);
+    rcl_unwind(some, array_len(some));
+}
+
+#else
+
+enum { PAGE_MASK = (int)RCL_GRANULE - 1 };
+#define STEP_MAX (8 * MIB) /* the largest frame that is believed: the usual size of a stack */
+
+/* What a frame pointer points to, on both machines. */
+struct link {
+    uintptr_t up, pc;
+};
+
+/* Both words of a link that is on no page proven readable yet: *page becomes the one that is. */
+static bool readable(const struct link *l, uintptr_t *page)
+{
+    uintptr_t first = (uintptr_t)&l->up & ~(uintptr_t)PAGE_MASK;
+    uintptr_t last = (uintptr_t)&l->pc & ~(uintptr_t)PAGE_MASK;
+    if (last == *page && first == *page)
+        return true;
+    if ((first != *page && !rcl_os_readable(&l->up)) ||
+        (last != first && last != *page && !rcl_os_readable(&l->pc)))
+        return false;
+    *page = last;
+    return true;
+}
+
+#if defined(__aarch64__)
+/* A return address may carry a signature in the bits above the address. */
+#define PC_BITS ((uintptr_t)-1 >> 16)
+#else
+#define PC_BITS ((uintptr_t)-1)
+#endif
+
+/* Not instrumented: it reads other functions' frames. */
+__attribute__((no_sanitize_address)) RCL_OWN unsigned rcl_unwind(struct rcl_frame *out,
+                                                                 unsigned max)
+{
+    const struct link *at = __builtin_frame_address(0);
+    uintptr_t page = 0;
+    unsigned n = 0;
+    bool inside = true;
+    while (n < max && readable(at, &page)) {
+        uintptr_t here = (uintptr_t)at, pc = at->pc & PC_BITS, up = at->up;
+        if (pc < RCL_GRANULE)
+            break;
+        inside = inside && is_own(pc);
+        bool last = up <= here || up - here > STEP_MAX || up % sizeof(void *) != 0;
+        if (!inside)
+            out[n++] = (struct rcl_frame){.pc = pc,
+                                          .low = here + sizeof *at,
+                                          .high = last ? here + sizeof *at : up + sizeof *at};
+        if (last)
+            break;
+        at = (const struct link *)up;
+    }
+    return n;
+}
+
+void rcl_unwind_boot(void)
+{
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* prof_when.c - see prof_when.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "prof_when.h"
+
+#include "account.h"
+#include "cgroup.h"
+#include "die.h"
+#include "options.h"
+#include "os.h"
+#include "prof_dump.h"
+#include "prof_stack.h"
+
+#include <errno.h>
+#include <signal.h>
+
+enum { PERCENT = 100 };
+#define GROW_FROM (16 * MIB) /* of live bytes: less is not worth a dump */
+#define FAILURE_PAUSE_NS 10000000000u
+#define CGROUP_PAUSE_NS 20000000u /* between two looks at the cgroup's files */
+
+static struct {
+    uint64_t next_interval; /* of cumulative bytes */
+    uint64_t most_mapped;
+    uint64_t next_grow; /* of live bytes */
+    uint64_t mark;      /* prof_at in bytes, 0: none */
+    uint32_t percent;   /* prof_at in percent of the cgroup's limit, 0: none */
+    uint32_t passed;    /* the mark is passed, and usage has not fallen below half of it */
+    uint64_t next_look;
+    uint64_t next_failure;
+    bool gdump;
+    struct sigaction before; /* who had the signal */
+} when;
+
+/* One of those who see `value` reach *mark moves it to `next`. */
+static bool reaches(uint64_t *mark, uint64_t value, uint64_t next)
+{
+    uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED);
+    return value >= old &&
+           __atomic_compare_exchange_n(mark, &old, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static void watch_interval(uint64_t all_bytes)
+{
+    int64_t lg = rcl_opt.lg_prof_interval;
+    if (lg < 0)
+        return;
+    uint64_t step = (uint64_t)1 << lg;
+    uint64_t next = (all_bytes / step + 1) * step;
+    if (__atomic_load_n(&when.next_interval, __ATOMIC_RELAXED) == 0)
+        reaches(&when.next_interval, all_bytes, step);
+    if (reaches(&when.next_interval, all_bytes, next))
+        rcl_prof_dump(NULL, RCL_PROF_INTERVAL);
+}
+
+static void watch_mapped(void)
+{
+    uint64_t mapped = rcl_account_read(&rcl_account.mapped_bytes);
+    if (__atomic_load_n(&when.gdump, __ATOMIC_RELAXED) &&
+        reaches(&when.most_mapped, mapped, mapped + 1))
+        rcl_prof_dump(NULL, RCL_PROF_GDUMP);
+}
+
+static void watch_growth(uint64_t live_bytes)
+{
+    uint64_t step = live_bytes / PERCENT * (uint64_t)rcl_opt.prof_grow;
+    if (rcl_opt.prof_grow != 0 && live_bytes >= GROW_FROM &&
+        reaches(&when.next_grow, live_bytes, live_bytes + step))
+        rcl_prof_dump(NULL, RCL_PROF_GROW);
+}
+
+/* --- the mark ----------------------------------------------------------------------------- */
+
+/* What counts against the mark now, and the mark; false: not known, or not looked at. */
+static bool usage(uint64_t *used, uint64_t *mark)
+{
+    if (when.mark != 0) {
+        *used = (uint64_t)rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
+        *mark = when.mark;
+        return true;
+    }
+    uint64_t now = rcl_os_coarse_ns(), limit;
+    if (!reaches(&when.next_look, now, now + CGROUP_PAUSE_NS) || !rcl_cgroup_memory(used, &limit))
+        return false;
+    *mark = limit / PERCENT * when.percent;
+    return true;
+}
+
+static void watch_mark(void)
+{
+    uint64_t used, mark;
+    if ((when.mark == 0 && when.percent == 0) || !usage(&used, &mark))
+        return;
+    if (used >= mark && __atomic_exchange_n(&when.passed, 1, __ATOMIC_RELAXED) == 0)
+        rcl_prof_dump(NULL, RCL_PROF_AT);
+    else if (used < mark / 2)
+        __atomic_store_n(&when.passed, 0, __ATOMIC_RELAXED);
+}
+
+/* "1g", "512m", "90%": false: none of them. */
+static bool parse_mark(const char *text)
+{
+    static const char letters[] = "kmg";
+    uint64_t n = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9' && n < UINT64_MAX >> 40; at++)
+        n = n * 10 + (uint64_t)(*at - '0');
+    if (at == text)
+        return false;
+    if (at[0] == '%' && at[1] == '\0' && n >= 1 && n <= PERCENT) {
+        when.percent = (uint32_t)n;
+        return true;
+    }
+    for (unsigned i = 0; letters[i] != '\0'; i++) {
+        if (*at == letters[i] || *at == letters[i] - 'a' + 'A') {
+            n <<= 10 * (i + 1);
+            at++;
+            break;
+        }
+    }
+    when.mark = n;
+    return *at == '\0' && n > 0;
+}
+
+/* --- a signal ----------------------------------------------------------------------------- */
+
+/* Those a program that does not catch them is ended by, and is meant to be. */
+static bool is_end(int number)
+{
+    return number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT;
+}
+
+static void on_dump_signal(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+    rcl_prof_dump(NULL, RCL_PROF_SIGNAL);
+    if (when.before.sa_flags & SA_SIGINFO) {
+        when.before.sa_sigaction(number, info, context);
+    } else if (when.before.sa_handler == SIG_DFL && is_end(number)) {
+        signal(number, SIG_DFL);
+        raise(number); /* when this handler returns */
+    } else if (when.before.sa_handler != SIG_DFL && when.before.sa_handler != SIG_IGN) {
+        when.before.sa_handler(number);
+    }
+    errno = error;
+}
+
+static void catch_signal(int number)
+{
+    struct sigaction a = {.sa_flags = SA_SIGINFO | SA_RESTART};
+    if (number == 0)
+        return;
+    a.sa_sigaction = on_dump_signal;
+    sigemptyset(&a.sa_mask);
+    if (sigaction(number, NULL, &when.before) != 0 || sigaction(number, &a, NULL) != 0)
+        rcl_warn("prof_signal: signal %d cannot be caught; no profile will be written on it",
+                 number);
+}
+
+/* --- all together ------------------------------------------------------------------------- */
+
+void rcl_prof_watch(void)
+{
+    struct rcl_stacks_total t;
+    rcl_stacks_total(&t);
+    watch_interval(t.all_bytes);
+    watch_mapped();
+    watch_growth(t.live_bytes);
+    watch_mark();
+}
+
+void rcl_prof_watch_failure(void)
+{
+    uint64_t now = rcl_os_coarse_ns();
+    struct rcl_stacks_total t;
+    rcl_stacks_total(&t);
+    if (rcl_opt.prof_failure && t.all_samples > 0 &&
+        reaches(&when.next_failure, now, now + FAILURE_PAUSE_NS))
+        rcl_prof_dump(NULL, RCL_PROF_FAILURE);
+}
+
+void rcl_prof_watch_reset(void)
+{
+    __atomic_store_n(&when.next_interval, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&when.next_grow, 0, __ATOMIC_RELAXED);
+}
+
+bool rcl_prof_set_gdump(bool on)
+{
+    return __atomic_exchange_n(&when.gdump, on, __ATOMIC_RELAXED);
+}
+
+void rcl_prof_watch_boot(void)
+{
+    when.gdump = rcl_opt.prof_gdump != 0;
+    if (rcl_opt.prof_at[0] != '\0' && !parse_mark(rcl_opt.prof_at))
+        rcl_warn("prof_at: \"%s\" is neither a size (1g) nor a share (90%%); ignored",
+                 rcl_opt.prof_at);
+    if (when.percent != 0)
+        rcl_cgroup_find();
+    catch_signal((int)rcl_opt.prof_signal);
+}
