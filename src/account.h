@@ -25,9 +25,6 @@ struct rcl_account {
     int64_t caches;
     /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
     int64_t hole_bytes;
-    /* Blocks that are page runs, and their pages: for statistics only. */
-    int64_t large_blocks;
-    int64_t large_pages;
 
     /* Since the start: for statistics only. */
     uint64_t purge_runs; /* times that somebody set out to return memory */

@@ -14,6 +14,8 @@
 
 /* clang-format off */
 #include "os.c"
+#include "look.c"
+#include "file.c"
 #include "out.c"
 #include "die.c"
 #include "lock.c"

@@ -5,14 +5,18 @@
 #endif
 
 #include "die.h"
+#include "file.h"
 #include "monitor.h"
 #include "options.h"
 #include "os.h"
 #include "out.h"
+#include "pagemap.h"
 #include "report.h"
 #include "snapshot.h"
 #include "stats.h"
 #include "thread.h"
+
+#include "reclaim/reclaim.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -78,9 +82,12 @@ static void to_callback(void *arg, const char *text, size_t bytes)
     c->write(c->arg, text);
 }
 
-static void to_stderr(void *arg, const char *text)
+static void write_message(void *arg, const char *text)
 {
-    (void)arg;
+    if (malloc_message != NULL) {
+        malloc_message(arg, text);
+        return;
+    }
     size_t bytes = 0;
     while (text[bytes] != '\0')
         bytes++;
@@ -89,7 +96,7 @@ static void to_stderr(void *arg, const char *text)
 
 static void print_stats(void (*write)(void *, const char *), void *arg, const char *opts)
 {
-    struct callback c = {.write = write != NULL ? write : to_stderr, .arg = arg};
+    struct callback c = {.write = write != NULL ? write : write_message, .arg = arg};
     struct rcl_out o = {.buf = c.text, .size = sizeof c.text - 1, .sink = to_callback, .arg = &c};
     struct rcl_snapshot *s = rcl_snapshot_take(&rcl_tls.gate);
     if (s == NULL)
@@ -102,8 +109,6 @@ static void print_stats(void (*write)(void *, const char *), void *arg, const ch
     rcl_snapshot_free(s);
 }
 
-RCL_EXPORT void malloc_stats_print(void (*write)(void *, const char *), void *arg,
-                                   const char *opts);
 RCL_EXPORT void malloc_stats_print(void (*write)(void *, const char *), void *arg, const char *opts)
 {
     print_stats(write, arg, opts);
@@ -136,51 +141,82 @@ RCL_EXPORT int malloc_info(int options, FILE *stream)
 
 /* --- whose malloc is it? ------------------------------------------------------------------ */
 
-#ifndef RCL_STATIC
-
-static const char libreclaim_inside; /* an address in this library */
-
-/* The file in which the program's calls of `name` end, and whether that is this library. */
-static bool is_ours(const char *name, const char **file)
+RCL_EXPORT int reclaim_owns(const void *p)
 {
-    Dl_info there, here;
-    void *found = dlsym(RTLD_DEFAULT, name);
-    bool known = found != NULL && dladdr(found, &there) != 0 && there.dli_fname != NULL;
-    *file = known ? there.dli_fname : "an unknown place";
-    return known && dladdr(&libreclaim_inside, &here) != 0 && there.dli_fbase == here.dli_fbase;
+    return rcl_pagemap_class(p) != RCL_CLASS_NONE;
 }
 
-#else
-
-static bool is_ours(const char *name, const char **file)
+/*
+ * What the program's calls of `name` end in.  The address alone does not tell: in a
+ * program that is not position-independent it is that of a jump in the program itself.
+ */
+static void *as_called(const char *name)
 {
+#ifdef RCL_STATIC
     (void)name;
-    (void)file;
-    return true; /* the linker has decided */
+    return NULL; /* the linker has decided */
+#else
+    return dlsym(RTLD_DEFAULT, name);
+#endif
 }
 
-#endif
+static bool serves_malloc(void)
+{
+    void *(*call)(size_t);
+    *(void **)&call = as_called("malloc");
+    return call == NULL || reclaim_owns(call(1));
+}
 
+static bool serves_calloc(void)
+{
+    void *(*call)(size_t, size_t);
+    *(void **)&call = as_called("calloc");
+    return call == NULL || reclaim_owns(call(1, 1));
+}
+
+static bool serves_realloc(void)
+{
+    void *(*call)(void *, size_t);
+    *(void **)&call = as_called("realloc");
+    return call == NULL || reclaim_owns(call(NULL, 1));
+}
+
+static bool serves_aligned(void)
+{
+    void *(*call)(size_t, size_t);
+    *(void **)&call = as_called("aligned_alloc");
+    return call == NULL || reclaim_owns(call(16, 16));
+}
+
+/* Four small blocks are the price; whose free would take them is what is not known yet. */
 static void announce(void)
 {
-    static const char *const names[] = {
-        "malloc",         "calloc",        "realloc",  "free",
-        "posix_memalign", "aligned_alloc", "memalign", "malloc_usable_size"};
-    const char *file;
-    for (size_t i = 0; i < array_len(names); i++) {
-        if (!is_ours(names[i], &file)) {
-            rcl_warn("process %d does not use it: its %s is that of %s", rcl_os_pid(), names[i],
-                     file);
+    static const struct {
+        const char *name;
+        bool (*serves)(void);
+    } calls[] = {{"malloc", serves_malloc},
+                 {"calloc", serves_calloc},
+                 {"realloc", serves_realloc},
+                 {"aligned_alloc", serves_aligned}};
+    for (size_t i = 0; i < array_len(calls); i++) {
+        if (!calls[i].serves()) {
+            rcl_warn("process %d does not use it: its %s is another one", rcl_os_pid(),
+                     calls[i].name);
             return;
         }
     }
     rcl_warn("version " PACKAGE_VERSION " serves process %d", rcl_os_pid());
 }
 
+/* Programs may close stderr in an exit handler, to see whether all was written (coreutils do). */
+static int kept_stderr = -1;
+
 /* After the one in boot.c, which reads the options. */
 __attribute__((constructor(102))) static void begin_reports(void)
 {
     rcl_monitor_boot();
+    if (rcl_opt.stats_print)
+        kept_stderr = rcl_file_keep(2);
     if (rcl_opt.announce != 0 && rcl_opt.announce == rcl_os_pid())
         announce();
 }
@@ -188,4 +224,8 @@ __attribute__((constructor(102))) static void begin_reports(void)
 __attribute__((destructor(101))) static void last_reports(void)
 {
     rcl_monitor_exit(&rcl_tls.gate);
+    if (!rcl_opt.stats_print)
+        return;
+    rcl_file_reopen(2, kept_stderr);
+    print_stats(NULL, NULL, rcl_opt.stats_print_opts);
 }

@@ -15,23 +15,16 @@ static uint16_t tail_of(unsigned cls, size_t pages, size_t bytes)
 }
 
 /* For statistics. */
-static void count(struct rcl_runs *r, const struct rcl_span *s, int64_t blocks, int64_t pages,
-                  int64_t asked)
+static unsigned kind_of(const struct rcl_span *s)
 {
-    rcl_account_add(&rcl_account.large_pages, pages);
+    return s->cls - RCL_SMALL_LAST - 1u;
+}
+
+static void count_pages(struct rcl_runs *r, const struct rcl_span *s, int64_t pages, int64_t asked)
+{
     rcl_account_add(&r->large.pages, pages);
     if (s->cls == RCL_CLASS_LARGE)
         rcl_account_add(&r->large.asked, asked);
-    if (blocks == 0)
-        return;
-    rcl_account_add(&rcl_account.large_blocks, blocks);
-    rcl_account_add(&r->large.blocks, blocks);
-    unsigned kind = s->cls - RCL_SMALL_LAST - 1u;
-    rcl_account_add(&r->large.kind[kind].live, blocks);
-    if (blocks > 0) {
-        rcl_account_count(&r->large.taken, 1);
-        rcl_account_count(&r->large.kind[kind].taken, 1);
-    }
 }
 
 static int64_t asked_of(const struct rcl_span *s)
@@ -61,7 +54,8 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
     s->slots = 1;
     s->cls = (uint8_t)cls;
     s->tail = tail_of(cls, pages, bytes);
-    count(r, s, 1, (int64_t)pages, asked_of(s));
+    rcl_account_count(&r->large.kind[kind_of(s)].taken, 1);
+    count_pages(r, s, (int64_t)pages, asked_of(s));
     rcl_pagemap_set(s->base, 1, rcl_runs_mark(r, cls), s);
     return s->base;
 }
@@ -70,7 +64,8 @@ void rcl_large_give(struct rcl_span *s, enum rcl_age age)
 {
     struct rcl_runs *r = s->chunk->runs;
     rcl_pagemap_clear(s->base, 1);
-    count(r, s, -1, -(int64_t)s->pages, -asked_of(s));
+    rcl_account_count(&r->large.kind[kind_of(s)].given, 1);
+    count_pages(r, s, -(int64_t)s->pages, -asked_of(s));
     rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = s->pages});
     rcl_runs_give(r, s->chunk, s->first, s->pages, NULL, age);
     rcl_meta_free(s, rcl_span_bytes(1));
@@ -95,6 +90,6 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
     int64_t before = asked_of(s);
     s->pages = (uint16_t)pages;
     s->tail = tail_of(s->cls, pages, bytes);
-    count(r, s, 0, (int64_t)pages - (int64_t)old, asked_of(s) - before);
+    count_pages(r, s, (int64_t)pages - (int64_t)old, asked_of(s) - before);
     return true;
 }

@@ -7,6 +7,7 @@
 #include "monitor.h"
 
 #include "die.h"
+#include "file.h"
 #include "gate.h"
 #include "options.h"
 #include "os.h"
@@ -124,7 +125,7 @@ static void to_file(void *arg, const char *text, size_t bytes)
 {
     struct file *f = arg;
     if (f->err == 0)
-        f->err = rcl_os_write(f->fd, text, bytes);
+        f->err = rcl_os_write_all(f->fd, text, bytes);
 }
 
 /* Beside the path first, then under its name: a reader sees an old report or a new one. */
@@ -135,7 +136,7 @@ static int write_file(const struct rcl_snapshot *s, const char *path)
     rcl_out_print(&name, "%s.%d.tmp", path, rcl_os_pid());
     beside[name.used] = '\0';
 
-    struct file f = {.fd = rcl_os_create(beside)};
+    struct file f = {.fd = rcl_file_create(beside)};
     if (f.fd < 0)
         return -f.fd;
     struct rcl_out o = {.buf = buffer, .size = sizeof buffer, .sink = to_file, .arg = &f};
@@ -378,15 +379,9 @@ void rcl_monitor_boot(void)
 
 void rcl_monitor_exit(struct rcl_gate_pass *me)
 {
-    if (interval_ns() != 0 || rcl_opt.stats_signal != 0 || rcl_opt.purge_signal != 0) {
-        before_fork(); /* so that no report is left half written */
-        if (interval_ns() != 0)
-            rcl_monitor_report(me);
-    }
-    if (!rcl_opt.stats_print)
+    if (interval_ns() == 0 && rcl_opt.stats_signal == 0 && rcl_opt.purge_signal == 0)
         return;
-    struct rcl_snapshot *s = rcl_snapshot_take(me);
-    if (s != NULL)
-        print_to_stderr(s);
-    rcl_snapshot_free(s);
+    before_fork(); /* so that no report is left half written */
+    if (interval_ns() != 0)
+        rcl_monitor_report(me);
 }

@@ -2,8 +2,7 @@
 /*
  * monitor.h - statistics, and a purge, that the program need not ask for itself.
  *
- *   stats_print        a report on stderr when the program ends
- *   stats_interval_ms  a report every so often
+ *   stats_interval_ms  a report every so often, and a last one when the program ends
  *   stats_signal       a report upon a signal
  *   purge_signal       everything freed is returned upon a signal
  *

@@ -6,6 +6,8 @@
 
 #include "os.h"
 
+#include "sys.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,6 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ enum {
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_IOV_MAX = 512,
+    OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_JOIN_NS = 20000000,
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -48,62 +50,6 @@ static struct {
 } os_can = {1, 1, 1};
 
 static uint64_t os_returns; /* relaxed */
-
-/* --- the system call itself --------------------------------------------------------------- */
-
-#if defined(__x86_64__)
-
-static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
-{
-    long ret;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return ret;
-}
-
-#elif defined(__aarch64__)
-
-static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
-{
-    register long x8 __asm__("x8") = nr;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc #0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                     : "memory");
-    return x0;
-}
-
-#else
-#error "libreclaim knows the system calls of x86-64 and aarch64 only"
-#endif
-
-#define sys0(nr) sys6(nr, 0, 0, 0, 0, 0, 0)
-#define sys1(nr, a) sys6(nr, (long)(a), 0, 0, 0, 0, 0)
-#define sys2(nr, a, b) sys6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
-#define sys3(nr, a, b, c) sys6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define sys4(nr, a, b, c, d) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define sys5(nr, a, b, c, d, e) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
-
-static bool sys_failed(long ret)
-{
-    return ret < 0 && ret >= -4095;
-}
-
-static int sys_errno(long ret)
-{
-    return sys_failed(ret) ? (int)-ret : 0;
-}
 
 /* --- the page ----------------------------------------------------------------------------- */
 
@@ -227,30 +173,6 @@ int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
         n -= batch;
     }
     return os_purge_each(ranges, n);
-}
-
-size_t rcl_os_resident_unit(void)
-{
-    return rcl_min(getauxval(AT_PAGESZ), rcl_page_size());
-}
-
-int rcl_os_resident(const void *addr, size_t n, uint8_t *resident)
-{
-    unsigned char vec[1024];
-    size_t unit = rcl_os_resident_unit(), ratio = rcl_page_size() / unit;
-    for (size_t done = 0, batch; done < n; done += batch) {
-        batch = rcl_min(n - done, sizeof vec / ratio);
-        const char *from = (const char *)addr + done * rcl_page_size();
-        long ret = sys3(SYS_mincore, from, batch * rcl_page_size(), vec);
-        if (sys_failed(ret))
-            return sys_errno(ret);
-        for (size_t i = 0; i < batch; i++) {
-            resident[done + i] = 0;
-            for (size_t k = 0; k < ratio; k++)
-                resident[done + i] += vec[i * ratio + k] & 1;
-        }
-    }
-    return 0;
 }
 
 void rcl_os_no_hugepage(void *addr, size_t bytes)
@@ -507,12 +429,6 @@ int rcl_os_write(int fd, const char *text, size_t bytes)
         bytes -= (size_t)n;
     }
     return 0;
-}
-
-int rcl_os_create(const char *path)
-{
-    return (int)sys4(SYS_openat, AT_FDCWD, path,
-                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 }
 
 int rcl_os_open(const char *path)

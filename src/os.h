@@ -68,14 +68,6 @@ int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n);
 /* System calls that have returned memory since the start: the two above and rcl_os_unmap. */
 uint64_t rcl_os_returns(void);
 
-/*
- * How much of each of `n` pages from `addr` on is resident: resident[i] counts parts of
- * rcl_os_resident_unit() bytes, which is the page but for builds that pretend another.
- * A page that is only mapped to the kernel's page of zeros counts too.  errno.
- */
-int rcl_os_resident(const void *addr, size_t n, uint8_t *resident);
-size_t rcl_os_resident_unit(void);
-
 /* Ask the kernel not to back the range with huge pages, or to do so.  Advice: failure is silent. */
 void rcl_os_no_hugepage(void *addr, size_t bytes);
 void rcl_os_hugepage(void *addr, size_t bytes);
@@ -144,8 +136,6 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 /* Write all of it.  errno; often nobody is there to be told. */
 int rcl_os_write(int fd, const char *text, size_t bytes);
 
-/* A regular file to be written, empty; no link is followed.  A descriptor, or -errno. */
-int rcl_os_create(const char *path);
 int rcl_os_close(int fd);
 int rcl_os_rename(const char *from, const char *to);
 int rcl_os_unlink(const char *path);

@@ -59,7 +59,7 @@ static bool next_piece(size_t *at, size_t end, struct piece *p)
 {
     if (*at >= end)
         return false;
-    p->leaf = rcl_pagemap_root[*at / RCL_LEAF_GRANULES];
+    p->leaf = rcl_pagemap_leaf(*at / RCL_LEAF_GRANULES);
     p->slot = *at % RCL_LEAF_GRANULES;
     p->count = rcl_min(end - *at, RCL_LEAF_GRANULES - p->slot);
     *at += p->count;

@@ -39,13 +39,11 @@ enum { RCL_RUN_KINDS = RCL_CLASS_LARGE - RCL_SMALL_LAST };
 
 /* Blocks that are runs, for statistics: relaxed atomics. */
 struct rcl_large_stats {
-    int64_t blocks, pages; /* medium and large */
-    int64_t asked;         /* bytes asked for in those without a class */
-    uint64_t taken;        /* blocks, since the start */
+    int64_t pages; /* of blocks that are out: medium and large */
+    int64_t asked; /* bytes asked for in those of them without a class */
     struct {
-        uint64_t taken;
-        int64_t live;
-    } kind[RCL_RUN_KINDS]; /* by medium class; the last: without a class */
+        uint64_t taken, given; /* blocks, since the start */
+    } kind[RCL_RUN_KINDS];     /* by medium class; the last: without a class */
 };
 
 struct rcl_runs {

@@ -6,6 +6,7 @@
 #include "boot.h"
 #include "demand.h"
 #include "huge.h"
+#include "look.h"
 #include "meta.h"
 #include "os.h"
 #include "pagemap.h"
@@ -17,7 +18,6 @@
 enum {
     /* The kernel's count takes 10 ms per GiB: beyond this, slow paths do not wait for it. */
     HOLD_FOR_KERNEL_BYTES = 1 << 30,
-    ROLLUP_BYTES = 2048, /* /proc/self/smaps_rollup is 700 bytes long */
 };
 
 const struct rcl_part_text rcl_part_texts[RCL_PARTS] = {
@@ -28,6 +28,7 @@ const struct rcl_part_text rcl_part_texts[RCL_PARTS] = {
 /* While the gate is held. */
 struct walk {
     struct rcl_snapshot *s;
+    struct rcl_look look;
     size_t large_asked, huge_asked;        /* resident bytes of blocks without a class */
     struct rcl_stats_heap heap;            /* of one arena */
     uint8_t resident[RCL_CHUNK_PAGES_MAX]; /* of the pages looked at, in units of the kernel */
@@ -36,19 +37,19 @@ struct walk {
 /* --- which pages are resident ------------------------------------------------------------- */
 
 /* At most RCL_CHUNK_PAGES_MAX pages. */
-static void look(struct walk *w, const void *addr, size_t pages)
+static void look_at(struct walk *w, const void *addr, size_t pages)
 {
-    if (rcl_os_resident(addr, pages, w->resident) == 0)
+    if (rcl_look_pages(&w->look, addr, pages, w->resident) == 0)
         return;
     /* No such call here: what may be resident is taken for resident. */
     w->s->exact = false;
     for (size_t i = 0; i < pages; i++)
-        w->resident[i] = (uint8_t)(rcl_page_size() / rcl_os_resident_unit());
+        w->resident[i] = (uint8_t)(rcl_page_size() / rcl_look_unit());
 }
 
 static size_t resident_bytes(const struct walk *w, size_t page)
 {
-    return w->resident[page] * rcl_os_resident_unit();
+    return w->resident[page] * rcl_look_unit();
 }
 
 static size_t resident_range(const struct walk *w, size_t first, size_t pages)
@@ -65,7 +66,7 @@ static size_t resident_mapping(struct walk *w, const char *addr, size_t bytes, s
     size_t sum = 0, step;
     for (size_t at = 0; at < bytes; at += step) {
         step = rcl_min(bytes - at, (size_t)RCL_CHUNK_PAGES_MAX << rcl_page_shift());
-        look(w, addr + at, step >> rcl_page_shift());
+        look_at(w, addr + at, step >> rcl_page_shift());
         sum += resident_range(w, 0, step >> rcl_page_shift());
         *last = resident_bytes(w, (step >> rcl_page_shift()) - 1);
     }
@@ -144,7 +145,7 @@ static void add_run(struct walk *w, const struct rcl_span *run)
 
 static void add_chunk(struct walk *w, const struct rcl_chunk *chunk)
 {
-    look(w, chunk->base, chunk->pages);
+    look_at(w, chunk->base, chunk->pages);
     for (size_t page = 0; page < chunk->pages;) {
         const char *addr = chunk->base + (page << rcl_page_shift());
         unsigned cls = rcl_block_class(addr);
@@ -158,7 +159,7 @@ static void add_chunk(struct walk *w, const struct rcl_chunk *chunk)
             continue;
         }
         const struct rcl_span *span = rcl_pagemap_desc(addr);
-        if (rcl_class_is_small(cls))
+        if (rcl_class_is_small(span->cls)) /* the byte may say only whose it is */
             add_slab(w, span);
         else
             add_run(w, span);
@@ -268,67 +269,6 @@ static void split_class(struct rcl_snapshot *s, unsigned cls)
     s->untouched += c->absent;
 }
 
-/* --- the kernel's count ------------------------------------------------------------------- */
-
-static uint64_t number_at(const char *p)
-{
-    uint64_t n = 0;
-    while (*p == ' ')
-        p++;
-    while (*p >= '0' && *p <= '9')
-        n = n * 10 + (uint64_t)(*p++ - '0');
-    return n;
-}
-
-/* The value of a line "Key:   123 kB" in bytes. */
-static size_t line_value(const char *text, const char *key)
-{
-    for (const char *line = text; line != NULL && *line != '\0';) {
-        const char *p = line, *k = key;
-        while (*k != '\0' && *p == *k) {
-            p++;
-            k++;
-        }
-        if (*k == '\0' && *p == ':')
-            return (size_t)number_at(p + 1) * KIB;
-        while (*line != '\0' && *line != '\n')
-            line++;
-        line += *line == '\n';
-    }
-    return 0;
-}
-
-static void read_rollup(struct rcl_snapshot *s)
-{
-    char text[ROLLUP_BYTES];
-    long n = rcl_os_read_file("/proc/self/smaps_rollup", text, sizeof text - 1);
-    text[n > 0 ? n : 0] = '\0';
-    s->rss = line_value(text, "Rss");
-    s->anonymous = line_value(text, "Anonymous");
-    s->lazy_free = line_value(text, "LazyFree");
-    s->huge_pages = line_value(text, "AnonHugePages");
-    s->swap = line_value(text, "Swap");
-    s->rss_known = s->rss != 0;
-}
-
-/* Resident and shared pages by the kernel's counters: quick, and some pages off. */
-static bool read_statm(size_t *rss, size_t *shared)
-{
-    char text[128];
-    long n = rcl_os_read_file("/proc/self/statm", text, sizeof text - 1);
-    text[n > 0 ? n : 0] = '\0';
-    const char *p = text;
-    size_t *out[] = {NULL, rss, shared};
-    for (unsigned i = 0; i < array_len(out); i++) {
-        if (out[i] != NULL)
-            *out[i] = (size_t)number_at(p) * rcl_os_resident_unit();
-        while (*p != '\0' && *p != ' ')
-            p++;
-        p += *p == ' ';
-    }
-    return n > 0;
-}
-
 /* --- adding up ---------------------------------------------------------------------------- */
 
 static size_t ours(const struct rcl_snapshot *s)
@@ -340,14 +280,22 @@ static size_t ours(const struct rcl_snapshot *s)
     return sum;
 }
 
+/* The kernel's count, or the next best. */
+static void read_sum(struct rcl_snapshot *s)
+{
+    struct rcl_look_sum sum;
+    s->rss_known = rcl_look_sum(&sum) || rcl_look_estimate(&sum);
+    s->rss = sum.resident;
+    s->anonymous = sum.anonymous;
+    s->lazy_free = sum.lazy_free;
+    s->huge_pages = sum.huge_pages;
+    s->swap = sum.swap;
+}
+
 /* What is left of the kernel's count is not ours. */
 static void add_up(struct rcl_snapshot *s)
 {
-    size_t sum = ours(s), shared;
-    if (!s->rss_known && read_statm(&s->rss, &shared)) {
-        s->anonymous = s->rss - rcl_min(s->rss, shared);
-        s->rss_known = s->rss != 0;
-    }
+    size_t sum = ours(s);
     if (!s->rss_known)
         s->rss = s->anonymous = sum;
     s->part[RCL_PART_files] = s->rss - rcl_min(s->rss, s->anonymous);
@@ -355,7 +303,7 @@ static void add_up(struct rcl_snapshot *s)
         s->part[RCL_PART_other] = s->anonymous - sum;
         return;
     }
-    /* Mapped to the page of zeros, or taken while the kernel was counting. */
+    /* Mapped to the page of zeros on an older kernel, or touched between our look and its. */
     size_t over = sum - s->anonymous;
     s->unmatched = over;
     for (unsigned i = 0; i < RCL_PARTS && over > 0; i++) {
@@ -382,7 +330,7 @@ struct rcl_snapshot *rcl_snapshot_take(struct rcl_gate_pass *me)
     if (s == NULL)
         return NULL;
     struct walk *w = (struct walk *)(s + 1);
-    size_t rss = 0, shared = 0;
+    struct rcl_look_sum about;
     w->s = s;
     s->exact = true;
     uint64_t signals = rcl_os_block_signals();
@@ -393,16 +341,18 @@ struct rcl_snapshot *rcl_snapshot_take(struct rcl_gate_pass *me)
     }
     s->when_ns = rcl_os_now_ns();
     rcl_stats_collect(&s->stats);
+    rcl_look_begin(&w->look);
     walk_all(w);
-    bool now = read_statm(&rss, &shared) && rss <= HOLD_FOR_KERNEL_BYTES;
+    bool now = rcl_look_estimate(&about) && about.resident <= HOLD_FOR_KERNEL_BYTES;
     if (now)
-        read_rollup(s);
+        read_sum(s);
     read_plan(s);
     s->held_ns = rcl_os_now_ns() - s->when_ns;
     rcl_gate_release();
     rcl_os_restore_signals(signals);
+    rcl_look_end(&w->look);
     if (!now)
-        read_rollup(s);
+        read_sum(s);
     s->part[RCL_PART_asked] = w->large_asked + w->huge_asked;
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
         split_class(s, cls);

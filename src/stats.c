@@ -48,12 +48,14 @@ static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
     h->chunk_bytes += runs.pages << rcl_page_shift();
     h->run_free_bytes += runs.free << rcl_page_shift();
     h->run_dirty_bytes += runs.dirty << rcl_page_shift();
-    h->large_blocks += (size_t)rcl_account_get(&a->runs.large.blocks);
     h->large_bytes += bytes_of_pages(rcl_account_get(&a->runs.large.pages));
-    h->large_taken += rcl_account_read(&a->runs.large.taken);
     for (unsigned i = 0; i < RCL_RUN_KINDS; i++) {
-        h->run[i].taken += rcl_account_read(&a->runs.large.kind[i].taken);
-        h->run[i].live += (size_t)rcl_account_get(&a->runs.large.kind[i].live);
+        uint64_t given = rcl_account_read(&a->runs.large.kind[i].given);
+        uint64_t taken = rcl_account_read(&a->runs.large.kind[i].taken);
+        h->run[i].taken += taken;
+        h->run[i].live += (size_t)(taken - given);
+        h->large_taken += taken;
+        h->large_blocks += (size_t)(taken - given);
     }
     h->threads += __atomic_load_n(&a->threads, __ATOMIC_RELAXED);
     h->lock_waits += runs.waits + __atomic_load_n(&a->demand.lock.waits, __ATOMIC_RELAXED);

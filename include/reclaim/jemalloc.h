@@ -54,6 +54,9 @@ int mallctlnametomib(const char *name, size_t *mibp, size_t *miblenp);
 int mallctlbymib(const size_t *mib, size_t miblen, void *oldp, size_t *oldlenp, void *newp,
                  size_t newlen);
 
+/* Statistics as text, or with 'J' among `opts` as JSON; see reclaim.h. */
+void malloc_stats_print(void (*write_cb)(void *, const char *), void *cbopaque, const char *opts);
+
 /* Options, where the program defines it; and where messages go, where it is set. */
 extern const char *malloc_conf;
 extern void (*malloc_message)(void *opaque, const char *text);

@@ -16,6 +16,7 @@ typedef void print_call(void (*write_cb)(void *, const char *), void *arg, const
 
 /* Linked to it, or preloaded. */
 __attribute__((weak)) print_call malloc_stats_print;
+__attribute__((weak)) int reclaim_owns(const void *p);
 static print_call *print_stats;
 
 enum {
@@ -286,6 +287,28 @@ static void test_text_and_letters(void **state)
     assert_int_equal(text[0], '{');
 }
 
+static void test_owns(void **state)
+{
+    int (*owns)(const void *) = reclaim_owns;
+    int on_the_stack;
+    (void)state;
+
+    if (owns == NULL)
+        *(void **)&owns = dlsym(RTLD_DEFAULT, "reclaim_owns");
+    assert_non_null(owns);
+    for (size_t size = 1; size <= 8 << 20; size *= 5) {
+        char *p = malloc(size);
+        assert_true(owns(p));
+        free(p);
+    }
+    assert_false(owns(NULL));
+    assert_false(owns(&on_the_stack));
+    assert_false(owns(text));
+    assert_false(owns((void *)8));
+    assert_false(owns((void *)UINTPTR_MAX));
+    assert_false(owns((void *)(uintptr_t)test_owns));
+}
+
 static void allocate_and_collect(void *arg, const char *piece)
 {
     void *p = malloc(100000);
@@ -348,6 +371,7 @@ int main(void)
         cmocka_unit_test_setup(test_threads, begin),
         cmocka_unit_test_setup(test_others, begin),
         cmocka_unit_test(test_text_and_letters),
+        cmocka_unit_test(test_owns),
         cmocka_unit_test(test_the_callback_may_allocate),
         cmocka_unit_test(test_while_others_are_at_work),
     };
