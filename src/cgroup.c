@@ -64,7 +64,7 @@ struct piece_of_text {
     size_t bytes;
 };
 
-/* Lines are "ID:CONTROLLERS:PATH"; version 2 has no controllers.  bytes 0: there is no such line. */
+/* Lines are "ID:CONTROLLERS:PATH"; version 2 has no controllers.  bytes 0: no such line. */
 static struct piece_of_text group_of(const char *lines, const char *controller)
 {
     size_t length = strlen(controller);

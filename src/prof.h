@@ -27,7 +27,8 @@ unsigned rcl_prof_freed(void *p);
 /* There was no memory for the program. */
 void rcl_prof_failed(void);
 
-/* In a forked child, before anything else. */
+/* Before a fork; and in the child, before anything else. */
+void rcl_prof_before_fork(void);
 void rcl_prof_forked(void);
 
 /* --- what the program may ask for; outside the gate ---------------------------------------- */
