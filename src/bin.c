@@ -81,6 +81,18 @@ static void enqueue(struct rcl_bin *b, struct rcl_span *s)
     }
 }
 
+/*
+ * A slab has become empty: is it the one that the bin keeps?  Programs that go up and down
+ * around a slab's boundary, or start a thread again and again, would make it anew each time.
+ * It is a keeping of pages like any other: they are returnable, and with the last it goes.
+ */
+static bool keep_empty(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
+{
+    if (b->spare == NULL && s->dirty != 0 && age == RCL_AGE_NEW)
+        b->spare = s;
+    return b->spare == s;
+}
+
 /* Tell what happened to pages and that so many blocks (negative: came back) were handed out. */
 static void bin_tell(struct rcl_bin *b, const struct rcl_demand_note *note, int64_t blocks)
 {
@@ -122,6 +134,8 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
 /* Take an empty slab out of the bin.  The lock is held. */
 static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
 {
+    if (b->spare == s)
+        b->spare = NULL;
     if (s->place != RCL_PLACE_NONE) {
         rcl_list_remove(&s->link);
         s->place = RCL_PLACE_NONE;
@@ -159,6 +173,8 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     n = rcl_slab_take(s, out, n, &retaken);
     b->live += n;
     b->taken += n;
+    if (s == b->spare)
+        b->spare = NULL;
     if (retaken != 0) {
         note->taken_dirty += retaken;
         enqueue(b, s);
@@ -230,7 +246,7 @@ static void put_done(struct rcl_bin *b, struct put *put)
     struct rcl_span *s = put->slab;
     if (s == NULL)
         return;
-    if (rcl_slab_empty(s)) {
+    if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
         slab_detach(b, s);
         rcl_list_push_back(&put->empty, &s->link);
         return;
@@ -384,7 +400,7 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, stru
     for (size_t i = 0; i < t->parts; i++) {
         struct rcl_span *s = t->part[i].slab;
         rcl_slab_finish(s, t->part[i].pages, purged);
-        if (rcl_slab_empty(s)) {
+        if (rcl_slab_empty(s) && (s != b->spare || s->dirty == 0)) {
             slab_detach(b, s);
             rcl_list_push_back(empty, &s->link);
             continue;

@@ -12,6 +12,9 @@
  * over in front, the others behind them in the order of their first such page.
  * Purging looks there and nowhere else.
  *
+ * One empty slab is kept while it has pages to return, as slabs are taken and given
+ * up in quick turns elsewhere; any other goes back to the runs at once.
+ *
  * Thread-safe: one lock per bin.  Page runs are taken and given back, and pages
  * purged, with the lock dropped.
  */
@@ -39,6 +42,7 @@ struct rcl_bin {
     struct rcl_runs *runs;
     struct rcl_list place[RCL_PLACES];
     struct rcl_list queue;
+    struct rcl_span *spare; /* the one slab kept though it is empty, or NULL */
     size_t slabs;
     size_t live;             /* blocks not in the bin: the program's and in thread caches */
     uint64_t fills, flushes; /* batches */

@@ -408,6 +408,8 @@ TEST(what_is_taken_from_an_idle_cache_is_old)
     begin(&a);
     tell(&a, FILL);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
+        rcl_bin_purge(&rcl_arena_get(i)->bin[CLS], RCL_PURGE_ANY, SIZE_MAX);
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
         rcl_runs_purge(&rcl_arena_get(i)->runs, RCL_PURGE_ANY, SIZE_MAX);
     assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 1);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
