@@ -33,7 +33,7 @@ struct rcl_look_sum {
     size_t lazy_free, huge_pages, swap;
 };
 
-/* Exact, in 10 ms per GiB.  False: not to be had. */
+/* Exact, in 10 to 25 ms per GiB.  False: not to be had. */
 bool rcl_look_sum(struct rcl_look_sum *sum);
 
 /* Quick, and some pages off; the first two figures only. */

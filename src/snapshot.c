@@ -16,7 +16,7 @@
 #include "xcache.h"
 
 enum {
-    /* The kernel's count takes 10 ms per GiB: beyond this, slow paths do not wait for it. */
+    /* The kernel's count takes 10 to 25 ms per GiB: beyond this, slow paths do not wait for it. */
     HOLD_FOR_KERNEL_BYTES = 1 << 30,
 };
 

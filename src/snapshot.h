@@ -7,7 +7,7 @@
  * known, which error remains, and what is an estimate.
  *
  * Taking one holds the gate (gate.h): slow paths wait meanwhile, hits go on.  It
- * costs about 1 ms per 100 MB resident, most of it the kernel's own count.
+ * costs 1 to 3 ms per 100 MB resident, most of it the kernel's own count.
  */
 #ifndef RCL_SNAPSHOT_H
 #define RCL_SNAPSHOT_H

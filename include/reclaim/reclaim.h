@@ -37,7 +37,7 @@ int reclaim_owns(const void *p);
  * Where the resident memory of the process is: a snapshot as text, or with 'J' among
  * `opts` as JSON, in pieces to write_cb (NULL: to stderr).  Same name and arguments as
  * jemalloc's; man libreclaim(3) has the letters of `opts`, which may be NULL.  Other
- * threads' slow paths wait while it is taken, about 1 ms per 100 MB resident.
+ * threads' slow paths wait while it is taken, 1 to 3 ms per 100 MB resident.
  * Not to be called from a signal handler.
  */
 void malloc_stats_print(void (*write_cb)(void *, const char *), void *cbopaque, const char *opts);
