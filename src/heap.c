@@ -370,6 +370,12 @@ void rcl_heap_free(void *p, const char *caller)
             not_a_block(p, caller);
         return;
     }
+    /* Samples begin on its granule; but for them it would have gone to the cache by now. */
+    if (cls == RCL_CLASS_SAMPLED && rcl_prof_is_plain(p) &&
+        rcl_tcache_push(rcl_thread_begin_free(self), rcl_block_class(p), p)) {
+        rcl_thread_end(self);
+        return;
+    }
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;
