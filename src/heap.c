@@ -493,7 +493,7 @@ static bool fits(unsigned cls, size_t usable, size_t size)
 }
 
 /* Into a new block. */
-static void *move(void *p, size_t usable, struct request *r, const char *caller)
+RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
 {
     size_t size = r->size;
     void *q = try_alloc(r);
@@ -539,7 +539,7 @@ size_t rcl_heap_real_size(size_t size, size_t align)
                                     : rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }
 
-void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
+RCL_OWN void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
 {
     struct request r = {
         .size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .zero = zero, .via = via};
@@ -549,7 +549,8 @@ void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_
     return alloc(&r);
 }
 
-void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero, const struct rcl_via *via)
+RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero,
+                                   const struct rcl_via *via)
 {
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "rallocx");
