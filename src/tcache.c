@@ -14,7 +14,7 @@
 enum {
     USED_SHARE = 16,       /* all caches together may hold 1/16 of what the program uses, */
     SIDE_BYTES = 8 * 1024, /* of a class on a counted side: what comes back is still in the L1 */
-    SIDE_BLOCKS_MAX = 128,
+    SIDE_BLOCKS_MAX = 32,
     SIDE_SIZE_MAX = 1024,
 };
 #define CACHES_BYTES_MIN (4 * MIB) /* or this much, */
