@@ -12,19 +12,51 @@
 #include "pagemap.h"
 #include "span.h"
 
-enum { DISCARD_SLICE = 512 }; /* slabs or runs: about 0.2 ms */
+enum {
+    DISCARD_SLICE = 512, /* slabs or runs: about 0.2 ms */
+    PIECE = 512,         /* entries of a table that come at once */
+    PIECES = (RCL_ARENA_INDEXES + PIECE - 1) / PIECE,
+};
+
+/*
+ * Up to RCL_ARENA_INDEXES arenas by number, in pieces that are made as they are needed: under
+ * mlockall every byte of ours would be resident.  Stored with release, read without a lock.
+ */
+struct table {
+    struct rcl_arena **piece[PIECES];
+};
+
+static struct rcl_arena *table_get(const struct table *t, unsigned i)
+{
+    struct rcl_arena **piece = __atomic_load_n(&t->piece[i / PIECE], __ATOMIC_ACQUIRE);
+    return piece != NULL ? __atomic_load_n(&piece[i % PIECE], __ATOMIC_ACQUIRE) : NULL;
+}
+
+/* Room for entry i.  False: out of memory. */
+static bool table_cover(struct table *t, unsigned i)
+{
+    size_t bytes = rcl_align_up(PIECE * sizeof(struct rcl_arena *), rcl_page_size());
+    if (t->piece[i / PIECE] == NULL)
+        __atomic_store_n(&t->piece[i / PIECE], rcl_os_map(bytes), __ATOMIC_RELEASE);
+    return t->piece[i / PIECE] != NULL;
+}
+
+static void table_set(struct table *t, unsigned i, struct rcl_arena *a)
+{
+    __atomic_store_n(&t->piece[i / PIECE][i % PIECE], a, __ATOMIC_RELEASE);
+}
 
 static struct {
     struct rcl_lock lock; /* making and retiring; readers go by `count` and the pointers */
     unsigned limit;       /* of automatic arenas */
     unsigned automatic;   /* of those made */
-    unsigned count;       /* entries of made[]; grows with release */
+    unsigned count;       /* entries of `made`; grows with release */
     unsigned indexes;     /* behind the last explicit one; 0: none yet */
     bool own_decay;       /* of any arena, now or to come; relaxed */
     bool next_set;
     int64_t next_decay_ms; /* of arenas to come, if set */
-    struct rcl_arena *made[RCL_ARENA_INDEXES];
-    struct rcl_arena *by_index[RCL_ARENA_INDEXES]; /* stored with release */
+    struct table made;     /* by place */
+    struct table by_index;
 } arenas;
 
 static uint64_t window_ns(int64_t ms)
@@ -63,7 +95,7 @@ void rcl_arena_set_decay_ms(struct rcl_arena *a, int64_t ms)
 {
     set_decay(a, ms);
     rcl_demand_set_window(&a->demand, window_ns(ms));
-    if (a == arenas.by_index[0]) {
+    if (a == table_get(&arenas.by_index, 0)) {
         rcl_demand_set_decay_ms(ms);
         rcl_huge_set_window(window_ns(ms));
     }
@@ -97,6 +129,8 @@ static uint64_t begin_decay(struct rcl_arena *a)
 /* The lock is held. */
 static struct rcl_arena *add_arena(unsigned index, bool is_explicit)
 {
+    if (!table_cover(&arenas.made, arenas.count) || !table_cover(&arenas.by_index, index))
+        return NULL;
     struct rcl_arena *a = rcl_os_map(rcl_align_up(sizeof *a, rcl_page_size()));
     if (a == NULL)
         return NULL;
@@ -109,8 +143,8 @@ static struct rcl_arena *add_arena(unsigned index, bool is_explicit)
     a->runs.apart = is_explicit;
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
         rcl_bin_init(&a->bin[cls], cls, a, &a->runs);
-    arenas.made[arenas.count] = a;
-    __atomic_store_n(&arenas.by_index[index], a, __ATOMIC_RELEASE);
+    table_set(&arenas.made, arenas.count, a);
+    table_set(&arenas.by_index, index, a);
     __atomic_store_n(&arenas.count, arenas.count + 1, __ATOMIC_RELEASE);
     return a;
 }
@@ -119,7 +153,7 @@ static struct rcl_arena *add_arena(unsigned index, bool is_explicit)
 static struct rcl_arena *add_automatic(void)
 {
     unsigned index = 0;
-    while (index < arenas.limit && arenas.by_index[index] != NULL)
+    while (index < arenas.limit && table_get(&arenas.by_index, index) != NULL)
         index++;
     struct rcl_arena *a = index < arenas.limit ? add_arena(index, false) : NULL;
     if (a != NULL)
@@ -138,10 +172,10 @@ bool rcl_arena_boot(void)
 static struct rcl_arena *emptiest(struct rcl_arena *prefer, uint32_t *fewest)
 {
     unsigned count = rcl_arena_count();
-    struct rcl_arena *best = prefer != NULL && !prefer->is_explicit ? prefer : arenas.made[0];
+    struct rcl_arena *best = prefer != NULL && !prefer->is_explicit ? prefer : rcl_arena_get(0);
     *fewest = __atomic_load_n(&best->threads, __ATOMIC_RELAXED);
     for (unsigned i = 0; i<count && * fewest> 0; i++) {
-        struct rcl_arena *a = arenas.made[i];
+        struct rcl_arena *a = rcl_arena_get(i);
         uint32_t n = __atomic_load_n(&a->threads, __ATOMIC_RELAXED);
         if (n < *fewest && !a->is_explicit) {
             *fewest = n;
@@ -185,7 +219,7 @@ unsigned rcl_arena_count(void)
 
 struct rcl_arena *rcl_arena_get(unsigned place)
 {
-    return arenas.made[place];
+    return table_get(&arenas.made, place);
 }
 
 unsigned rcl_arena_limit(void)
@@ -205,10 +239,10 @@ struct rcl_arena *rcl_arena_find(unsigned index, bool make)
 {
     if (index >= RCL_ARENA_INDEXES)
         return NULL;
-    struct rcl_arena *a = __atomic_load_n(&arenas.by_index[index], __ATOMIC_ACQUIRE);
+    struct rcl_arena *a = table_get(&arenas.by_index, index);
     if (a == NULL && make && index < arenas.limit) {
         rcl_lock(&arenas.lock);
-        a = arenas.by_index[index];
+        a = table_get(&arenas.by_index, index);
         if (a == NULL && (a = add_arena(index, false)) != NULL)
             __atomic_store_n(&arenas.automatic, arenas.automatic + 1, __ATOMIC_RELEASE);
         rcl_unlock(&arenas.lock);
@@ -220,7 +254,7 @@ struct rcl_arena *rcl_arena_find(unsigned index, bool make)
 static struct rcl_arena *revive(void)
 {
     for (unsigned i = 0; i < arenas.count; i++) {
-        struct rcl_arena *a = arenas.made[i];
+        struct rcl_arena *a = rcl_arena_get(i);
         if (!a->destroyed)
             continue;
         a->born_ns = rcl_os_now_ns();

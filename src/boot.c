@@ -70,6 +70,10 @@ __attribute__((constructor(101))) static void second_stage(void)
         rcl_arena_boot();
         if (rcl_opt.confirm_conf)
             rcl_conf_confirm(rcl_arena_limit());
+        /* What is cached was not looked at by options that want to see every block. */
+        rcl_gate_enter_patient(&rcl_tls.gate);
+        rcl_thread_drop_cache(&rcl_tls);
+        rcl_gate_leave(&rcl_tls.gate);
     }
     rcl_thread_boot();
     rcl_fork_boot();

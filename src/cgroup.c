@@ -64,21 +64,21 @@ struct piece_of_text {
     size_t bytes;
 };
 
-/* Lines are "ID:CONTROLLERS:PATH"; version 2 has no controllers.  bytes 0: there is no such line. */
+/* Lines are "ID:CONTROLLERS:PATH"; version 2 has no controllers.  bytes 0: no such line. */
 static struct piece_of_text group_of(const char *lines, const char *controller)
 {
     size_t length = strlen(controller);
     while (*lines != '\0') {
         const char *end = lines + strcspn(lines, "\n"), *at = lines + strcspn(lines, ":\n");
         bool found = false;
-        while (at < end && *at != ':') /* the id */
-            at++;
-        do { /* the controllers, with commas between */
+        while (*at == ':' || *at == ',') { /* the controllers stand between the two colons */
             const char *word = at + 1;
             at = word + strcspn(word, ",:\n");
             found = found ||
                     ((size_t)(at - word) == length && memcmp(word, controller, length) == 0);
-        } while (*at == ',');
+            if (*at == ':')
+                break;
+        }
         if (found && *at == ':')
             return (struct piece_of_text){at + 1, (size_t)(end - (at + 1))};
         lines = *end == '\n' ? end + 1 : end;

@@ -206,6 +206,12 @@ int rcl_ctl_prof_prefix(struct ctl *c)
     return rcl_prof_set_prefix(c->in->text) == 0 ? 0 : EFAULT;
 }
 
+int rcl_ctl_prof_gdump(struct ctl *c)
+{
+    c->old.b = rcl_opt.prof_gdump != 0;
+    return c->in == NULL || c->in->b == c->old.b ? 0 : EFAULT;
+}
+
 /* Nothing written: the rate stays. */
 int rcl_ctl_prof_reset(struct ctl *c)
 {

@@ -67,6 +67,10 @@ int rcl_ctl_opt_flag(struct ctl *c)
 
 int rcl_ctl_opt_number(struct ctl *c)
 {
+    if (c->row->argument == offsetof(struct rcl_options, narenas)) {
+        c->old.u = rcl_arena_limit(); /* programs size their tables by it: what was chosen */
+        return 0;
+    }
     c->old.u64 = (uint64_t) * (const int64_t *)((const char *)&rcl_opt + c->row->argument);
     return 0;
 }

@@ -117,8 +117,8 @@ static bool replace_moment(bool first)
     if (first && old != NULL) { /* another thread had the same first question */
         old = fresh;
     } else {
-        ctlstat.now = fresh;
-        ctlstat.epoch++;
+        __atomic_store_n(&ctlstat.now, fresh, __ATOMIC_RELAXED);
+        __atomic_store_n(&ctlstat.epoch, ctlstat.epoch + 1, __ATOMIC_RELAXED);
     }
     moment_unlock();
     if (old != NULL)

@@ -49,6 +49,7 @@ static void begin(struct rcl_gate_pass *me)
         rcl_purge_before_fork(&rcl_tls);
         rcl_gate_leave(me);
     }
+    rcl_prof_before_fork();
     rcl_gate_close(me);
 }
 

@@ -136,25 +136,13 @@ void rcl_heap_settle(void)
 
 /* --- allocation --------------------------------------------------------------------------- */
 
-/* Zero the pages of a fresh run that may hold old data; the kernel has zeroed the others. */
-static void zero_run(void *p, size_t size, const struct rcl_run *run)
-{
-    for (size_t at = rcl_bits_next_set(run->dirty, 0, run->pages); at < run->pages;) {
-        size_t end = rcl_bits_next_clear(run->dirty, at, run->pages);
-        size_t from = at << rcl_page_shift(), to = rcl_min(end << rcl_page_shift(), size);
-        if (from < to)
-            memset((char *)p + from, 0, to - from);
-        at = rcl_bits_next_set(run->dirty, end, run->pages);
-    }
-}
-
 static void *take_run(struct rcl_arena *a, const struct request *r)
 {
     struct rcl_run run;
     size_t bytes = r->cls == RCL_CLASS_LARGE ? rcl_max(r->size, 1) : rcl_classes[r->cls].size;
     void *p = rcl_large_take(&a->runs, a, bytes, r->align, r->cls, &run);
     if (p != NULL && r->zero)
-        zero_run(p, r->size, &run);
+        rcl_large_zero(p, r->size, &run);
     return p;
 }
 
@@ -425,7 +413,7 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     }
     if (unlikely(self->tallies)) {
         size_t bytes = rcl_heap_usable(p, caller);
-        if (via == NULL && tallied_free(self, rcl_pagemap_class(p), p)) {
+        if (via == NULL && tallied_free(self, byte, p)) {
             rcl_thread_end(self);
             return;
         }
@@ -433,6 +421,14 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     }
     if (rcl_fills_freed())
         rcl_fill_freed(p, rcl_block_usable(p, caller));
+    /* Samples begin on its granule; but for them it would have gone to the cache by now. */
+    if (byte == RCL_CLASS_SAMPLED && via == NULL && rcl_prof_is_plain(p)) {
+        struct rcl_tcache *tc = rcl_thread_begin_free(self);
+        if (!stays_out(p, tc) && rcl_tcache_push(tc, cls, p)) {
+            rcl_thread_end(self);
+            return;
+        }
+    }
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;
@@ -497,7 +493,7 @@ static bool fits(unsigned cls, size_t usable, size_t size)
 }
 
 /* Into a new block. */
-static void *move(void *p, size_t usable, struct request *r, const char *caller)
+RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
 {
     size_t size = r->size;
     void *q = try_alloc(r);
@@ -543,7 +539,7 @@ size_t rcl_heap_real_size(size_t size, size_t align)
                                     : rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }
 
-void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
+RCL_OWN void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
 {
     struct request r = {
         .size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .zero = zero, .via = via};
@@ -553,7 +549,8 @@ void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_
     return alloc(&r);
 }
 
-void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero, const struct rcl_via *via)
+RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero,
+                                   const struct rcl_via *via)
 {
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "rallocx");

@@ -459,10 +459,11 @@ static long os_write_quietly(int fd, const char *text, size_t bytes)
 {
     const uint64_t limit = (uint64_t)1 << (SIGXFSZ - 1);
     const struct timespec now = {0};
-    uint64_t old = 0;
+    uint64_t old = 0, waiting = 0;
     sys4(SYS_rt_sigprocmask, SIG_BLOCK, &limit, &old, sizeof old);
+    sys2(SYS_rt_sigpending, &waiting, sizeof waiting);
     long n = sys3(SYS_write, fd, text, bytes);
-    if (n == -EFBIG && (old & limit) == 0)
+    if (n == -EFBIG && (waiting & limit) == 0)
         sys4(SYS_rt_sigtimedwait, &limit, NULL, &now, sizeof limit);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
     return n;

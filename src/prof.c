@@ -156,9 +156,15 @@ unsigned rcl_prof_lg_sample(void)
     return lg == UINT32_MAX ? (unsigned)rcl_opt.lg_prof_sample : lg;
 }
 
+void rcl_prof_before_fork(void)
+{
+    rcl_unwind_before_fork();
+}
+
 void rcl_prof_forked(void)
 {
     prof.switching = 0;
+    rcl_unwind_forked();
     rcl_prof_dump_forked();
 }
 

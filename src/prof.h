@@ -10,6 +10,7 @@
 #define RCL_PROF_H
 
 #include "base.h"
+#include "prof_live.h"
 #include "thread.h"
 
 /*
@@ -24,10 +25,17 @@ void rcl_prof_sampled(struct rcl_tls *self, void *p, size_t bytes, uint32_t mode
  */
 unsigned rcl_prof_freed(void *p);
 
+/* Without the gate: the block is certainly no sample, though others begin on its granule. */
+static inline bool rcl_prof_is_plain(const void *p)
+{
+    return !rcl_live_maybe(p);
+}
+
 /* There was no memory for the program. */
 void rcl_prof_failed(void);
 
-/* In a forked child, before anything else. */
+/* Before a fork; and in the child, before anything else. */
+void rcl_prof_before_fork(void);
 void rcl_prof_forked(void);
 
 /* --- what the program may ask for; outside the gate ---------------------------------------- */

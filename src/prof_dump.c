@@ -18,6 +18,7 @@ enum {
     PROGRAM_MAX = 64,
     NAME_MAX_BYTES = 768, /* prefix, program and all the numbers */
     PATH_MAX_BYTES = 4096,
+    SHOWN_MAX = 512, /* of a path in a message */
     KEEP_MAX = 32,
     BUFFER = 16 * 1024,
 };
@@ -241,7 +242,13 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
     dump.temp[temp.used] = '\0';
     int error = temp.used < temp.size ? write_profile(dump.temp, path, &head) : ENAMETOOLONG;
     if (error != 0) {
-        rcl_warn("no heap profile (%s): cannot write %s: %s (error %d)", head.reason, path,
+        char shown[SHOWN_MAX];
+        struct rcl_out o = {.buf = shown, .size = sizeof shown - sizeof "..."};
+        rcl_out_print(&o, "%s", path);
+        memcpy(shown + o.used, "...", sizeof "...");
+        if (o.used < o.size)
+            shown[o.used] = '\0';
+        rcl_warn("no heap profile (%s): cannot write %s: %s (error %d)", head.reason, shown,
                  text_of(error), error);
         return error;
     }

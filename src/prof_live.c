@@ -36,6 +36,7 @@ struct shard {
 } RCL_ALIGNED(RCL_CACHELINE);
 
 static struct shard shards[SHARDS];
+uint32_t rcl_live_counts[RCL_LIVE_COUNTS];
 
 static uint64_t granule_hash(const void *p)
 {
@@ -125,6 +126,7 @@ bool rcl_live_add(void *p, size_t bytes, struct rcl_stack *stack, uint32_t mode)
         *to = e;
         if (++s->count > s->buckets * CHAIN)
             buckets = s->buckets * 4;
+        __atomic_fetch_add(rcl_live_count(p), 1, __ATOMIC_RELAXED);
         rcl_stack_add(stack, weight_of(e));
     }
     rcl_unlock(&s->lock);
@@ -162,6 +164,7 @@ bool rcl_live_remove(void *p)
     }
     if (found != NULL) {
         s->count--;
+        __atomic_fetch_sub(rcl_live_count(p), 1, __ATOMIC_RELAXED);
         if (!others)
             unmark(p);
         rcl_stack_remove(found->stack, weight_of(found));
@@ -183,6 +186,7 @@ void rcl_live_forget(uint32_t mode)
             struct sample *e;
             while ((e = s->bucket[b]) != NULL) {
                 s->bucket[b] = e->next;
+                __atomic_fetch_sub(rcl_live_count(e->addr), 1, __ATOMIC_RELAXED);
                 unmark(e->addr); /* the first one of a granule: the others find it done */
                 rcl_stack_remove(e->stack, weight_of(e));
                 e->next = gone;

@@ -21,6 +21,24 @@
  */
 bool rcl_live_add(void *p, size_t bytes, struct rcl_stack *stack, uint32_t mode);
 
+/*
+ * Without lock or gate, for blocks on marked granules: false: `p` is no sample.  Counts of
+ * samples by a hash of the address; the thread that frees a block has its address from the one
+ * that allocated it, and so sees its count.
+ */
+enum { RCL_LIVE_COUNTS = 1 << 15 };
+extern uint32_t rcl_live_counts[RCL_LIVE_COUNTS];
+
+static inline uint32_t *rcl_live_count(const void *p)
+{
+    return &rcl_live_counts[((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15u >> 49];
+}
+
+static inline bool rcl_live_maybe(const void *p)
+{
+    return __atomic_load_n(rcl_live_count(p), __ATOMIC_RELAXED) != 0;
+}
+
 /* The block is given back or resized: false if it was no sample. */
 bool rcl_live_remove(void *p);
 

@@ -77,9 +77,11 @@ static bool page_readable(struct rcl_python_room *room, uintptr_t a)
 {
     uintptr_t page = a / RCL_GRANULE;
     uintptr_t *known = &room->page[(page ^ page >> 8) % RCL_PYTHON_PAGES];
+    if (unlikely(a < LOWEST_ADDRESS)) /* page 0 is also what an empty entry says */
+        return false;
     if (likely(*known == page))
         return true;
-    if (a < LOWEST_ADDRESS || !rcl_os_readable((const void *)(a & ~(uintptr_t)7)))
+    if (!rcl_os_readable((const void *)(a & ~(uintptr_t)7)))
         return false;
     *known = page;
     return true;

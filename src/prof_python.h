@@ -44,7 +44,7 @@ struct rcl_python_room {
 /* The caller's Python frames, innermost first, at most `max`.  Not inside the gate. */
 unsigned rcl_python_walk(struct rcl_python_frame *out, unsigned max, struct rcl_python_room *room);
 
-/* The number that stands for a frame of the walk just made; 0: it cannot be read.  Inside the gate. */
+/* The number for a frame of the walk just made; 0: it cannot be read.  Inside the gate. */
 uint64_t rcl_python_number(const struct rcl_python_frame *f, struct rcl_python_room *room);
 
 /* Is this an address in the interpreter's code? */

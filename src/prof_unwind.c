@@ -18,39 +18,7 @@ static bool is_own(uintptr_t pc)
     return pc - (uintptr_t)own_start <= (uintptr_t)own_end - (uintptr_t)own_start;
 }
 
-#ifdef RCL_WITH_LIBUNWIND
-
-RCL_OWN unsigned rcl_unwind(struct rcl_frame *out, unsigned max)
-{
-    unw_context_t context;
-    unw_cursor_t cursor;
-    unw_word_t pc, sp;
-    unsigned n = 0;
-    bool inside = true;
-    if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
-        return 0;
-    while (unw_step(&cursor) > 0 && unw_get_reg(&cursor, UNW_REG_IP, &pc) == 0 && pc != 0 &&
-           unw_get_reg(&cursor, UNW_REG_SP, &sp) == 0) {
-        inside = inside && is_own(pc);
-        if (inside)
-            continue;
-        if (n > 0)
-            out[n - 1].high = sp;
-        if (n == max)
-            break;
-        out[n++] = (struct rcl_frame){.pc = pc, .low = sp, .high = sp};
-    }
-    return n;
-}
-
-void rcl_unwind_boot(void)
-{
-    struct rcl_frame some[4];
-    unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_PER_THREAD);
-    rcl_unwind(some, array_len(some));
-}
-
-#else
+/* --- by frame pointers -------------------------------------------------------------------- */
 
 enum { PAGE_MASK = (int)RCL_GRANULE - 1 };
 #define STEP_MAX (8 * MIB) /* the largest frame that is believed: the usual size of a stack */
@@ -82,8 +50,8 @@ static bool readable(const struct link *l, uintptr_t *page)
 #endif
 
 /* Not instrumented: it reads other functions' frames. */
-__attribute__((no_sanitize_address)) RCL_OWN unsigned rcl_unwind(struct rcl_frame *out,
-                                                                 unsigned max)
+__attribute__((no_sanitize_address)) RCL_OWN static unsigned walk_links(struct rcl_frame *out,
+                                                                        unsigned max)
 {
     const struct link *at = __builtin_frame_address(0);
     uintptr_t page = 0;
@@ -106,7 +74,79 @@ __attribute__((no_sanitize_address)) RCL_OWN unsigned rcl_unwind(struct rcl_fram
     return n;
 }
 
+/* --- by libunwind ------------------------------------------------------------------------- */
+
+#ifdef RCL_WITH_LIBUNWIND
+
+/* Of glibc 2.32 and later: 0 when there is, or lately was, more than one thread. */
+extern char libc_single_threaded __asm__("__libc_single_threaded") __attribute__((weak));
+
+static struct {
+    bool alone; /* at the last fork, in the parent */
+    bool lost;  /* a lock of libunwind or of the loader may be held for ever */
+} unwind;
+
+RCL_OWN static unsigned walk_tables(struct rcl_frame *out, unsigned max)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    unw_word_t pc, sp;
+    unsigned n = 0;
+    bool inside = true;
+    if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
+        return 0;
+    while (unw_step(&cursor) > 0 && unw_get_reg(&cursor, UNW_REG_IP, &pc) == 0 && pc != 0 &&
+           unw_get_reg(&cursor, UNW_REG_SP, &sp) == 0) {
+        inside = inside && is_own(pc);
+        if (inside)
+            continue;
+        if (n > 0)
+            out[n - 1].high = sp;
+        if (n == max)
+            break;
+        out[n++] = (struct rcl_frame){.pc = pc, .low = sp, .high = sp};
+    }
+    return n;
+}
+
+RCL_OWN unsigned rcl_unwind(struct rcl_frame *out, unsigned max)
+{
+    return unwind.lost ? walk_links(out, max) : walk_tables(out, max);
+}
+
 void rcl_unwind_boot(void)
+{
+    struct rcl_frame some[4];
+    unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_PER_THREAD);
+    rcl_unwind(some, array_len(some));
+}
+
+void rcl_unwind_before_fork(void)
+{
+    unwind.alone = &libc_single_threaded != NULL && libc_single_threaded != 0;
+}
+
+void rcl_unwind_forked(void)
+{
+    unwind.lost = unwind.lost || !unwind.alone;
+}
+
+#else
+
+RCL_OWN unsigned rcl_unwind(struct rcl_frame *out, unsigned max)
+{
+    return walk_links(out, max);
+}
+
+void rcl_unwind_boot(void)
+{
+}
+
+void rcl_unwind_before_fork(void)
+{
+}
+
+void rcl_unwind_forked(void)
 {
 }
 

@@ -27,4 +27,11 @@ unsigned rcl_unwind(struct rcl_frame *out, unsigned max);
 /* Once, when libc is ready: what has to be initialised is initialised now. */
 void rcl_unwind_boot(void);
 
+/*
+ * In the parent; in the child.  A child of several threads walks frame pointers from then on:
+ * locks that libunwind needs may have been held by a thread that is not there any more.
+ */
+void rcl_unwind_before_fork(void);
+void rcl_unwind_forked(void);
+
 #endif

@@ -12,8 +12,10 @@
 #include <string.h>
 
 enum {
-    USED_SHARE = 16, /* all caches together may hold 1/16 of what the program uses, */
-    MOVE_BATCH = 32, /* blocks moved to a counted side: few, so that they are still in the L1 */
+    USED_SHARE = 16,       /* all caches together may hold 1/16 of what the program uses, */
+    SIDE_BYTES = 8 * 1024, /* of a class on a counted side: what comes back is still in the L1 */
+    SIDE_BLOCKS_MAX = 32,
+    SIDE_SIZE_MAX = 1024,
 };
 #define CACHES_BYTES_MIN (4 * MIB) /* or this much, */
 #define CACHE_BYTES_MAX (2 * MIB)  /* and one thread's this much */
@@ -106,11 +108,10 @@ static void budget_give(struct rcl_tcache *tc, size_t blocks, size_t bytes)
 }
 
 /* A larger array, if the class, the options and the budgets allow; blocks keep their order. */
-static bool grow(struct rcl_tcache *tc, unsigned cls)
+static bool grow_to(struct rcl_tcache *tc, unsigned cls, size_t cap)
 {
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
-    size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
     if (cap == old || !rcl_options_caching() || c->size > (size_t)rcl_opt.tcache_max ||
         !budget_take(tc, cap - old, c->size))
         return false;
@@ -128,6 +129,13 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     b->top = array + cap - count;
     tc->cap[cls] = (uint16_t)cap;
     return true;
+}
+
+static bool grow(struct rcl_tcache *tc, unsigned cls)
+{
+    const struct rcl_class *c = &rcl_classes[cls];
+    size_t old = tc->cap[cls];
+    return grow_to(tc, cls, old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max));
 }
 
 void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
@@ -158,18 +166,15 @@ void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
 
 /* --- miss and overflow -------------------------------------------------------------------- */
 
-/* Up to `most` blocks from the bin, one of them taken; how many they were.  0: out of memory. */
-static size_t refill(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, size_t most,
-                     void **one, bool *zero)
+/* So many blocks from the bin, lowest address on top, and one of them taken; how many.  0: none. */
+static size_t fill(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, size_t want,
+                   void **one, bool *zero)
 {
-    tc->misses++;
-    if (!grow(tc, cls) && tc->cap[cls] == 0)
-        return rcl_blocks_take(a, cls, one, 1, zero);
-
-    /* Half, so that frees have room too; lowest address on top. */
     struct rcl_cbin *b = &tc->bin[cls];
     void **end = array_end(tc, cls);
-    size_t want = rcl_min((tc->cap[cls] + 1u) / 2, most);
+    tc->misses++;
+    if (want == 0)
+        return rcl_blocks_take(a, cls, one, 1, zero);
     size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
     if (got == 0)
         return 0;
@@ -183,7 +188,9 @@ static size_t refill(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, s
 void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero)
 {
     void *one;
-    return refill(tc, a, cls, SIZE_MAX, &one, zero) != 0 ? one : NULL;
+    grow(tc, cls);
+    /* Half, so that frees have room too. */
+    return fill(tc, a, cls, (tc->cap[cls] + 1u) / 2, &one, zero) != 0 ? one : NULL;
 }
 
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
@@ -266,34 +273,73 @@ static void *move_blocks(struct rcl_tcache *tc, unsigned cls, size_t n)
     return at[0];
 }
 
+/*
+ * Blocks of a class that a counted side holds.  All of it can be used, as nothing is pushed
+ * there.  Larger blocks go from the cache to the program one by one, each by a miss that their
+ * use outweighs: a second cache of them would keep much memory from being returned.
+ */
+static size_t side_cap(unsigned cls)
+{
+    const struct rcl_class *c = &rcl_classes[cls];
+    return c->size > SIDE_SIZE_MAX
+               ? 0
+               : rcl_min(rcl_min(SIDE_BYTES / c->size, SIDE_BLOCKS_MAX), c->cache_max);
+}
+
+/* One block straight from the cache. */
+static void *pop_counted(struct rcl_tcache *tc, unsigned cls)
+{
+    void *p = rcl_tcache_pop(tc, cls);
+    if (p != NULL)
+        tc->counted->left[cls]--;
+    return p;
+}
+
 void *rcl_counted_move(struct rcl_tcache *tc, unsigned cls)
 {
     struct rcl_counted *c = tc->counted;
-    size_t cap = c->side.cap[cls], batch = rcl_min((cap + 1) / 2, MOVE_BATCH);
+    size_t have = rcl_tcache_count(tc, cls), most = c->side.cap[cls];
     uint32_t left = c->left[cls];
-    if (cap == 0 || left == UNDRAWN || (left &= ~FAR) == 0)
+    if (left == UNDRAWN || (left &= ~FAR) == 0)
         return NULL;
+    if (most == 0)
+        return rcl_classes[cls].size > SIDE_SIZE_MAX ? pop_counted(tc, cls) : NULL;
+    most = rcl_min(most, left);
     /* A few only: then the bin adds some, or every other allocation would miss from here on. */
-    size_t have = rcl_tcache_count(tc, cls), n = rcl_min(batch, left);
-    return have >= n ? move_blocks(tc, cls, n) : NULL;
+    return have >= (most + 1) / 2 ? move_blocks(tc, cls, rcl_min(have, most)) : NULL;
+}
+
+/* There are blocks left before the sampled one, but the cache has too few of them. */
+static void *refill_counted(struct rcl_tcache *tc, unsigned cls, uint32_t left, bool *zero)
+{
+    struct rcl_counted *c = tc->counted;
+    void *p = NULL;
+    if (c->side.cap[cls] == 0)
+        grow_to(&c->side, cls, side_cap(cls));
+    if (c->side.cap[cls] != 0) {
+        c->left[cls] -= (uint32_t)fill(&c->side, tc->arena, cls, rcl_min(c->side.cap[cls], left),
+                                       &p, zero);
+        return p;
+    }
+    p = pop_counted(tc, cls);
+    if (p == NULL && (p = rcl_tcache_refill(tc, cls, zero)) != NULL)
+        c->left[cls]--;
+    return p;
 }
 
 void *rcl_counted_refill(struct rcl_tcache *tc, unsigned cls, uint64_t *random, bool *zero,
                          bool *sampled)
 {
-    struct rcl_counted *c = tc->counted;
-    uint32_t left = blocks_left(c, cls, random);
-    void *p = NULL;
+    uint32_t left = blocks_left(tc->counted, cls, random);
+    void *p;
     *sampled = false;
     if (left > 0) {
         p = rcl_counted_move(tc, cls);
-        if (p == NULL)
-            c->left[cls] -= (uint32_t)refill(&c->side, tc->arena, cls, left, &p, zero);
-        return p;
+        return p != NULL ? p : refill_counted(tc, cls, left, zero);
     }
     p = rcl_tcache_pop(tc, cls);
     if (p == NULL && rcl_blocks_take(tc->arena, cls, &p, 1, zero) == 0)
         return NULL;
-    *sampled = rcl_counted_one(c, cls, random);
+    *sampled = rcl_counted_one(tc->counted, cls, random);
     return p;
 }

@@ -3,18 +3,29 @@
 #include "xcache.h"
 
 #include "lock.h"
+#include "os.h"
 
-enum { XCACHE_IDLE_STEPS = 2 };
+enum {
+    XCACHE_IDLE_STEPS = 2,
+    SLOTS = 256, /* that are made at once; few programs need any */
+};
+
+struct slot {
+    struct rcl_tcache *tc; /* changed by who holds `used` or, from NULL, the lock */
+    uint32_t used;         /* the flag */
+    uint32_t idle;         /* decay steps without a use; relaxed */
+};
 
 static struct {
     struct rcl_lock lock; /* making: who fills which slot */
     unsigned end;         /* behind the highest slot ever used; grows with release */
-    struct slot {
-        struct rcl_tcache *tc; /* changed by who holds `used` or, from NULL, the lock */
-        uint32_t used;         /* the flag */
-        uint32_t idle;         /* decay steps without a use; relaxed */
-    } slot[RCL_XCACHES_MAX];
+    struct slot *slots[(RCL_XCACHES_MAX + SLOTS - 1) / SLOTS]; /* below `end` they are there */
 } xcaches;
+
+static struct slot *slot_at(unsigned id)
+{
+    return &xcaches.slots[id / SLOTS][id % SLOTS];
+}
 
 static bool slot_take(struct slot *s)
 {
@@ -36,13 +47,22 @@ static struct rcl_tcache *take_cache(unsigned id)
 {
     if (id >= __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE))
         return NULL;
-    struct slot *s = &xcaches.slot[id];
+    struct slot *s = slot_at(id);
     if (!slot_take(s))
         return NULL;
     struct rcl_tcache *tc = slot_cache(s);
     if (tc == NULL)
         slot_release(s);
     return tc;
+}
+
+/* The lock is held. */
+static bool slot_cover(unsigned id)
+{
+    size_t bytes = rcl_align_up(SLOTS * sizeof(struct slot), rcl_page_size());
+    if (xcaches.slots[id / SLOTS] == NULL)
+        xcaches.slots[id / SLOTS] = rcl_os_map(bytes);
+    return xcaches.slots[id / SLOTS] != NULL;
 }
 
 bool rcl_xcache_create(unsigned *id)
@@ -52,10 +72,10 @@ bool rcl_xcache_create(unsigned *id)
     if (tc == NULL)
         return false;
     rcl_lock(&xcaches.lock);
-    while (i < xcaches.end && slot_cache(&xcaches.slot[i]) != NULL)
+    while (i < xcaches.end && slot_cache(slot_at(i)) != NULL)
         i++;
-    if (i < RCL_XCACHES_MAX) {
-        __atomic_store_n(&xcaches.slot[i].tc, tc, __ATOMIC_RELEASE);
+    if (i < RCL_XCACHES_MAX && slot_cover(i)) {
+        __atomic_store_n(&slot_at(i)->tc, tc, __ATOMIC_RELEASE);
         if (i == xcaches.end)
             __atomic_store_n(&xcaches.end, i + 1, __ATOMIC_RELEASE);
         tc = NULL;
@@ -73,7 +93,7 @@ bool rcl_xcache_flush(unsigned id)
     if (tc == NULL)
         return false;
     rcl_tcache_empty(tc, RCL_AGE_NEW);
-    slot_release(&xcaches.slot[id]);
+    slot_release(slot_at(id));
     return true;
 }
 
@@ -82,8 +102,8 @@ bool rcl_xcache_destroy(unsigned id)
     struct rcl_tcache *tc = take_cache(id);
     if (tc == NULL)
         return false;
-    __atomic_store_n(&xcaches.slot[id].tc, NULL, __ATOMIC_RELEASE);
-    slot_release(&xcaches.slot[id]);
+    __atomic_store_n(&slot_at(id)->tc, NULL, __ATOMIC_RELEASE);
+    slot_release(slot_at(id));
     rcl_tcache_delete(tc, RCL_AGE_NEW);
     return true;
 }
@@ -92,20 +112,20 @@ struct rcl_tcache *rcl_xcache_begin(unsigned id)
 {
     struct rcl_tcache *tc = take_cache(id);
     if (tc != NULL)
-        __atomic_store_n(&xcaches.slot[id].idle, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&slot_at(id)->idle, 0, __ATOMIC_RELAXED);
     return tc;
 }
 
 void rcl_xcache_end(unsigned id)
 {
-    slot_release(&xcaches.slot[id]);
+    slot_release(slot_at(id));
 }
 
 void rcl_xcaches_drain(bool all)
 {
     unsigned end = __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE);
     for (unsigned id = 0; id < end; id++) {
-        struct slot *s = &xcaches.slot[id];
+        struct slot *s = slot_at(id);
         if (slot_cache(s) == NULL ||
             (!all && __atomic_add_fetch(&s->idle, 1, __ATOMIC_RELAXED) < XCACHE_IDLE_STEPS))
             continue;
@@ -125,6 +145,6 @@ void rcl_xcaches_usage(struct rcl_caches_stats *out)
         if (tc == NULL)
             continue;
         rcl_thread_add_usage(out, tc);
-        slot_release(&xcaches.slot[id]);
+        slot_release(slot_at(id));
     }
 }

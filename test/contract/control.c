@@ -332,6 +332,13 @@ static void test_the_helper_can_be_sent_away(void **state)
     assert_int_equal(ctl_set_bool("background_thread", true), 0);
 }
 
+static void test_the_option_tells_how_many_arenas_there_are(void **state)
+{
+    (void)state;
+    assert_true(ctl_unsigned("opt.narenas") >= 1);
+    assert_true(ctl_unsigned("opt.narenas") <= ctl_unsigned("arenas.narenas"));
+}
+
 static void test_realloc_to_nothing_is_counted(void **state)
 {
     size_t before = ctl_size("stats.zero_reallocs");
@@ -352,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_purge_and_idle_return_memory),
         cmocka_unit_test(test_decay_by_arena),
         cmocka_unit_test(test_the_helper_can_be_sent_away),
+        cmocka_unit_test(test_the_option_tells_how_many_arenas_there_are),
         cmocka_unit_test(test_realloc_to_nothing_is_counted),
     };
 

@@ -6,6 +6,7 @@
 #include "block.h"
 #include "boot.h"
 #include "heap.h"
+#include "options.h"
 #include "thread.h"
 
 static const size_t sizes[] = {1, 100, 4000, 30000, 40000, 250000, 400000, 2 * MIB};
@@ -90,6 +91,13 @@ TEST(foreign_addresses_are_none)
     unit_child_dies(use, (void *)UINTPTR_MAX, "libreclaim: test(): invalid pointer ");
 }
 
+static int boot(void **state)
+{
+    (void)state;
+    rcl_opt.background_thread = !UNIT_TSAN; /* its run time needs threads of libc's */
+    return rcl_boot() ? 0 : -1;
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -100,5 +108,5 @@ int main(void)
         cmocka_unit_test(foreign_addresses_are_none),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, boot, NULL);
 }

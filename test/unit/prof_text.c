@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* Tests of prof_text.h: line by line what doc/profiling.md says. */
+#include "unit.h"
+
+#include "prof_stack.h"
+#include "prof_text.h"
+
+static char text[256 * 1024];
+static size_t used;
+
+static void collect(void *arg, const char *from, size_t bytes)
+{
+    (void)arg;
+    REQUIRE(used + bytes < sizeof text);
+    memcpy(text + used, from, bytes);
+    used += bytes;
+    text[used] = '\0';
+}
+
+static void write_text(bool legacy, bool peak)
+{
+    char buf[100];
+    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect};
+    const struct rcl_prof_head head = {.legacy = legacy,
+                                       .peak = peak,
+                                       .lg = 0,
+                                       .program = "a\nb",
+                                       .reason = "manual",
+                                       .pid = 4711,
+                                       .time = 1768658702, /* 2026-01-17 14:05:02 */
+                                       .live_bytes = 12345};
+
+    used = 0;
+    rcl_prof_write(&o, &head);
+    rcl_out_flush(&o);
+}
+
+static const char *const comments = "# reclaim 1\n"
+                                    "# program a?b\n"
+                                    "# pid 4711\n"
+                                    "# time 2026-01-17T14:05:02Z\n"
+                                    "# reason manual\n"
+                                    "# profile live\n"
+                                    "# live 12345\n"
+                                    "# samples 3 live, 4 in all\n";
+
+static int set_up(void **state)
+{
+    static bool done;
+    const uint64_t one[] = {0x1001, 0x2001}, two[] = {RCL_FRAME_MARK | 77, 0x2001};
+    struct rcl_stack *s = rcl_stack_find(one, 2, rcl_prof_thread());
+
+    (void)state;
+    if (done)
+        return 0;
+    done = true;
+    rcl_stack_add(s, rcl_prof_weigh(100, 0));
+    rcl_stack_add(s, rcl_prof_weigh(200, 0));
+    rcl_stack_add(s, rcl_prof_weigh(50, 0));
+    rcl_stacks_snapshot();
+    rcl_stack_remove(s, rcl_prof_weigh(50, 0));
+    rcl_stack_add(rcl_stack_find(two, 2, rcl_prof_thread()), rcl_prof_weigh(4096, 0));
+    rcl_stack_find(two, 1, 0); /* of which nothing is to be said */
+    return 0;
+}
+
+static void assert_line(const char *line)
+{
+    if (strstr(text, line) == NULL)
+        print_message("missing: %s\nin:\n%.2000s\n", line, text);
+    assert_non_null(strstr(text, line));
+}
+
+TEST(as_jemalloc_spells_it)
+{
+    char name[16], line[64];
+
+    write_text(false, false);
+    assert_ptr_equal(strstr(text, "heap_v2/1\n# reclaim 1\n"), text);
+    assert_line(comments);
+    assert_line("\n  t*: 3: 4396 [4: 4446]\n  t1: 3: 4396 [4: 4446]\n");
+    prctl(PR_GET_NAME, name);
+    snprintf(line, sizeof line, "\n# thread 1 %s\n", name);
+    assert_line(line);
+    assert_line("\n@ 0x1000 0x2001\n  t*: 2: 300 [3: 350]\n  t1: 2: 300 [3: 350]\n");
+    assert_line("\n@ 0x800000000000004d 0x2001\n  t*: 1: 4096 [1: 4096]\n");
+    assert_line("\n# frame 0x8000000000000000 0 [no stack]\n");
+    assert_line("\nMAPPED_LIBRARIES:\n");
+    assert_null(strstr(text, "0: 0 [0: 0]"));
+}
+
+TEST(as_gperftools_spells_it)
+{
+    write_text(true, false);
+    assert_ptr_equal(strstr(text, "heap profile: 3: 4396 [4: 4446] @ heap_v2/1\n# reclaim 1\n"),
+                     text);
+    assert_line(comments);
+    assert_line("\n2: 300 [3: 350] @ 0x1000 0x2001\n");
+    assert_line("\n1: 4096 [1: 4096] @ 0x800000000000004d 0x2001\n");
+    assert_line("\nMAPPED_LIBRARIES:\n");
+}
+
+TEST(the_peak)
+{
+    write_text(false, true);
+    assert_line("\n# profile peak\n");
+    assert_line("\n@ 0x1000 0x2001\n  t*: 3: 350 [3: 350]\n");
+    assert_line("\n@ 0x800000000000004d 0x2001\n  t*: 0: 0 [1: 4096]\n");
+}
+
+TEST(dates)
+{
+    static const struct {
+        uint64_t time;
+        const char *text;
+    } dates[] = {{0, "1970-01-01T00:00:00Z"},          {951782399, "2000-02-28T23:59:59Z"},
+                 {951782400, "2000-02-29T00:00:00Z"},  {1709251199, "2024-02-29T23:59:59Z"},
+                 {4107542400, "2100-03-01T00:00:00Z"}, {1767225599, "2025-12-31T23:59:59Z"}};
+
+    for (size_t i = 0; i < array_len(dates); i++) {
+        char buf[32];
+        struct rcl_out o = {.buf = buf, .size = sizeof buf - 1};
+        rcl_prof_print_time(&o, dates[i].time, true);
+        buf[o.used] = '\0';
+        assert_string_equal(buf, dates[i].text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(as_jemalloc_spells_it, set_up),
+        cmocka_unit_test_setup(as_gperftools_spells_it, set_up),
+        cmocka_unit_test_setup(the_peak, set_up),
+        cmocka_unit_test(dates),
+    };
+
+    rcl_os_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
