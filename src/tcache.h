@@ -36,6 +36,7 @@
 #include "arena.h"
 #include "base.h"
 #include "list.h"
+#include "os.h"
 #include "sizeclass.h"
 
 struct rcl_cbin {
@@ -115,7 +116,7 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
 /* Blocks of a class it holds now, without its counted side. */
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
 
-/* Pages that what it may hold lies on, counted side included: 1 + n / page for a block of n bytes. */
+/* Pages that it may pin, counted side included: 1 + n / page for a block of n bytes. */
 static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
 {
     size_t blocks = tc->blocks, bytes = tc->bytes;
