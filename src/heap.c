@@ -284,7 +284,7 @@ RCL_OWN static void *try_alloc(struct request *r)
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
     p = take(self, r);
-    if (unlikely(p == NULL)) {
+    if (unlikely(p == NULL) && rcl_purge_may_help(r->size)) {
         /* What one size holds free must not keep another from being served. */
         rcl_purge_all(self);
         p = take(self, r);
@@ -466,6 +466,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
     if (q != NULL)
         note_run(self, &r, q);
     leave(self);
+    rcl_background_kick();
     if (unlikely(r.sampled != 0))
         rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
     if (unlikely(self->tallies) && q != NULL) {
