@@ -25,17 +25,18 @@ struct rcl_account {
     int64_t caches;
     /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
     int64_t hole_bytes;
-    /* Blocks that are page runs, and their pages: for statistics only. */
-    int64_t large_blocks;
-    int64_t large_pages;
 
     /* Since the start: for statistics only. */
+    uint64_t purge_runs; /* times that somebody set out to return memory */
     uint64_t purge_calls;
     uint64_t purged_pages;
     uint64_t purge_ns;
     uint64_t purge_refused;   /* calls the kernel refused: locked memory */
     uint64_t refaulted_pages; /* taken again after they had been purged */
     uint64_t mapped_bytes;    /* chunks and huge mappings now */
+    uint64_t cache_misses;    /* of caches that are gone: a class was empty, */
+    uint64_t cache_overflows; /* or full */
+    uint64_t zero_reallocs;   /* calls of realloc with a size of 0 */
 };
 
 extern struct rcl_account rcl_account;

@@ -16,6 +16,9 @@ enum state {
     BLOCKED, /* fork is under way */
 };
 
+/* What the program wants now, whatever the option was. */
+enum forced { AS_OPTION, FORCED_OFF, FORCED_ON };
+
 enum {
     STACK_BYTES = 64 * 1024,
     TLS_BYTES = 4 * 1024, /* bare thread pointer: nothing thread-local is used */
@@ -29,9 +32,11 @@ static struct {
     uint32_t state;
     uint32_t stop;     /* futex word: 1 asks it to end */
     uint32_t hold;     /* fork is near: start none */
+    uint32_t forced;   /* enum forced */
     uint32_t tid_word; /* the kernel clears it at the thread's end */
     int tid;
     uint64_t not_before;
+    uint64_t deadline; /* of its next step; relaxed */
     struct rcl_gate_pass gate;
     char tls[TLS_BYTES] RCL_ALIGNED(RCL_CACHELINE);
     char stack[STACK_BYTES] RCL_ALIGNED(RCL_CACHELINE);
@@ -74,6 +79,7 @@ static void run(void *arg)
         rcl_os_yield();
     for (;;) {
         uint64_t deadline = rcl_os_now_ns() + rcl_purge_step_ns();
+        __atomic_store_n(&helper.deadline, deadline, __ATOMIC_RELAXED);
         for (uint64_t now; (now = rcl_os_now_ns()) < deadline &&
                            !__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE);)
             rcl_os_futex_wait(&helper.stop, 0, deadline - now);
@@ -125,13 +131,35 @@ static RCL_COLD void start(void)
     rcl_os_restore_signals(signals);
 }
 
+bool rcl_background_enabled(void)
+{
+    uint32_t forced = __atomic_load_n(&helper.forced, __ATOMIC_RELAXED);
+    return likely(forced == AS_OPTION) ? rcl_opt.background_thread != 0 : forced == FORCED_ON;
+}
+
+void rcl_background_enable(bool on)
+{
+    __atomic_store_n(&helper.forced, on ? FORCED_ON : FORCED_OFF, __ATOMIC_RELAXED);
+}
+
+bool rcl_background_running(void)
+{
+    return __atomic_load_n(&helper.state, __ATOMIC_RELAXED) == RUNNING;
+}
+
 void rcl_background_kick(void)
 {
     if (likely(__atomic_load_n(&helper.state, __ATOMIC_RELAXED) != IDLE) ||
-        !rcl_opt.background_thread || rcl_purge_step_ns() == 0)
+        !rcl_background_enabled() || rcl_purge_step_ns() == 0)
         return;
     if (waiting() > (int64_t)RCL_PURGE_WORTH_BYTES)
         start();
+}
+
+uint64_t rcl_background_next_ns(void)
+{
+    bool running = __atomic_load_n(&helper.state, __ATOMIC_RELAXED) == RUNNING;
+    return running ? __atomic_load_n(&helper.deadline, __ATOMIC_RELAXED) : 0;
 }
 
 void rcl_background_stop(void)

@@ -24,6 +24,14 @@
 /* At the end of a slow path, outside the gate: is it needed? */
 void rcl_background_kick(void);
 
+/* Whether it is started when needed: the option, until it is said otherwise; is there one? */
+bool rcl_background_enabled(void);
+void rcl_background_enable(bool on);
+bool rcl_background_running(void);
+
+/* When its next step is due (rcl_os_now_ns); 0: there is no helper. */
+uint64_t rcl_background_next_ns(void);
+
 /* fork: end it and let nobody start it; allow it again; in the child: it is gone. */
 void rcl_background_stop(void);
 void rcl_background_resume(void);

@@ -58,6 +58,7 @@ static void settle(struct rcl_bin *b, struct rcl_span *s)
         rcl_list_remove(&s->link);
     if (place != RCL_PLACE_NONE)
         rcl_list_push_front(&b->place[place], &s->link);
+    b->open += (size_t)(place != RCL_PLACE_NONE) - (size_t)(s->place != RCL_PLACE_NONE);
     s->place = (uint8_t)place;
 }
 
@@ -78,6 +79,18 @@ static void enqueue(struct rcl_bin *b, struct rcl_span *s)
     } else if (!rcl_list_linked(&s->queue)) {
         rcl_list_push_back(&b->queue, &s->queue);
     }
+}
+
+/*
+ * A slab has become empty: is it the one that the bin keeps?  Programs that go up and down
+ * around a slab's boundary, or start a thread again and again, would make it anew each time.
+ * It is a keeping of pages like any other: they are returnable, and with the last it goes.
+ */
+static bool keep_empty(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
+{
+    if (b->spare == NULL && s->dirty != 0 && age == RCL_AGE_NEW)
+        b->spare = s;
+    return b->spare == s;
 }
 
 /* Tell what happened to pages and that so many blocks (negative: came back) were handed out. */
@@ -113,16 +126,20 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
     s->cls = b->cls;
     s->place = RCL_PLACE_NONE;
     rcl_slab_init(s, run.dirty[0]);
-    rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), b->cls, s);
+    rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), rcl_runs_mark(b->runs, b->cls),
+                    s);
     return s;
 }
 
 /* Take an empty slab out of the bin.  The lock is held. */
 static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
 {
+    if (b->spare == s)
+        b->spare = NULL;
     if (s->place != RCL_PLACE_NONE) {
         rcl_list_remove(&s->link);
         s->place = RCL_PLACE_NONE;
+        b->open--;
     }
     if (rcl_list_linked(&s->queue))
         rcl_list_remove(&s->queue);
@@ -155,6 +172,9 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     size_t retaken;
     n = rcl_slab_take(s, out, n, &retaken);
     b->live += n;
+    b->taken += n;
+    if (s == b->spare)
+        b->spare = NULL;
     if (retaken != 0) {
         note->taken_dirty += retaken;
         enqueue(b, s);
@@ -202,6 +222,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             return 0; /* nothing has been taken, or the batch would have been enough */
         rcl_lock(&b->lock);
         b->slabs++;
+        b->slabs_made++;
         enqueue(b, s);
         settle(b, s);
     }
@@ -225,7 +246,7 @@ static void put_done(struct rcl_bin *b, struct put *put)
     struct rcl_span *s = put->slab;
     if (s == NULL)
         return;
-    if (rcl_slab_empty(s)) {
+    if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
         slab_detach(b, s);
         rcl_list_push_back(&put->empty, &s->link);
         return;
@@ -275,6 +296,18 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     bin_tell(b, &put.note, -(int64_t)(n - others));
     slabs_drop(b, &put.empty, age);
     return others;
+}
+
+void rcl_bin_discard(struct rcl_bin *b, struct rcl_span *s)
+{
+    rcl_lock(&b->lock);
+    size_t blocks = (size_t)(s->slots - s->free_slots);
+    rcl_assert(!s->purging && s->arena == b->arena);
+    b->live -= blocks;
+    slab_detach(b, s);
+    rcl_unlock(&b->lock);
+    bin_tell(b, &(struct rcl_demand_note){0}, -(int64_t)blocks);
+    slab_drop(b, s, RCL_AGE_NEW);
 }
 
 /* --- giving back pages -------------------------------------------------------------------- */
@@ -367,7 +400,7 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, stru
     for (size_t i = 0; i < t->parts; i++) {
         struct rcl_span *s = t->part[i].slab;
         rcl_slab_finish(s, t->part[i].pages, purged);
-        if (rcl_slab_empty(s)) {
+        if (rcl_slab_empty(s) && (s != b->spare || s->dirty == 0)) {
             slab_detach(b, s);
             rcl_list_push_back(empty, &s->link);
             continue;

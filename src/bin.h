@@ -12,6 +12,9 @@
  * over in front, the others behind them in the order of their first such page.
  * Purging looks there and nowhere else.
  *
+ * One empty slab is kept while it has pages to return, as slabs are taken and given
+ * up in quick turns elsewhere; any other goes back to the runs at once.
+ *
  * Thread-safe: one lock per bin.  Page runs are taken and given back, and pages
  * purged, with the lock dropped.
  */
@@ -39,9 +42,13 @@ struct rcl_bin {
     struct rcl_runs *runs;
     struct rcl_list place[RCL_PLACES];
     struct rcl_list queue;
+    struct rcl_span *spare; /* the one slab kept though it is empty, or NULL */
     size_t slabs;
-    size_t live; /* blocks not in the bin: the program's and in thread caches */
-    uint64_t fills, flushes;
+    size_t live;             /* blocks not in the bin: the program's and in thread caches */
+    uint64_t fills, flushes; /* batches */
+    uint64_t taken;          /* blocks, since the start */
+    uint64_t slabs_made;     /* since the start */
+    size_t open;             /* slabs on a list: with a block that can be taken */
 } RCL_ALIGNED(RCL_CACHELINE);
 
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs);
@@ -59,6 +66,9 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero);
  * ends the program with a message naming `caller`.
  */
 size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller);
+
+/* Give up a slab with all its blocks.  No page of it is in a purge. */
+void rcl_bin_discard(struct rcl_bin *b, struct rcl_span *s);
 
 /* A decay step: what is returnable is one older. */
 void rcl_bin_age(struct rcl_bin *b);

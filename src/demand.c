@@ -13,6 +13,33 @@ void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns)
     d->published = 0;
 }
 
+void rcl_demand_set_window(struct rcl_demand *d, uint64_t window_ns)
+{
+    rcl_lock(&d->lock);
+    rcl_account_add(&rcl_account.demand_pages, -(int64_t)d->published);
+    d->published = 0;
+    rcl_decay_init(&d->decay, window_ns, rcl_os_coarse_ns());
+    rcl_unlock(&d->lock);
+}
+
+static struct {
+    bool set;
+    int64_t ms;
+} process_decay; /* relaxed */
+
+int64_t rcl_demand_decay_ms(void)
+{
+    return unlikely(__atomic_load_n(&process_decay.set, __ATOMIC_RELAXED))
+               ? __atomic_load_n(&process_decay.ms, __ATOMIC_RELAXED)
+               : rcl_opt.dirty_decay_ms;
+}
+
+void rcl_demand_set_decay_ms(int64_t ms)
+{
+    __atomic_store_n(&process_decay.ms, ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&process_decay.set, true, __ATOMIC_RELAXED);
+}
+
 /* The lock is held. */
 static void publish(struct rcl_demand *d, uint64_t now)
 {
@@ -67,7 +94,7 @@ static size_t positive(int64_t n)
 
 size_t rcl_demand_ceiling(void)
 {
-    if (rcl_opt.dirty_decay_ms == 0)
+    if (rcl_demand_decay_ms() == 0)
         return 0;
     return rcl_decay_ceiling((size_t)rcl_opt.dirty_min >> rcl_page_shift(),
                              positive(rcl_account_get(&rcl_account.used_pages)),

@@ -22,6 +22,16 @@ struct rcl_demand {
 /* window_ns as in decay.h. */
 void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns);
 
+/* Another window: what was remembered is forgotten. */
+void rcl_demand_set_window(struct rcl_demand *d, uint64_t window_ns);
+
+/*
+ * Milliseconds after which what belongs to no arena goes back: huge blocks kept for reuse, idle
+ * caches; and whether anything may stay at all (0: no).  The option's, until it is set.
+ */
+int64_t rcl_demand_decay_ms(void);
+void rcl_demand_set_decay_ms(int64_t ms);
+
 /*
  * What happened to pages while a lock was held, to be told after it is dropped:
  * no lock is ever waited for while another is held (lock.h).

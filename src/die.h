@@ -19,8 +19,18 @@
 /* Print "libreclaim: " and the message (formats of out.h), end the line, abort. */
 __attribute__((noreturn, cold, format(printf, 1, 2))) void rcl_die(const char *format, ...);
 
-/* The same line, and the program goes on. */
+/* The same line, and the program goes on; with rcl_warn_fatal(true) (option `abort`) it ends. */
 __attribute__((cold, format(printf, 1, 2))) void rcl_warn(const char *format, ...);
+void rcl_warn_fatal(bool fatal);
+
+/* The same line, and the program goes on in any case. */
+__attribute__((cold, format(printf, 1, 2))) void rcl_tell(const char *format, ...);
+
+/*
+ * jemalloc's: where the program sets it, lines go to this function instead of stderr.  The
+ * first argument is NULL.
+ */
+extern void (*malloc_message)(void *, const char *);
 
 #define rcl_assert(condition)                                                                    \
     do {                                                                                         \

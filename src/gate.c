@@ -158,7 +158,7 @@ static bool quiet(const struct rcl_gate_pass *me, uint64_t waited_ns)
     return me->inside > 0 && others == __atomic_load_n(&rcl_lock_waiters, __ATOMIC_SEQ_CST);
 }
 
-void rcl_gate_close(struct rcl_gate_pass *me)
+static void close_and_wait(struct rcl_gate_pass *me)
 {
     uint64_t start = rcl_os_now_ns();
     __atomic_store_n(&gate.closed, CLOSING, __ATOMIC_SEQ_CST);
@@ -171,6 +171,11 @@ void rcl_gate_close(struct rcl_gate_pass *me)
             break;
         rcl_os_futex_wait(&gate.left, left, FORK_WAIT_NS);
     }
+}
+
+void rcl_gate_close(struct rcl_gate_pass *me)
+{
+    close_and_wait(me);
     __atomic_store_n(&gate.closed, CLOSED, __ATOMIC_SEQ_CST);
     rcl_os_futex_wake(&gate.closed, INT32_MAX); /* patience counts from here */
 }
@@ -188,6 +193,24 @@ void rcl_gate_open(void)
     __atomic_store_n(&gate.closed, OPEN, __ATOMIC_SEQ_CST);
     __atomic_store_n(&gate.impatient, 0, __ATOMIC_RELAXED);
     rcl_os_futex_wake(&gate.closed, INT32_MAX);
+}
+
+bool rcl_gate_hold(struct rcl_gate_pass *me)
+{
+    if (me->inside > 0 || me->crossing)
+        return false;
+    /* Within this thread's own fork nobody is inside already. */
+    if (rcl_gate_fork_begin(me))
+        close_and_wait(me); /* stays CLOSING: nobody becomes impatient */
+    return true;
+}
+
+void rcl_gate_release(void)
+{
+    if (rcl_gate_fork_leave_nested())
+        return;
+    rcl_gate_open();
+    rcl_gate_fork_end();
 }
 
 void rcl_gate_reset(struct rcl_gate_pass *me)

@@ -63,6 +63,14 @@ void rcl_gate_close(struct rcl_gate_pass *me);
 void rcl_gate_open(void);
 void rcl_gate_reset(struct rcl_gate_pass *me);
 
+/*
+ * Read everything at one moment: nobody is inside until the release, and whoever comes
+ * waits, however long it takes, because the reader waits for nothing that others hold.
+ * False: this thread is inside itself (in a signal handler).  No signals in between.
+ */
+bool rcl_gate_hold(struct rcl_gate_pass *me);
+void rcl_gate_release(void);
+
 /* Put a block of at least 8 bytes aside, to be freed by whoever comes through the gate next. */
 void rcl_gate_defer(void *p);
 

@@ -2,18 +2,23 @@
 /* heap.c - see heap.h. */
 #include "heap.h"
 
+#include "account.h"
 #include "arena.h"
 #include "background.h"
 #include "boot.h"
 #include "die.h"
+#include "fill.h"
 #include "gate.h"
 #include "huge.h"
 #include "large.h"
+#include "monitor.h"
+#include "options.h"
 #include "pagemap.h"
 #include "prof.h"
 #include "purge.h"
 #include "slab.h"
 #include "thread.h"
+#include "xcache.h"
 
 #include <string.h>
 
@@ -22,8 +27,9 @@ struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
     bool zero;
-    unsigned cls;     /* small or medium class that fits, or LARGE or HUGE */
-    uint32_t sampled; /* found on the way: the mode under which the block was drawn, or 0 */
+    unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
+    uint32_t sampled;          /* found on the way: the mode under which it was drawn, or 0 */
+    const struct rcl_via *via; /* NULL: as usual */
 };
 
 static unsigned class_of(size_t size, size_t align)
@@ -44,47 +50,24 @@ static unsigned class_of(size_t size, size_t align)
     return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
 }
 
-/* What a live block occupies. */
-static size_t block_bytes(const void *p)
+/* --- threads that count ------------------------------------------------------------------- */
+
+/* The hit of such a thread: the block was not in the cache that the hit path looks at. */
+static RCL_NOINLINE void *tallied_hit(struct rcl_tls *self, unsigned cls)
 {
-    unsigned cls = rcl_block_class(p);
-    if (likely(rcl_class_is_cached(cls)))
-        return rcl_classes[cls].size;
-    return cls == RCL_CLASS_LARGE ? rcl_large_bytes(rcl_pagemap_desc(p))
-                                  : ((const struct rcl_huge *)rcl_pagemap_desc(p))->bytes;
+    struct rcl_tcache *tc = rcl_thread_begin_hidden(self);
+    void *p = rcl_tcache_pop(tc->counted != NULL ? &tc->counted->side : tc, cls);
+    if (p != NULL)
+        rcl_thread_tally_in(self, rcl_classes[cls].size);
+    return p;
 }
 
-/* --- bad pointers ------------------------------------------------------------------------- */
-
-static RCL_COLD __attribute__((noreturn)) void not_a_block(const void *p, const char *caller)
+static RCL_NOINLINE bool tallied_free(struct rcl_tls *self, unsigned cls, void *p)
 {
-    /* Look for what it might have meant; the program ends, so time is no matter. */
-    const struct rcl_huge *h = rcl_boot() ? rcl_huge_around(p) : NULL;
-    if (h != NULL)
-        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
-                "bytes at %p)",
-                caller, p, (size_t)((const char *)p - h->base), h->bytes, (const void *)h->base);
-    for (size_t back = 1; back <= RCL_LARGE_MAX / RCL_GRANULE; back++) {
-        const char *q = (const char *)rcl_align_down((uintptr_t)p, RCL_GRANULE);
-        if ((uintptr_t)q < back * RCL_GRANULE)
-            break;
-        q -= back * RCL_GRANULE;
-        unsigned cls = rcl_block_class(q);
-        if (cls == RCL_CLASS_NONE)
-            continue;
-        if (cls > RCL_SMALL_LAST && cls <= RCL_CLASS_LARGE) {
-            const struct rcl_span *s = rcl_pagemap_desc(q);
-            if ((size_t)((const char *)p - s->base) < rcl_large_bytes(s))
-                rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a "
-                        "block of %zu bytes at %p)",
-                        caller, p, (size_t)((const char *)p - s->base), rcl_large_bytes(s),
-                        (const void *)s->base);
-        }
-        break;
-    }
-    rcl_die("%s(): invalid pointer %p: no block of this allocator starts there (it was never "
-            "allocated here, or has been freed already)",
-            caller, p);
+    if (!rcl_tcache_push(rcl_thread_begin_hidden(self), cls, p))
+        return false;
+    rcl_thread_tally_out(self, rcl_classes[cls].size);
+    return true;
 }
 
 /* --- while fork has the gate closed and somebody waits for us: no lock, see gate.h -------- */
@@ -98,7 +81,7 @@ static RCL_COLD void *alloc_without_locks(const struct request *r)
 static unsigned real_class(void *p)
 {
     unsigned cls = rcl_pagemap_class(p);
-    return likely(cls < RCL_CLASS_SAMPLED) ? cls : rcl_prof_freed(p);
+    return likely(cls < RCL_CLASS_SAMPLED) ? rcl_block_class(p) : rcl_prof_freed(p);
 }
 
 /* Frees that were put off.  Inside the gate. */
@@ -112,7 +95,7 @@ static RCL_COLD void free_deferred(void *p)
         else if (cls == RCL_CLASS_LARGE)
             rcl_large_give(rcl_pagemap_desc(p), RCL_AGE_NEW);
         else if (cls == RCL_CLASS_NONE)
-            not_a_block(p, "free");
+            rcl_not_a_block(p, "free");
         else
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, "free");
         p = next;
@@ -141,6 +124,16 @@ static void leave(struct rcl_tls *self)
     rcl_thread_register(self);
 }
 
+void rcl_heap_settle(void)
+{
+    struct rcl_tls *self = &rcl_tls;
+    rcl_gate_enter_patient(&self->gate);
+    void *deferred = rcl_gate_deferred();
+    if (deferred != NULL)
+        free_deferred(deferred);
+    rcl_gate_leave(&self->gate);
+}
+
 /* --- allocation --------------------------------------------------------------------------- */
 
 /* Zero the pages of a fresh run that may hold old data; the kernel has zeroed the others. */
@@ -165,6 +158,31 @@ static void *take_run(struct rcl_arena *a, const struct request *r)
     return p;
 }
 
+/* The cache for a request or a free, rcl_tcache_none where there is none; afterwards: end. */
+static struct rcl_tcache *cache_begin(struct rcl_tls *self, const struct rcl_via *via)
+{
+    if (likely(via == NULL || (via->cache == RCL_VIA_THREAD && via->arena == NULL)))
+        return rcl_thread_cache(self);
+    struct rcl_tcache *tc = NULL;
+    if (via->cache >= RCL_VIA_EXPLICIT)
+        tc = rcl_xcache_begin(via->cache - RCL_VIA_EXPLICIT);
+    return tc != NULL ? tc : (struct rcl_tcache *)&rcl_tcache_none;
+}
+
+static void cache_end(const struct rcl_tcache *tc, const struct rcl_via *via)
+{
+    if (unlikely(via != NULL && via->cache >= RCL_VIA_EXPLICIT && tc != &rcl_tcache_none))
+        rcl_xcache_end(via->cache - RCL_VIA_EXPLICIT);
+}
+
+static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_tcache *tc,
+                                   const struct rcl_via *via)
+{
+    if (unlikely(via != NULL && via->arena != NULL))
+        return via->arena;
+    return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
+}
+
 /* While allocations are counted. */
 static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r,
                           bool *zero)
@@ -187,30 +205,43 @@ static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct re
 /* A block that no cache serves has been taken. */
 static void note_run(struct rcl_tls *self, struct request *r, const void *p)
 {
-    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, block_bytes(p)))
+    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p)))
         r->sampled = self->distance_mode;
 }
 
 static void *take_cached_class(struct rcl_tls *self, struct request *r)
 {
-    struct rcl_tcache *tc = rcl_thread_cache(self);
+    struct rcl_tcache *tc = cache_begin(self, r->via);
+    struct rcl_arena *a = arena_for(self, tc, r->via);
     bool zero = false;
     void *p;
+    rcl_asked_note(&a->asked[r->cls], r->size);
     if (unlikely(tc->counted != NULL)) {
         p = take_counted(self, tc, r, &zero);
     } else {
         p = rcl_tcache_pop(tc, r->cls);
         if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
-            p = take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
+            p = take_run(a, r);
             zero = true;
         } else if (p == NULL && tc != &rcl_tcache_none) {
-            p = rcl_tcache_refill(tc, r->cls, &zero);
-        } else if (p == NULL && rcl_blocks_take(rcl_arena_get(0), r->cls, &p, 1, &zero) == 0) {
+            p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
+        } else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0) {
             p = NULL;
         }
         if (p != NULL)
             note_run(self, r, p);
     }
+    cache_end(tc, r->via);
+    if (p != NULL && r->zero && !zero)
+        memset(p, 0, r->size);
+    return p;
+}
+
+static void *take_huge(const struct rcl_tls *self, const struct request *r)
+{
+    struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
+    bool zero;
+    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, rcl_max(r->size, 1), r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
     return p;
@@ -222,43 +253,16 @@ static void *take(struct rcl_tls *self, struct request *r)
     void *p;
     if (rcl_class_is_cached(r->cls))
         return take_cached_class(self, r);
-    if (r->cls == RCL_CLASS_LARGE) {
-        struct rcl_tcache *tc = rcl_thread_cache(self);
-        p = take_run(tc != &rcl_tcache_none ? tc->arena : rcl_arena_get(0), r);
-    } else {
-        bool zero;
-        p = rcl_huge_take(rcl_max(r->size, 1), r->align, &zero);
-        if (p != NULL && r->zero && !zero)
-            memset(p, 0, r->size);
-    }
+    if (r->cls == RCL_CLASS_LARGE)
+        p = take_run(arena_for(self, rcl_thread_cache(self), r->via), r);
+    else
+        p = take_huge(self, r);
     if (p != NULL)
         note_run(self, r, p);
     return p;
 }
 
-/*
- * The first thing to try while allocations are counted: blocks this thread has freed, without the
- * gate.  The thread is busy, so its cache stays its own; NULL if it has been taken just before.
- */
-static void *take_freed(struct rcl_tls *self, const struct request *r)
-{
-    struct rcl_tcache *side = rcl_thread_begin_alloc(self);
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    void *p = NULL;
-    if (tc->counted != NULL && &tc->counted->side == side) {
-        p = rcl_tcache_pop(side, r->cls);
-        if (p == NULL)
-            p = rcl_counted_move(tc, r->cls);
-    }
-    if (p != NULL) {
-        rcl_thread_end(self);
-        if (r->zero)
-            memset(p, 0, r->size);
-    }
-    return p;
-}
-
-RCL_OWN static void *alloc(struct request *r)
+RCL_OWN static void *try_alloc(struct request *r)
 {
     struct rcl_tls *self = &rcl_tls;
     void *p;
@@ -267,10 +271,15 @@ RCL_OWN static void *alloc(struct request *r)
         rcl_thread_end(self);
         return NULL;
     }
+    if (unlikely(rcl_opt.zero)) {
+        /* All of the block, not only what is asked for. */
+        r->zero = true;
+        r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
+    }
     r->cls = class_of(r->size, r->align);
-    if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) &&
-        (p = take_freed(self, r)) != NULL)
-        return p;
+    if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
+        (p = rcl_thread_take_counted(self, r->cls)) != NULL)
+        return r->zero ? memset(p, 0, r->size) : p;
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
     p = take(self, r);
@@ -281,9 +290,30 @@ RCL_OWN static void *alloc(struct request *r)
     }
     leave(self);
     if (unlikely(r->sampled != 0))
-        rcl_prof_sampled(self, p, block_bytes(p), r->sampled);
-    if (unlikely(p == NULL))
+        rcl_prof_sampled(self, p, rcl_block_bytes(p), r->sampled);
+    if (unlikely(p == NULL)) {
         rcl_prof_failed();
+        return NULL;
+    }
+    if (unlikely(self->tallies))
+        rcl_thread_tally_in(self, rcl_block_bytes(p));
+    if (rcl_fills_new() && !r->zero)
+        rcl_fill_new(p, 0, rcl_block_bytes(p));
+    return p;
+}
+
+void rcl_heap_no_memory(size_t size)
+{
+    if (rcl_opt.xmalloc)
+        rcl_die("out of memory for %zu bytes, and xmalloc asks to end then", size);
+}
+
+RCL_OWN static void *alloc(struct request *r)
+{
+    size_t size = r->size;
+    void *p = try_alloc(r);
+    if (unlikely(p == NULL))
+        rcl_heap_no_memory(size);
     return p;
 }
 
@@ -295,6 +325,13 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
         void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_medium(size));
         if (likely(p != NULL)) {
             rcl_thread_end(self);
+            return p;
+        }
+    }
+    if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
+        void *p = tallied_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
+        if (p != NULL) {
+            rcl_thread_end(&rcl_tls);
             return p;
         }
     }
@@ -314,6 +351,8 @@ RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
     if (cls != RCL_CLASS_NONE) {
         struct rcl_tls *self = &rcl_tls;
         void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
+        if (p == NULL && unlikely(self->tallies))
+            p = tallied_hit(self, cls);
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
@@ -325,98 +364,91 @@ RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
 
 /* --- free --------------------------------------------------------------------------------- */
 
-/* The descriptor of a block that is a run of its own or a mapping; its start is checked. */
-static struct rcl_span *run_of(void *p, const char *caller)
+/* Of an explicit arena: only the program's caches and that of a thread bound to it take it. */
+static bool stays_out(const void *p, const struct rcl_tcache *tc)
 {
-    struct rcl_span *s = rcl_pagemap_desc(p);
-    if (unlikely(p != s->base))
-        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
-                "bytes at %p)",
-                caller, p, (size_t)((char *)p - s->base), rcl_large_bytes(s), (void *)s->base);
-    return s;
-}
-
-static struct rcl_huge *huge_of(void *p, const char *caller)
-{
-    struct rcl_huge *h = rcl_pagemap_desc(p);
-    if (unlikely(p != h->base))
-        not_a_block(p, caller);
-    return h;
+    if (likely(rcl_pagemap_class(p) <= RCL_CLASS_HUGE) || tc->arena == NULL)
+        return false;
+    const struct rcl_span *s = rcl_pagemap_desc(p);
+    return s->chunk->runs->apart && s->arena != tc->arena;
 }
 
 /* Inside the gate. */
-static void give(struct rcl_tls *self, unsigned cls, void *p, const char *caller)
+static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_via *via,
+                 const char *caller)
 {
     if (cls == RCL_CLASS_HUGE) {
-        rcl_huge_give(huge_of(p, caller));
+        rcl_huge_give(rcl_block_huge(p, caller));
     } else if (cls == RCL_CLASS_LARGE) {
-        rcl_large_give(run_of(p, caller), RCL_AGE_NEW);
+        rcl_large_give(rcl_block_run(p, caller), RCL_AGE_NEW);
     } else {
-        struct rcl_tcache *tc = rcl_thread_cache(self);
-        if (tc == &rcl_tcache_none)
+        struct rcl_tcache *tc = cache_begin(self, via);
+        if (tc == &rcl_tcache_none || stays_out(p, tc))
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, caller);
         else if (!rcl_tcache_push(tc, cls, p))
             rcl_tcache_overflow(tc, cls, p, caller);
+        cache_end(tc, via);
     }
 }
 
-void rcl_heap_free(void *p, const char *caller)
+/*
+ * Samples begin on the block's granule, and it is none of them: but for them it would have gone
+ * to the cache by now.  False: another way.
+ */
+static bool free_plain(struct rcl_tls *self, unsigned cls, void *p)
+{
+    if (!rcl_prof_is_plain(p) || self->tallies || rcl_fills_freed())
+        return false;
+    struct rcl_tcache *tc = rcl_thread_begin_free(self);
+    bool done = !stays_out(p, tc) && rcl_tcache_push(tc, cls, p);
+    if (done)
+        rcl_thread_end(self);
+    return done;
+}
+
+void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
-    unsigned cls = rcl_pagemap_class(p);
+    unsigned byte = rcl_pagemap_class(p), cls = rcl_block_class(p);
     if (unlikely(cls == RCL_CLASS_NONE)) {
         rcl_thread_end(self);
         if (p != NULL)
-            not_a_block(p, caller);
+            rcl_not_a_block(p, caller);
         return;
     }
-    /* Samples begin on its granule; but for them it would have gone to the cache by now. */
-    if (cls == RCL_CLASS_SAMPLED && rcl_prof_is_plain(p) &&
-        rcl_tcache_push(rcl_thread_begin_free(self), rcl_block_class(p), p)) {
-        rcl_thread_end(self);
+    if (byte == RCL_CLASS_SAMPLED && via == NULL && free_plain(self, cls, p))
         return;
+    if (unlikely(self->tallies)) {
+        size_t bytes = rcl_heap_usable(p, caller);
+        if (via == NULL && tallied_free(self, rcl_pagemap_class(p), p)) {
+            rcl_thread_end(self);
+            return;
+        }
+        rcl_thread_tally_out(self, bytes);
     }
+    if (rcl_fills_freed())
+        rcl_fill_freed(p, rcl_block_usable(p, caller));
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;
     }
-    give(self, unlikely(cls >= RCL_CLASS_SAMPLED) ? rcl_prof_freed(p) : cls, p, caller);
+    give(self, unlikely(byte >= RCL_CLASS_SAMPLED) ? rcl_prof_freed(p) : cls, p, via, caller);
     rcl_purge_excess(self);
     leave(self);
     rcl_background_kick();
+    rcl_monitor_kick();
 }
 
-/* --- realloc and usable size -------------------------------------------------------------- */
-
-/* Not inside a block, and not free as far as the slab knows; a caller's block stays as it is. */
-static void check_block(const void *p, unsigned cls, const char *caller)
+void rcl_heap_free(void *p, const char *caller)
 {
-    if (!rcl_class_is_small(cls)) {
-        run_of((void *)p, caller);
-        return;
-    }
-    const struct rcl_span *s = rcl_pagemap_desc(p);
-    enum rcl_slab_error err = rcl_slab_check(s, p);
-    if (unlikely(err != RCL_SLAB_OK))
-        rcl_bad_block(caller, s, p, err == RCL_SLAB_NOT_A_BLOCK);
+    rcl_heap_free_via(p, NULL, caller);
 }
 
-size_t rcl_heap_usable(const void *p, const char *caller)
-{
-    unsigned cls = rcl_block_class(p);
-    if (likely(rcl_class_is_cached(cls))) {
-        check_block(p, cls, caller);
-        return rcl_classes[cls].size;
-    }
-    if (cls == RCL_CLASS_LARGE)
-        return rcl_large_bytes(run_of((void *)p, caller));
-    if (cls == RCL_CLASS_HUGE)
-        return huge_of((void *)p, caller)->bytes;
-    not_a_block(p, caller);
-}
+/* --- changing the size -------------------------------------------------------------------- */
 
-/* Resize where it stands, or move its pages.  NULL: a new block must be found. */
-RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size)
+/* Where it stands, or by moving its pages.  NULL: a new block must be found. */
+RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
+                            const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
     struct request r = {.size = size, .cls = cls};
@@ -426,13 +458,14 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size)
             return p;
         if (!enter(self))
             return NULL;
+        struct rcl_huge *h = rcl_block_huge(p, caller);
         real_class(p); /* as if it was freed and allocated again */
-        q = rcl_huge_resize(huge_of(p, "realloc"), size);
+        q = may_move ? rcl_huge_resize(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
         real_class(p);
-        q = rcl_large_resize(run_of(p, "realloc"), size) ? p : NULL;
+        q = rcl_large_resize(rcl_block_run(p, caller), size) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
@@ -441,7 +474,37 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size)
         note_run(self, &r, q);
     leave(self);
     if (unlikely(r.sampled != 0))
-        rcl_prof_sampled(self, q, block_bytes(q), r.sampled);
+        rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
+    if (unlikely(self->tallies) && q != NULL) {
+        rcl_thread_tally_out(self, usable);
+        rcl_thread_tally_in(self, rcl_heap_usable(q, caller));
+    }
+    if (rcl_fills_new() && q != NULL && size > usable)
+        rcl_fill_new(q, usable, rcl_heap_usable(q, caller));
+    return q;
+}
+
+/* A cached class: whether the block may stay as it is. */
+static bool fits(unsigned cls, size_t usable, size_t size)
+{
+    /* One somewhat too large may stay: copying would cost more than it saves. */
+    return (size <= usable && size >= usable - usable / 4) || class_of(size, RCL_MIN_ALIGN) == cls;
+}
+
+/* Into a new block. */
+RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
+{
+    size_t size = r->size;
+    void *q = try_alloc(r);
+    if (q == NULL) {
+        /* Shrinking cannot fail for want of a smaller block. */
+        if (size <= usable && ((uintptr_t)p & (r->align - 1)) == 0)
+            return p;
+        rcl_heap_no_memory(size);
+        return NULL;
+    }
+    memcpy(q, p, rcl_min(size, usable));
+    rcl_heap_free_via(p, r->via, caller);
     return q;
 }
 
@@ -452,22 +515,78 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     if (size > PTRDIFF_MAX)
         return NULL;
     if (rcl_class_is_cached(cls)) {
-        /* A block somewhat too large may stay: copying would cost more than it saves. */
-        if (size <= usable && size >= usable - usable / 4)
-            return p;
-        if (class_of(size, RCL_MIN_ALIGN) == cls)
+        if (fits(cls, usable, size))
             return p;
     } else {
-        void *q = resize(p, cls, usable, size);
+        void *q = resize(p, cls, usable, size, true, "realloc");
         if (q != NULL)
             return q;
     }
-    void *q = rcl_heap_alloc(size);
-    if (q == NULL) {
-        /* Shrinking cannot fail for want of a smaller block. */
-        return size <= usable ? p : NULL;
+    struct request r = {.size = size, .align = RCL_MIN_ALIGN};
+    return move(p, usable, &r, "realloc");
+}
+
+/* --- what jemalloc's flags can ask for ---------------------------------------------------- */
+
+size_t rcl_heap_real_size(size_t size, size_t align)
+{
+    align = rcl_max(align, RCL_MIN_ALIGN);
+    if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
+        return 0;
+    unsigned cls = class_of(size, align);
+    return rcl_class_is_cached(cls) ? rcl_classes[cls].size
+                                    : rcl_align_up(rcl_max(size, 1), rcl_page_size());
+}
+
+RCL_OWN void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
+{
+    struct request r = {
+        .size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .zero = zero, .via = via};
+    /* A later growth goes on from the end of the block, so all of it is zero now. */
+    if (zero)
+        r.size = rcl_max(size, rcl_heap_real_size(size, align));
+    return alloc(&r);
+}
+
+RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero,
+                                   const struct rcl_via *via)
+{
+    unsigned cls = rcl_block_class(p);
+    size_t usable = rcl_heap_usable(p, "rallocx");
+    struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .via = via};
+    void *q = NULL;
+    if (size > PTRDIFF_MAX)
+        return NULL;
+    if (((uintptr_t)p & (r.align - 1)) == 0) {
+        if (!rcl_class_is_cached(cls))
+            q = resize(p, cls, usable, size, r.align <= rcl_page_size(), "rallocx");
+        else if (fits(cls, usable, size))
+            return p;
     }
-    memcpy(q, p, rcl_min(size, usable));
-    rcl_heap_free(p, "realloc");
+    if (q == NULL)
+        q = move(p, usable, &r, "rallocx");
+    if (q == NULL || !zero)
+        return q;
+    size_t now = rcl_heap_usable(q, "rallocx");
+    if (now > usable)
+        memset((char *)q + usable, 0, now - usable);
     return q;
+}
+
+RCL_OWN size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
+{
+    unsigned cls = rcl_block_class(p);
+    size_t usable = rcl_heap_usable(p, "xallocx");
+    if (((uintptr_t)p & (rcl_max(align, RCL_MIN_ALIGN) - 1)) != 0 || rcl_class_is_cached(cls) ||
+        size > PTRDIFF_MAX)
+        return usable;
+    size_t most = extra > PTRDIFF_MAX - size ? PTRDIFF_MAX : size + extra;
+    if (cls == RCL_CLASS_LARGE)
+        most = rcl_min(most, rcl_max(RCL_LARGE_MAX, size));
+    if (resize(p, cls, usable, most, false, "xallocx") == NULL && most != size)
+        resize(p, cls, usable, size, false, "xallocx");
+    size_t now = rcl_heap_usable(p, "xallocx");
+    if (zero && now > usable)
+        memset((char *)p + usable, 0, now - usable);
+    return now;
 }

@@ -11,6 +11,16 @@
 #define RCL_HEAP_H
 
 #include "base.h"
+#include "block.h"
+
+struct rcl_arena;
+
+/* Who serves a request or takes a block back, where the program says so: doc/control.md. */
+struct rcl_via {
+    struct rcl_arena *arena; /* NULL: the thread's */
+    unsigned cache;          /* one of these, or RCL_VIA_EXPLICIT + the number of a cache */
+};
+enum { RCL_VIA_THREAD, RCL_VIA_NONE, RCL_VIA_EXPLICIT };
 
 /* `size` bytes aligned to 16, uninitialised. */
 void *rcl_heap_alloc(size_t size);
@@ -27,7 +37,36 @@ void rcl_heap_free(void *p, const char *caller);
 /* p is not NULL, size is not 0.  NULL: `p` is untouched. */
 void *rcl_heap_realloc(void *p, size_t size);
 
+/* Frees that were put off (gate.h), now. */
+void rcl_heap_settle(void);
+
 /* Bytes usable at p (not NULL); constant while the block lives. */
-size_t rcl_heap_usable(const void *p, const char *caller);
+static inline size_t rcl_heap_usable(const void *p, const char *caller)
+{
+    return rcl_block_usable(p, caller);
+}
+
+/*
+ * Out of memory is about to be answered for so many bytes: with the option xmalloc this is the
+ * end.  The calls here have asked already.
+ */
+void rcl_heap_no_memory(size_t size);
+
+/* --- what jemalloc's flags can ask for ---------------------------------------------------- */
+
+/* The bytes a block for such a request has; 0: more than there can be.  align: 0 is any. */
+size_t rcl_heap_real_size(size_t size, size_t align);
+
+/* zero: all of the block.  via may be NULL. */
+void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via);
+
+void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller);
+
+/* zero: what is new behind the block as it was. */
+void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero,
+                           const struct rcl_via *via);
+
+/* At least `size`, if possible `extra` more; the bytes it has now, which may be too few. */
+size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero);
 
 #endif

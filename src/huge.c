@@ -7,6 +7,7 @@
 #include "die.h"
 #include "lock.h"
 #include "meta.h"
+#include "options.h"
 #include "os.h"
 #include "pagemap.h"
 #include "sizeclass.h"
@@ -22,13 +23,20 @@ static struct {
     struct rcl_list kept; /* oldest first */
     struct rcl_huge_stats stats;
     struct rcl_demand demand;
+    unsigned thp;
 } huge;
 
-void rcl_huge_init(uint64_t window_ns)
+void rcl_huge_init(uint64_t window_ns, unsigned thp)
 {
+    huge.thp = thp;
     rcl_list_init(&huge.live);
     rcl_list_init(&huge.kept);
     rcl_demand_init(&huge.demand, window_ns);
+}
+
+void rcl_huge_set_window(uint64_t window_ns)
+{
+    rcl_demand_set_window(&huge.demand, window_ns);
 }
 
 static size_t pages_of(size_t bytes)
@@ -49,6 +57,7 @@ static void enter_live(struct rcl_huge *h)
     rcl_list_push_back(&huge.live, &h->link);
     huge.stats.live_blocks++;
     huge.stats.live_bytes += h->bytes;
+    huge.stats.asked_bytes += h->asked;
 }
 
 static void leave_live(struct rcl_huge *h)
@@ -56,6 +65,7 @@ static void leave_live(struct rcl_huge *h)
     rcl_list_remove(&h->link);
     huge.stats.live_blocks--;
     huge.stats.live_bytes -= h->bytes;
+    huge.stats.asked_bytes -= h->asked;
 }
 
 static void enter_kept(struct rcl_huge *h)
@@ -77,7 +87,7 @@ static void leave_kept(struct rcl_huge *h)
 /* --- taking ------------------------------------------------------------------------------- */
 
 /* The smallest kept block that fits closely. */
-static struct rcl_huge *take_kept(size_t bytes, size_t align)
+static struct rcl_huge *take_kept(struct rcl_arena *arena, size_t bytes, size_t align, size_t asked)
 {
     struct rcl_huge *best = NULL;
     rcl_lock(&huge.lock);
@@ -89,18 +99,32 @@ static struct rcl_huge *take_kept(size_t bytes, size_t align)
     }
     if (best != NULL) {
         leave_kept(best);
+        best->arena = arena;
+        best->asked = asked;
+        huge.stats.taken++;
         enter_live(best);
     }
     rcl_unlock(&huge.lock);
     return best;
 }
 
-void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
+/* What the option asks of the kernel; left alone, it is the system's and the program's. */
+static void advise_huge(const struct rcl_huge *h)
 {
-    size_t page = rcl_page_size();
+    if (h->bytes < THP_BYTES)
+        return;
+    if (huge.thp == RCL_THP_ALWAYS)
+        rcl_os_hugepage(h->base, h->bytes);
+    else if (huge.thp == RCL_THP_NEVER)
+        rcl_os_no_hugepage(h->base, h->bytes);
+}
+
+void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero)
+{
+    size_t page = rcl_page_size(), asked = bytes;
     bytes = rcl_align_up(bytes, page);
     align = rcl_max(align, page);
-    struct rcl_huge *h = take_kept(bytes, align);
+    struct rcl_huge *h = take_kept(arena, bytes, align, asked);
     *zero = h == NULL;
     if (h != NULL) {
         tell((struct rcl_demand_note){.taken_dirty = pages_of(h->bytes)});
@@ -116,15 +140,24 @@ void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
             return NULL;
         }
         h->bytes = bytes;
+        h->arena = arena;
+        h->asked = asked;
         h->unlisted = false;
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
         rcl_lock(&huge.lock);
+        huge.stats.taken++;
         enter_live(h);
         rcl_unlock(&huge.lock);
         tell((struct rcl_demand_note){.taken_clean = pages_of(bytes)});
     }
+    advise_huge(h);
     rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
     return h->base;
+}
+
+void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
+{
+    return rcl_huge_take_in(NULL, bytes, align, zero);
 }
 
 void *rcl_huge_take_unlisted(size_t bytes, size_t align)
@@ -136,6 +169,7 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align)
         return NULL;
     h->base = rcl_os_map_aligned(bytes, rcl_max(align, page));
     h->bytes = bytes;
+    h->asked = bytes;
     h->unlisted = true;
     if (h->base == NULL || !rcl_pagemap_cover(h->base, bytes)) {
         if (h->base != NULL)
@@ -192,21 +226,57 @@ void rcl_huge_give(struct rcl_huge *h)
         discard(h);
 }
 
-void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
+void rcl_huge_discard(const struct rcl_arena *arena)
 {
+    struct rcl_list gone, *next, *n;
+    rcl_list_init(&gone);
+    rcl_lock(&huge.lock);
+    for (n = huge.live.next; n != &huge.live; n = next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        next = n->next;
+        if (h->arena != arena)
+            continue;
+        leave_live(h);
+        rcl_list_push_back(&gone, n);
+    }
+    rcl_unlock(&huge.lock);
+    while ((n = rcl_list_pop_front(&gone)) != NULL) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        rcl_pagemap_clear(h->base, 1);
+        tell((struct rcl_demand_note){.freed = pages_of(h->bytes)});
+        discard(h);
+    }
+}
+
+static void note_asked(struct rcl_huge *h, size_t asked)
+{
+    rcl_lock(&huge.lock);
+    if (!h->unlisted)
+        huge.stats.asked_bytes += asked - h->asked;
+    h->asked = asked;
+    rcl_unlock(&huge.lock);
+}
+
+static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
+{
+    size_t old = h->bytes, asked = bytes;
     bytes = rcl_align_up(bytes, rcl_page_size());
-    size_t old = h->bytes;
-    if (bytes == old)
+    if (bytes == old) {
+        note_asked(h, asked);
         return h->base;
+    }
     /* Once moved, the old address may be another thread's in the same instant. */
     rcl_pagemap_clear(h->base, 1);
-    char *base = rcl_os_remap(h->base, old, bytes);
+    char *base = may_move ? rcl_os_remap(h->base, old, bytes)
+                          : rcl_os_remap_in_place(h->base, old, bytes);
     if (base == NULL) {
         rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
         return NULL;
     }
     if (!rcl_pagemap_cover(base, bytes)) {
-        if (rcl_os_remap_to(base, bytes, old, h->base) != 0)
+        bool back = base == h->base ? rcl_os_remap_in_place(base, bytes, old) != NULL
+                                    : rcl_os_remap_to(base, bytes, old, h->base) == 0;
+        if (!back)
             rcl_die("realloc(): out of memory for the page map, and %p cannot be moved back",
                     (void *)h->base);
         rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
@@ -218,6 +288,9 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
     if (!h->unlisted)
         huge.stats.live_bytes += bytes - old;
     rcl_unlock(&huge.lock);
+    note_asked(h, asked);
+    if (bytes > old)
+        advise_huge(h);
     rcl_pagemap_set(base, 1, RCL_CLASS_HUGE, h);
     if (h->unlisted)
         return base;
@@ -228,6 +301,16 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
         tell((struct rcl_demand_note){.freed = pages_of(old - bytes),
                                       .purged = pages_of(old - bytes)});
     return base;
+}
+
+void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
+{
+    return resize_mapping(h, bytes, true);
+}
+
+bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes)
+{
+    return resize_mapping(h, bytes, false) != NULL;
 }
 
 void rcl_huge_age(void)
@@ -282,4 +365,13 @@ void rcl_huge_usage(struct rcl_huge_stats *out)
     rcl_lock(&huge.lock);
     *out = huge.stats;
     rcl_unlock(&huge.lock);
+    out->lock_waits = __atomic_load_n(&huge.lock.waits, __ATOMIC_RELAXED);
+}
+
+void rcl_huge_each(void (*fn)(void *arg, const struct rcl_huge *h), void *arg)
+{
+    struct rcl_list *lists[] = {&huge.live, &huge.kept};
+    for (unsigned i = 0; i < array_len(lists); i++)
+        for (struct rcl_list *n = lists[i]->next; n != lists[i]; n = n->next)
+            fn(arg, container_of(n, struct rcl_huge, link));
 }

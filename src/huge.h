@@ -16,20 +16,30 @@
 #include "list.h"
 #include "runs.h"
 
+struct rcl_arena;
+
 struct rcl_huge {
-    struct rcl_list link; /* live or kept blocks */
+    struct rcl_list link;    /* live or kept blocks */
+    struct rcl_arena *arena; /* the explicit one with which a live block goes, or NULL */
     char *base;
     size_t bytes; /* of the mapping, all of it usable */
+    size_t asked; /* by the program */
     uint8_t age;  /* decay steps since it was kept */
     bool kept;
     bool unlisted; /* made by rcl_huge_take_unlisted(): on no list, in no count */
 };
 
-/* Once, at boot, with the decay window. */
-void rcl_huge_init(uint64_t window_ns);
+/* Once, at boot, with the decay window, and RCL_THP_... of options.h. */
+void rcl_huge_init(uint64_t window_ns, unsigned thp);
+
+void rcl_huge_set_window(uint64_t window_ns);
 
 /* At least `bytes` aligned to `align` (a power of two).  *zero: all is zero.  NULL: no memory. */
 void *rcl_huge_take(size_t bytes, size_t align, bool *zero);
+
+/* The same, of an explicit arena; and all of them back to the system, however many. */
+void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero);
+void rcl_huge_discard(const struct rcl_arena *arena);
 
 /*
  * The same for any size, with no lock taken and nothing counted: for the one
@@ -43,6 +53,9 @@ void rcl_huge_give(struct rcl_huge *h);
 /* The block `bytes` (above RCL_LARGE_MAX) long, perhaps elsewhere.  NULL: it is unchanged. */
 void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
 
+/* The same without moving it.  False: it is unchanged. */
+bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes);
+
 /* A decay step for kept blocks; then, as in runs.h: unmap kept blocks, pages returned. */
 void rcl_huge_age(void);
 size_t rcl_huge_purge(enum rcl_purge_what what, size_t budget);
@@ -53,7 +66,13 @@ const struct rcl_huge *rcl_huge_around(const void *p);
 struct rcl_huge_stats {
     size_t live_blocks, live_bytes;
     size_t kept_blocks, kept_bytes;
+    size_t asked_bytes; /* of the live ones */
+    uint64_t taken;     /* blocks, since the start */
+    size_t lock_waits;
 };
 void rcl_huge_usage(struct rcl_huge_stats *out);
+
+/* Every live or kept block: nothing may be taken or given meanwhile. */
+void rcl_huge_each(void (*fn)(void *arg, const struct rcl_huge *h), void *arg);
 
 #endif

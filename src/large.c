@@ -8,6 +8,30 @@
 #include "pagemap.h"
 #include "sizeclass.h"
 
+/* What is behind the bytes asked for; where a cache may hand the block out again, nobody knows. */
+static uint16_t tail_of(unsigned cls, size_t pages, size_t bytes)
+{
+    return cls == RCL_CLASS_LARGE ? (uint16_t)(pages * rcl_page_size() - bytes) : 0;
+}
+
+/* For statistics. */
+static unsigned kind_of(const struct rcl_span *s)
+{
+    return s->cls - RCL_SMALL_LAST - 1u;
+}
+
+static void count_pages(struct rcl_runs *r, const struct rcl_span *s, int64_t pages, int64_t asked)
+{
+    rcl_account_add(&r->large.pages, pages);
+    if (s->cls == RCL_CLASS_LARGE)
+        rcl_account_add(&r->large.asked, asked);
+}
+
+static int64_t asked_of(const struct rcl_span *s)
+{
+    return (int64_t)(rcl_large_bytes(s) - s->tail);
+}
+
 void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, size_t align,
                      unsigned cls, struct rcl_run *run)
 {
@@ -29,9 +53,10 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
     s->pages = (uint16_t)pages;
     s->slots = 1;
     s->cls = (uint8_t)cls;
-    rcl_account_add(&rcl_account.large_blocks, 1);
-    rcl_account_add(&rcl_account.large_pages, (int64_t)pages);
-    rcl_pagemap_set(s->base, 1, cls, s);
+    s->tail = tail_of(cls, pages, bytes);
+    rcl_account_count(&r->large.kind[kind_of(s)].taken, 1);
+    count_pages(r, s, (int64_t)pages, asked_of(s));
+    rcl_pagemap_set(s->base, 1, rcl_runs_mark(r, cls), s);
     return s->base;
 }
 
@@ -39,8 +64,8 @@ void rcl_large_give(struct rcl_span *s, enum rcl_age age)
 {
     struct rcl_runs *r = s->chunk->runs;
     rcl_pagemap_clear(s->base, 1);
-    rcl_account_add(&rcl_account.large_blocks, -1);
-    rcl_account_add(&rcl_account.large_pages, -(int64_t)s->pages);
+    rcl_account_count(&r->large.kind[kind_of(s)].given, 1);
+    count_pages(r, s, -(int64_t)s->pages, -asked_of(s));
     rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = s->pages});
     rcl_runs_give(r, s->chunk, s->first, s->pages, NULL, age);
     rcl_meta_free(s, rcl_span_bytes(1));
@@ -62,7 +87,9 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
         rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = old - pages});
         rcl_runs_give(r, s->chunk, s->first + pages, old - pages, NULL, RCL_AGE_NEW);
     }
-    rcl_account_add(&rcl_account.large_pages, (int64_t)pages - (int64_t)old);
+    int64_t before = asked_of(s);
     s->pages = (uint16_t)pages;
+    s->tail = tail_of(s->cls, pages, bytes);
+    count_pages(r, s, (int64_t)pages - (int64_t)old, asked_of(s) - before);
     return true;
 }

@@ -25,7 +25,7 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
 /* Give a block back.  The caller knows that the descriptor is live. */
 void rcl_large_give(struct rcl_span *s, enum rcl_age age);
 
-/* Make a block without a class `bytes` long where it stands.  False: not possible, unchanged. */
+/* Make a block without a class `bytes` (at least 1) long where it stands.  False: unchanged. */
 bool rcl_large_resize(struct rcl_span *s, size_t bytes);
 
 static inline size_t rcl_large_bytes(const struct rcl_span *s)

@@ -15,9 +15,15 @@ struct rcl_list {
     struct rcl_list *prev;
 };
 
+/* A plain store, but whether a list is empty may be asked without its lock. */
+static inline void rcl_list_set_next(struct rcl_list *n, struct rcl_list *next)
+{
+    __atomic_store_n(&n->next, next, __ATOMIC_RELAXED);
+}
+
 static inline void rcl_list_init(struct rcl_list *n)
 {
-    n->next = n;
+    rcl_list_set_next(n, n);
     n->prev = n;
 }
 
@@ -34,10 +40,10 @@ static inline bool rcl_list_linked(const struct rcl_list *n)
 /* Put `n` (on no list) directly behind `at`: at = head makes it the first. */
 static inline void rcl_list_push_front(struct rcl_list *at, struct rcl_list *n)
 {
-    n->next = at->next;
+    rcl_list_set_next(n, at->next);
     n->prev = at;
     at->next->prev = n;
-    at->next = n;
+    rcl_list_set_next(at, n);
 }
 
 static inline void rcl_list_push_back(struct rcl_list *head, struct rcl_list *n)
@@ -47,7 +53,7 @@ static inline void rcl_list_push_back(struct rcl_list *head, struct rcl_list *n)
 
 static inline void rcl_list_remove(struct rcl_list *n)
 {
-    n->prev->next = n->next;
+    rcl_list_set_next(n->prev, n->next);
     n->next->prev = n->prev;
     rcl_list_init(n);
 }

@@ -3,34 +3,40 @@
  * malloc.c - the C, POSIX and glibc entry points: argument rules, errno, and the
  * hit path.  Everything that is not a hit is one tail call away, in heap.c.
  */
+#include "account.h"
 #include "boot.h"
 #include "control.h"
+#include "die.h"
 #include "heap.h"
+#include "options.h"
 #include "os.h"
-#include "out.h"
 #include "pagemap.h"
 #include "sizeclass.h"
-#include "stats.h"
 #include "thread.h"
 
 #include <errno.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- the hit path ------------------------------------------------------------------------- */
 
-static RCL_COLD void *out_of_memory(void)
+static RCL_COLD void *out_of_memory(size_t size)
 {
+    rcl_heap_no_memory(size);
     errno = ENOMEM;
     return NULL;
 }
 
 RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
 {
-    void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : out_of_memory();
+    void *p;
+    /* One in some dozens comes here while profiling: it is made short. */
+    if (unlikely(rcl_thread_is_counted(&rcl_tls)) && size <= RCL_SMALL_MAX &&
+        (p = rcl_thread_take_counted(&rcl_tls, rcl_class_of_small(size))) != NULL)
+        return p;
+    p = rcl_heap_alloc(size);
+    return likely(p != NULL) ? p : out_of_memory(size);
 }
 
 /* The bodies are apart from the names, so that our own uses cannot be interposed. */
@@ -78,7 +84,7 @@ RCL_OWN RCL_EXPORT void *calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
+        return out_of_memory(SIZE_MAX);
     if (likely(bytes <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
         void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(bytes));
@@ -88,20 +94,29 @@ RCL_OWN RCL_EXPORT void *calloc(size_t count, size_t size)
         }
     }
     void *p = rcl_heap_alloc_zero(bytes);
-    return likely(p != NULL) ? p : out_of_memory();
+    return likely(p != NULL) ? p : out_of_memory(bytes);
+}
+
+/* True: the block is gone, as glibc has it; C23 leaves it undefined. */
+static RCL_COLD bool realloc_to_nothing(void *p)
+{
+    rcl_account_count(&rcl_account.zero_reallocs, 1);
+    if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ALLOC)
+        return false;
+    if (rcl_opt.zero_realloc == RCL_ZERO_REALLOC_ABORT)
+        rcl_die("realloc(): size 0 for %p, and zero_realloc:abort asks to end then", p);
+    rcl_heap_free(p, "realloc");
+    return true;
 }
 
 RCL_OWN static void *do_realloc(void *p, size_t size)
 {
     if (p == NULL)
         return do_malloc(size);
-    if (size == 0) {
-        /* As glibc does; C23 leaves it undefined. */
-        rcl_heap_free(p, "realloc");
+    if (size == 0 && realloc_to_nothing(p))
         return NULL;
-    }
     void *q = rcl_heap_realloc(p, size);
-    return likely(q != NULL) ? q : out_of_memory();
+    return likely(q != NULL) ? q : out_of_memory(size);
 }
 
 RCL_OWN RCL_EXPORT void *realloc(void *p, size_t size)
@@ -113,7 +128,7 @@ RCL_OWN RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
+        return out_of_memory(SIZE_MAX);
     return do_realloc(p, bytes);
 }
 
@@ -142,7 +157,7 @@ RCL_OWN static void *alloc_aligned(size_t align, size_t size)
 RCL_OWN static void *aligned_or_errno(size_t align, size_t size)
 {
     void *p = alloc_aligned(align, size);
-    return likely(p != NULL) ? p : out_of_memory();
+    return likely(p != NULL) ? p : out_of_memory(size);
 }
 
 RCL_OWN RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
@@ -189,7 +204,7 @@ RCL_OWN RCL_EXPORT void *pvalloc(size_t size)
     rcl_boot();
     size_t page = rcl_page_size();
     if (size > PTRDIFF_MAX - page)
-        return out_of_memory();
+        return out_of_memory(size);
     return aligned_or_errno(page, rcl_align_up(size, page));
 }
 
@@ -225,72 +240,6 @@ RCL_EXPORT int mallopt(int parameter, int value)
     default:
         return 0;
     }
-}
-
-static struct mallinfo2 read_mallinfo(void)
-{
-    struct rcl_stats s;
-    rcl_stats_read(&s);
-    size_t runs = s.mapped_bytes - rcl_min(s.mapped_bytes, s.huge_bytes);
-    size_t live = rcl_stats_live(&s) - rcl_min(rcl_stats_live(&s), s.huge_bytes);
-    return (struct mallinfo2){
-        .arena = runs,
-        .hblks = s.huge_blocks,
-        .hblkhd = s.huge_bytes,
-        .uordblks = live,
-        .fordblks = runs - rcl_min(runs, live),
-        .keepcost = s.dirty_bytes,
-    };
-}
-
-RCL_EXPORT struct mallinfo2 mallinfo2(void)
-{
-    return read_mallinfo();
-}
-
-static int clamp_int(size_t n)
-{
-    return n > INT32_MAX ? INT32_MAX : (int)n;
-}
-
-RCL_EXPORT struct mallinfo mallinfo(void)
-{
-    struct mallinfo2 m = read_mallinfo();
-    return (struct mallinfo){
-        .arena = clamp_int(m.arena),
-        .hblks = clamp_int(m.hblks),
-        .hblkhd = clamp_int(m.hblkhd),
-        .uordblks = clamp_int(m.uordblks),
-        .fordblks = clamp_int(m.fordblks),
-        .keepcost = clamp_int(m.keepcost),
-    };
-}
-
-RCL_EXPORT void malloc_stats(void)
-{
-    struct rcl_stats s;
-    struct rcl_out_fd fd;
-    rcl_stats_read(&s);
-    rcl_stats_print(&s, rcl_out_to_fd(&fd, 2));
-    rcl_out_flush(&fd.out);
-}
-
-static void to_stream(void *arg, const char *text, size_t bytes)
-{
-    fwrite(text, 1, bytes, arg);
-}
-
-RCL_EXPORT int malloc_info(int options, FILE *stream)
-{
-    if (options != 0)
-        return EINVAL;
-    struct rcl_stats s;
-    char buf[512];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = to_stream, .arg = stream};
-    rcl_stats_read(&s);
-    rcl_stats_xml(&s, &o);
-    rcl_out_flush(&o);
-    return 0;
 }
 
 /*

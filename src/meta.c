@@ -32,6 +32,7 @@ struct block {
 };
 
 struct segment {
+    struct segment *next;
     struct block block[BLOCKS_MAX]; /* entry 0 (and more, with tiny blocks) is the table itself */
 };
 
@@ -42,6 +43,7 @@ static struct {
     struct rcl_list partial[SIZES]; /* blocks with room, by object size */
     struct rcl_list empty;          /* clean ones behind, dirty ones in front */
     size_t mapped, live, dirty_blocks;
+    struct segment *segments; /* all of them; never unmapped */
 } meta;
 
 static void meta_init(void)
@@ -73,6 +75,8 @@ static bool meta_grow(void)
     if (s == NULL)
         return false;
     meta.mapped += SEGMENT_BYTES;
+    s->next = meta.segments;
+    meta.segments = s;
     rcl_os_no_hugepage(s, SEGMENT_BYTES);
     rcl_os_name(s, SEGMENT_BYTES, "libreclaim meta");
     size_t first = (sizeof *s + meta.block_bytes - 1) / meta.block_bytes;
@@ -164,6 +168,12 @@ size_t rcl_meta_purge(size_t keep)
     }
     rcl_unlock(&meta.lock);
     return returned;
+}
+
+void rcl_meta_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg)
+{
+    for (const struct segment *s = meta.segments; s != NULL; s = s->next)
+        fn(arg, s, SEGMENT_BYTES);
 }
 
 void rcl_meta_usage(size_t *mapped, size_t *live)

@@ -29,6 +29,9 @@ void rcl_meta_free(void *p, size_t bytes);
 /* Return the pages of empty blocks, if they hold more than `keep` bytes; the number returned. */
 size_t rcl_meta_purge(size_t keep);
 
+/* Every segment, for statistics: nothing may be allocated meanwhile. */
+void rcl_meta_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg);
+
 /* Bytes in segments (address space), and bytes in use by live objects. */
 void rcl_meta_usage(size_t *mapped, size_t *live);
 

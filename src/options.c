@@ -4,28 +4,51 @@
 
 #include <signal.h>
 
-enum option_type { BOOL, SIZE, MS, COUNT, SIGNAL, TEXT };
+enum option_type { BOOL, SIZE, MS, COUNT, LG, SIGNAL, TEXT, WORD };
 
 struct row {
     const char *name;
     enum option_type type;
-    int64_t min, max; /* TEXT: of the length */
+    int64_t min, max; /* TEXT: of the length; WORD: all there are */
     size_t offset;
+    const char *words; /* WORD: "a|b|c" */
 };
 
 static const struct row rows[] = {
 #define OPT(name, type, min, max, def, unit, text) \
-    {#name, type, min, max, offsetof(struct rcl_options, name)},
-#define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, offsetof(struct rcl_options, name)},
+    {#name, type, min, max, offsetof(struct rcl_options, name), NULL},
+#define OPT_TEXT(name, bytes, text) \
+    {#name, TEXT, 0, (bytes)-1, offsetof(struct rcl_options, name), NULL},
+#define OPT_WORD(name, words, def, text) \
+    {#name, WORD, 0, INT64_MAX, offsetof(struct rcl_options, name), words},
 #include "options.def"
-#undef OPT
+};
+
+/* Other ways to write an option. */
+static const struct alias {
+    const char *name;
+    int64_t min, max;
+    size_t offset; /* of what is set to 2 to the power of the value */
+} aliases[] = {
+#define OPT_ALIAS(name, of, min, max, text) {#name, min, max, offsetof(struct rcl_options, of)},
+#include "options.def"
+};
+
+static const struct idle {
+    const char *name;
+    const char *reason;
+    size_t offset;
+} idle_rows[] = {
+#define OPT_IDLE(name, type, value, reason) \
+    {#name, reason, offsetof(struct rcl_options, given_##name)},
+#include "options.def"
 };
 
 struct rcl_options rcl_opt = {
 #define OPT(name, type, min, max, def, unit, text) .name = (def),
 #define OPT_TEXT(name, bytes, text) .name = "",
+#define OPT_WORD(name, words, def, text) .name = (def),
 #include "options.def"
-#undef OPT
 };
 
 /* A piece of the text. */
@@ -76,60 +99,63 @@ static unsigned distance(struct slice a, const char *b)
     return row[n];
 }
 
-static const char *nearest_key(struct slice key)
+struct guess {
+    const char *name;
+    unsigned distance;
+};
+
+static void try_name(struct guess *best, struct slice key, const char *name)
 {
-    const char *best = NULL;
-    unsigned best_distance = 6; /* further away is no suggestion */
-    for (size_t i = 0; i < array_len(rows); i++) {
-        unsigned d = distance(key, rows[i].name);
-        if (d < best_distance) {
-            best_distance = d;
-            best = rows[i].name;
-        }
-    }
-    return best;
+    unsigned d = distance(key, name);
+    if (d < best->distance)
+        *best = (struct guess){name, d};
 }
 
-/* jemalloc's keys that ask for nothing this allocator could do differently. */
-static bool is_foreign_key(struct slice key)
+static const char *nearest_key(struct slice key)
 {
-    /* clang-format off */
-    static const char *const known[] = {
-        "abort", "metadata_thp", "retain", "dss", "percpu_arena", "oversize_threshold",
-        "muzzy_decay_ms", "max_background_threads", "junk", "zero", "utrace", "xmalloc",
-        "stats_interval", "stats_interval_opts",
-        "lg_extent_max_active_fit", "lg_tcache_max", "lg_tcache_nslots_mul",
-        "tcache_nslots_small_min",
-        "tcache_nslots_small_max", "tcache_nslots_large", "tcache_gc_incr_bytes",
-        "tcache_gc_delay_bytes", "lg_tcache_flush_small_div", "lg_tcache_flush_large_div",
-        "slab_sizes", "bin_shards", "cache_oblivious", "trust_madvise", "zero_realloc",
-        "experimental_infallible_new", "mutex_max_spin", "lg_chunk", "lg_dirty_mult", "purge",
-        "decay_time", "hpa", "prof_accum", "prof_thread_active_init",
-        "prof_recent_alloc_max", "prof_stats", "prof_sys_thread_name",
-        "prof_time_resolution", "san_guard_small", "san_guard_large", "debug_double_free_max_scan",
-        "disable_large_size_classes", "process_madvise_max_batch", "calloc_madvise_threshold",
-    };
-    /* clang-format on */
-    for (size_t i = 0; i < array_len(known); i++)
-        if (slice_is(key, known[i]))
-            return true;
-    return false;
+    /* Further away is no suggestion: two letters, or a third of the word. */
+    struct guess best = {NULL, (unsigned)rcl_max(2, rcl_min(key.bytes / 3, 5)) + 1};
+    for (size_t i = 0; i < array_len(rows); i++)
+        try_name(&best, key, rows[i].name);
+    for (size_t i = 0; i < array_len(aliases); i++)
+        try_name(&best, key, aliases[i].name);
+    for (size_t i = 0; i < array_len(idle_rows); i++)
+        try_name(&best, key, idle_rows[i].name);
+    return best.name;
+}
+
+/* The digits of a number at s.at[*i], as C writes them: decimal, 0x..., 0...; *i moves behind. */
+static bool parse_digits(struct slice s, size_t *i, int64_t most, int64_t *out)
+{
+    unsigned base = 10;
+    if (*i + 1 < s.bytes && s.at[*i] == '0') {
+        bool hex = s.at[*i + 1] == 'x' || s.at[*i + 1] == 'X';
+        base = hex ? 16 : 8;
+        *i += hex ? 2 : 0;
+    }
+    size_t start = *i;
+    for (*out = 0; *i < s.bytes; ++*i) {
+        char c = s.at[*i];
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
+                                                : base;
+        if (digit >= base)
+            break;
+        *out = *out * base + digit;
+        if (*out > most)
+            return false;
+    }
+    return *i > start;
 }
 
 static bool parse_number(struct slice s, bool suffix, int64_t *out)
 {
     const int64_t most = INT64_MAX / 2048;
-    size_t i = 0;
     bool negative = s.bytes > 0 && s.at[0] == '-';
-    i += negative;
-    int64_t n = 0;
-    size_t digits = 0;
-    for (; i < s.bytes && s.at[i] >= '0' && s.at[i] <= '9'; i++, digits++) {
-        n = n * 10 + (s.at[i] - '0');
-        if (n > most)
-            return false;
-    }
-    if (digits == 0)
+    size_t i = negative;
+    int64_t n;
+    if (!parse_digits(s, &i, most, &n))
         return false;
     if (suffix && i + 1 == s.bytes) {
         static const char letters[] = "kKmMgG";
@@ -145,6 +171,30 @@ static bool parse_number(struct slice s, bool suffix, int64_t *out)
     }
     *out = negative ? -n : n;
     return i == s.bytes;
+}
+
+/* The n-th of "a|b|c"; no bytes: there is none. */
+static struct slice option_word(const char *words, int64_t n)
+{
+    for (; n > 0 && *words != '\0'; words++)
+        n -= *words == '|';
+    struct slice word = {words, 0};
+    while (words[word.bytes] != '\0' && words[word.bytes] != '|')
+        word.bytes++;
+    return word;
+}
+
+static bool parse_word(struct slice s, const char *words, int64_t *out)
+{
+    struct slice word;
+    for (*out = 0; (word = option_word(words, *out)).bytes > 0; ++*out) {
+        size_t i = 0;
+        while (i < s.bytes && i < word.bytes && s.at[i] == word.at[i])
+            i++;
+        if (i == s.bytes && i == word.bytes)
+            return true;
+    }
+    return false;
 }
 
 /* Signals whose default is not to stop or to dump, or that programs use for requests. */
@@ -197,6 +247,8 @@ static const char *parse_value(const struct row *row, struct slice value, int64_
         *out = slice_is(value, "true");
         return *out || slice_is(value, "false") ? NULL : "is neither true nor false";
     }
+    if (row->type == WORD)
+        return parse_word(value, row->words, out) ? NULL : "is none of the words";
     if (row->type == SIGNAL)
         return parse_signal(value, out) ? NULL : "is no signal that can be used";
     if (!parse_number(value, row->type == SIZE, out))
@@ -215,37 +267,73 @@ static const char *parse_text(const struct row *row, struct slice value, char *f
     return NULL;
 }
 
+static const char *set_row(struct rcl_options *o, const struct row *row, struct slice value,
+                           struct rcl_option_error *e)
+{
+    int64_t n = 0;
+    void *field = (char *)o + row->offset;
+    bool has_range = row->type != TEXT && row->type != SIGNAL && row->type != WORD;
+    const char *what = row->type == TEXT ? parse_text(row, value, field)
+                                         : parse_value(row, value, &n);
+    e->min = row->min;
+    e->max = has_range ? row->max : 1;
+    e->words = row->words;
+    if (what == NULL && row->type != TEXT)
+        *(int64_t *)field = n;
+    return what;
+}
+
+static const char *set_alias(struct rcl_options *o, const struct alias *a, struct slice value,
+                             struct rcl_option_error *e)
+{
+    int64_t n;
+    e->min = a->min;
+    e->max = a->max;
+    if (!parse_number(value, false, &n))
+        return "is not a number";
+    if (n < a->min || n > a->max)
+        return "is out of range";
+    *(int64_t *)((char *)o + a->offset) = (int64_t)1 << n;
+    return NULL;
+}
+
+#define FIND(table, key) find_name(&(table)[0].name, array_len(table), sizeof(table)[0], key)
+
+/* The index of a row by its name, the first member; n: there is none. */
+static size_t find_name(const char *const *names, size_t n, size_t row_bytes, struct slice key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (slice_is(key, *(const char *const *)((const char *)names + i * row_bytes)))
+            return i;
+    return n;
+}
+
 static void parse_pair(struct rcl_options *o, struct slice key, struct slice value, bool has_value,
-                       bool foreign, rcl_option_complain *complain, void *arg)
+                       rcl_option_complain *complain, void *arg)
 {
     struct rcl_option_error e = {
         .key = key.at, .key_bytes = key.bytes, .value = value.at, .value_bytes = value.bytes};
-    const struct row *row = NULL;
-    for (size_t i = 0; i < array_len(rows) && row == NULL; i++)
-        if (slice_is(key, rows[i].name))
-            row = &rows[i];
-    if (row == NULL) {
-        if (foreign && is_foreign_key(key))
-            return;
+    size_t row = FIND(rows, key), alias = FIND(aliases, key), none = FIND(idle_rows, key);
+    if (none < array_len(idle_rows)) {
+        *(bool *)((char *)o + idle_rows[none].offset) = true;
+        return;
+    }
+    if (row == array_len(rows) && alias == array_len(aliases)) {
         e.what = "is no option";
         e.nearest = nearest_key(key);
     } else if (!has_value) {
         e.what = "has no value (write key:value)";
+    } else if (row < array_len(rows)) {
+        e.what = set_row(o, &rows[row], value, &e);
     } else {
-        int64_t n = 0;
-        void *field = (char *)o + row->offset;
-        e.what = row->type == TEXT ? parse_text(row, value, field) : parse_value(row, value, &n);
-        e.min = row->min;
-        e.max = row->type == TEXT || row->type == SIGNAL ? 1 : row->max; /* no range to show */
-        if (e.what == NULL && row->type != TEXT)
-            *(int64_t *)field = n;
+        e.what = set_alias(o, &aliases[alias], value, &e);
     }
     if (e.what != NULL)
         complain(&e, arg);
 }
 
-void rcl_options_parse(struct rcl_options *o, const char *text, bool foreign,
-                       rcl_option_complain *complain, void *arg)
+void rcl_options_parse(struct rcl_options *o, const char *text, rcl_option_complain *complain,
+                       void *arg)
 {
     while (*text != '\0') {
         const char *end = text, *colon = NULL;
@@ -255,7 +343,7 @@ void rcl_options_parse(struct rcl_options *o, const char *text, bool foreign,
         struct slice key = slice_trim(text, colon != NULL ? colon : end);
         struct slice value = colon != NULL ? slice_trim(colon + 1, end) : slice_trim(end, end);
         if (key.bytes > 0 || colon != NULL)
-            parse_pair(o, key, value, colon != NULL, foreign, complain, arg);
+            parse_pair(o, key, value, colon != NULL, complain, arg);
         text = *end == ',' ? end + 1 : end;
     }
 }
@@ -285,9 +373,28 @@ bool rcl_options_is_bool(size_t i)
     return rows[i].type == BOOL;
 }
 
+bool rcl_options_is_word(size_t i)
+{
+    return rows[i].type == WORD || rows[i].type == SIGNAL;
+}
+
+size_t rcl_options_place(size_t i)
+{
+    return rows[i].offset;
+}
+
 bool rcl_options_is_text(size_t i)
 {
     return rows[i].type == TEXT;
+}
+
+static const char *word_text(struct slice word, char *buf)
+{
+    size_t n = rcl_min(word.bytes, RCL_OPTION_TEXT - 1);
+    for (size_t i = 0; i < n; i++)
+        buf[i] = word.at[i];
+    buf[n] = '\0';
+    return buf;
 }
 
 const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf)
@@ -299,6 +406,8 @@ const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf)
         return v ? "true" : "false";
     if (rows[i].type == SIGNAL && signal_name(v) != NULL)
         return signal_name(v);
+    if (rows[i].type == WORD)
+        return word_text(option_word(rows[i].words, v), buf);
     char *at = buf + RCL_OPTION_TEXT - 1;
     uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     *at = '\0';
@@ -309,4 +418,20 @@ const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf)
     if (v < 0)
         *--at = '-';
     return at;
+}
+
+size_t rcl_options_idle_count(void)
+{
+    return array_len(idle_rows);
+}
+
+const char *rcl_options_idle_name(size_t i, const char **reason)
+{
+    *reason = idle_rows[i].reason;
+    return idle_rows[i].name;
+}
+
+bool rcl_options_idle_given(const struct rcl_options *o, size_t i)
+{
+    return *(const bool *)((const char *)o + idle_rows[i].offset);
 }

@@ -17,12 +17,24 @@
 struct rcl_options {
 #define OPT(name, type, min, max, def, unit, text) int64_t name;
 #define OPT_TEXT(name, bytes, text) char name[bytes];
+#define OPT_WORD(name, words, def, text) int64_t name;
+#define OPT_IDLE(name, type, value, reason) bool given_##name;
 #include "options.def"
-#undef OPT
 };
+
+/* The words of options that have some, by number. */
+enum { RCL_THP_AUTO, RCL_THP_NEVER, RCL_THP_DEFAULT, RCL_THP_ALWAYS };
+enum { RCL_JUNK_NO, RCL_JUNK_BOTH, RCL_JUNK_ALLOC, RCL_JUNK_FREE };
+enum { RCL_ZERO_REALLOC_FREE, RCL_ZERO_REALLOC_ALLOC, RCL_ZERO_REALLOC_ABORT };
 
 /* The values in force.  Defaults until boot has read the environment. */
 extern struct rcl_options rcl_opt;
+
+/* Thread caches are wanted: no option asks for every block to be seen. */
+static inline bool rcl_options_caching(void)
+{
+    return rcl_opt.tcache && !rcl_opt.zero && rcl_opt.junk == RCL_JUNK_NO;
+}
 
 /* One complaint: `what` is a full sentence part, key and value point into the text. */
 struct rcl_option_error {
@@ -33,16 +45,13 @@ struct rcl_option_error {
     size_t value_bytes;
     const char *nearest; /* the valid key most like `key`, or NULL */
     int64_t min, max;    /* of the key, where `what` is about a range */
+    const char *words;   /* "a|b|c": what the value could be, or NULL */
 };
 
 typedef void rcl_option_complain(const struct rcl_option_error *error, void *arg);
 
-/*
- * Parse `text` into `o`.  With `foreign` set, unknown keys that are known
- * options of other allocators' MALLOC_CONF are passed over in silence.
- */
-void rcl_options_parse(struct rcl_options *o, const char *text, bool foreign,
-                       rcl_option_complain *complain, void *arg);
+void rcl_options_parse(struct rcl_options *o, const char *text, rcl_option_complain *complain,
+                       void *arg);
 
 /* Rows for listing: index 0 .. rcl_options_count() - 1. */
 size_t rcl_options_count(void);
@@ -59,5 +68,17 @@ const char *rcl_options_text(const struct rcl_options *o, size_t i, char *buf);
 int64_t rcl_options_value(const struct rcl_options *o, size_t i);
 bool rcl_options_is_bool(size_t i);
 bool rcl_options_is_text(size_t i);
+bool rcl_options_is_word(size_t i); /* one of a few words, or a signal */
+
+/* Where it is in struct rcl_options. */
+size_t rcl_options_place(size_t i);
+
+/*
+ * Options of jemalloc's that have no effect here: index 0 .. rcl_options_idle_count() - 1.
+ * *reason: a sentence.  given: `o` holds that somebody asked for it.
+ */
+size_t rcl_options_idle_count(void);
+const char *rcl_options_idle_name(size_t i, const char **reason);
+bool rcl_options_idle_given(const struct rcl_options *o, size_t i);
 
 #endif

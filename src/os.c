@@ -6,6 +6,8 @@
 
 #include "os.h"
 
+#include "sys.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,6 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ enum {
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_IOV_MAX = 512,
+    OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_JOIN_NS = 20000000,
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -47,61 +49,7 @@ static struct {
     int vma_name;
 } os_can = {1, 1, 1};
 
-/* --- the system call itself --------------------------------------------------------------- */
-
-#if defined(__x86_64__)
-
-static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
-{
-    long ret;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return ret;
-}
-
-#elif defined(__aarch64__)
-
-static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
-{
-    register long x8 __asm__("x8") = nr;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc #0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                     : "memory");
-    return x0;
-}
-
-#else
-#error "libreclaim knows the system calls of x86-64 and aarch64 only"
-#endif
-
-#define sys0(nr) sys6(nr, 0, 0, 0, 0, 0, 0)
-#define sys1(nr, a) sys6(nr, (long)(a), 0, 0, 0, 0, 0)
-#define sys2(nr, a, b) sys6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
-#define sys3(nr, a, b, c) sys6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define sys4(nr, a, b, c, d) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define sys5(nr, a, b, c, d, e) sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
-
-static bool sys_failed(long ret)
-{
-    return ret < 0 && ret >= -4095;
-}
-
-static int sys_errno(long ret)
-{
-    return sys_failed(ret) ? (int)-ret : 0;
-}
+static uint64_t os_returns; /* relaxed */
 
 /* --- the page ----------------------------------------------------------------------------- */
 
@@ -152,14 +100,31 @@ void *rcl_os_map(size_t bytes)
     return rcl_os_map_aligned(bytes, rcl_page_size());
 }
 
+static void os_count_return(void)
+{
+    __atomic_fetch_add(&os_returns, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t rcl_os_returns(void)
+{
+    return __atomic_load_n(&os_returns, __ATOMIC_RELAXED);
+}
+
 int rcl_os_unmap(void *addr, size_t bytes)
 {
+    os_count_return();
     return sys_errno(sys2(SYS_munmap, addr, bytes));
 }
 
 void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes)
 {
     long p = sys4(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE);
+    return sys_failed(p) ? NULL : (void *)p;
+}
+
+void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes)
+{
+    long p = sys4(SYS_mremap, addr, old_bytes, new_bytes, 0);
     return sys_failed(p) ? NULL : (void *)p;
 }
 
@@ -171,6 +136,7 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
 
 int rcl_os_purge(void *addr, size_t bytes)
 {
+    os_count_return();
     return sys_errno(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED));
 }
 
@@ -192,6 +158,7 @@ int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
         size_t want = 0;
         for (size_t i = 0; i < batch; i++)
             want += ranges[i].bytes;
+        os_count_return();
         /* struct rcl_os_range is laid out as struct iovec. */
         long done = sys5(SYS_process_madvise, OS_PIDFD_SELF, ranges, batch, MADV_DONTNEED, 0);
         if (sys_failed(done)) {
@@ -322,6 +289,33 @@ bool rcl_os_process_barrier(void)
     return can == 2 && !sys_failed(sys2(SYS_membarrier, OS_MEMBARRIER_PRIVATE, 0));
 }
 
+/* The second number, the effective one, of a line "Uid:\t1000\t1000\t..." in a status file. */
+static long os_effective(const char *text, const char *key)
+{
+    for (const char *line = text; *line != '\0'; line++) {
+        if (line[0] == key[0] && line[1] == key[1] && line[2] == key[2] && line[3] == ':') {
+            long n = 0;
+            for (line += 5; *line >= '0' && *line <= '9';)
+                line++;
+            for (line++; *line >= '0' && *line <= '9'; line++)
+                n = n * 10 + (*line - '0');
+            return n;
+        }
+        while (line[0] != '\0' && line[1] != '\0' && *line != '\n')
+            line++;
+    }
+    return -1;
+}
+
+bool rcl_os_same_user(void)
+{
+    char text[1024];
+    long n = rcl_os_read_file("/proc/self/status", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    return os_effective(text, "Uid") == sys0(SYS_geteuid) &&
+           os_effective(text, "Gid") == sys0(SYS_getegid);
+}
+
 struct os_thread_start {
     void (*fn)(void *);
     void *arg;
@@ -423,17 +417,18 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid)
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-void rcl_os_write(int fd, const char *text, size_t bytes)
+int rcl_os_write(int fd, const char *text, size_t bytes)
 {
     while (bytes > 0) {
         long n = sys3(SYS_write, fd, text, bytes);
         if (n == -EINTR)
             continue;
         if (n <= 0)
-            return;
+            return n == 0 ? EIO : sys_errno(n);
         text += n;
         bytes -= (size_t)n;
     }
+    return 0;
 }
 
 int rcl_os_open(const char *path)
@@ -451,7 +446,7 @@ long rcl_os_read(int fd, char *buf, size_t size)
     return sys_failed(n) ? -1 : n;
 }
 
-int rcl_os_create(const char *path, int *fd)
+int rcl_os_create_new(const char *path, int *fd)
 {
     long ret = sys4(SYS_openat, AT_FDCWD, path,
                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);

@@ -50,6 +50,9 @@ int rcl_os_unmap(void *addr, size_t bytes);
 /* Resize a mapping, moving it where needed; NULL when the kernel refuses (old mapping intact). */
 void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes);
 
+/* The same where it stands. */
+void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes);
+
 /* Move a mapping to `target`, replacing what is there.  errno. */
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target);
 
@@ -61,6 +64,9 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
  */
 int rcl_os_purge(void *addr, size_t bytes);
 int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n);
+
+/* System calls that have returned memory since the start: the two above and rcl_os_unmap. */
+uint64_t rcl_os_returns(void);
 
 /* Ask the kernel not to back the range with huge pages, or to do so.  Advice: failure is silent. */
 void rcl_os_no_hugepage(void *addr, size_t bytes);
@@ -107,6 +113,12 @@ void rcl_os_restore_signals(uint64_t old);
 bool rcl_os_process_barrier(void);
 
 /*
+ * Whether the calling thread acts for the same user and group as the main thread.  A bare
+ * thread keeps what it had when libc changes them in all threads it knows.
+ */
+bool rcl_os_same_user(void);
+
+/*
  * Start `fn(arg)` as a bare kernel thread of this process on the given stack:
  * the caller's blocked signals, no libc state, a thread pointer of its own (tls_block:
  * zeroed memory of at least 512 bytes).  *tid_word holds the thread's id while
@@ -121,8 +133,12 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-/* Write all of it; errors are ignored, there is nobody to tell. */
-void rcl_os_write(int fd, const char *text, size_t bytes);
+/* Write all of it.  errno; often nobody is there to be told. */
+int rcl_os_write(int fd, const char *text, size_t bytes);
+
+int rcl_os_close(int fd);
+int rcl_os_rename(const char *from, const char *to);
+int rcl_os_unlink(const char *path);
 
 /* The start of a file: bytes read (at most `size`), or -1. */
 long rcl_os_read_file(const char *path, char *buf, size_t size);
@@ -132,11 +148,8 @@ int rcl_os_open(const char *path);
 long rcl_os_read(int fd, char *buf, size_t size);
 
 /* A new file, which must not exist; write all of it, without a signal at a size limit; errno. */
-int rcl_os_create(const char *path, int *fd);
+int rcl_os_create_new(const char *path, int *fd);
 int rcl_os_write_all(int fd, const char *text, size_t bytes);
-int rcl_os_close(int fd);
-int rcl_os_rename(const char *from, const char *to);
-int rcl_os_unlink(const char *path);
 
 /* Text of a symbolic link, NUL-terminated; -1 when there is none. */
 long rcl_os_read_link(const char *path, char *buf, size_t size);

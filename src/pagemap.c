@@ -7,6 +7,12 @@
 #include <string.h>
 
 struct rcl_leaf *rcl_pagemap_root[RCL_ROOT_ENTRIES];
+static struct rcl_leaf *leaves; /* all that are in the root; only grows */
+
+static size_t leaf_bytes(void)
+{
+    return rcl_align_up(sizeof(struct rcl_leaf), rcl_page_size());
+}
 
 bool rcl_pagemap_cover(const void *addr, size_t bytes)
 {
@@ -17,17 +23,29 @@ bool rcl_pagemap_cover(const void *addr, size_t bytes)
     for (size_t i = first; i <= last; i++) {
         if (__atomic_load_n(&rcl_pagemap_root[i], __ATOMIC_ACQUIRE) != NULL)
             continue;
-        size_t size = rcl_align_up(sizeof(struct rcl_leaf), rcl_page_size());
+        size_t size = leaf_bytes();
         struct rcl_leaf *leaf = rcl_os_map(size), *none = NULL;
         if (leaf == NULL)
             return false;
         rcl_os_no_hugepage(leaf, size);
         rcl_os_name(leaf, size, "libreclaim page map");
         if (!__atomic_compare_exchange_n(&rcl_pagemap_root[i], &none, leaf, false, __ATOMIC_ACQ_REL,
-                                         __ATOMIC_ACQUIRE))
+                                         __ATOMIC_ACQUIRE)) {
             rcl_os_unmap(leaf, size); /* another thread was faster */
+            continue;
+        }
+        leaf->next = __atomic_load_n(&leaves, __ATOMIC_RELAXED);
+        while (!__atomic_compare_exchange_n(&leaves, &leaf->next, leaf, true, __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED))
+            ;
     }
     return true;
+}
+
+void rcl_pagemap_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg)
+{
+    for (struct rcl_leaf *l = __atomic_load_n(&leaves, __ATOMIC_ACQUIRE); l != NULL; l = l->next)
+        fn(arg, l, leaf_bytes());
 }
 
 /* The part of a range of granules that lies in one leaf. */
@@ -41,7 +59,7 @@ static bool next_piece(size_t *at, size_t end, struct piece *p)
 {
     if (*at >= end)
         return false;
-    p->leaf = rcl_pagemap_root[*at / RCL_LEAF_GRANULES];
+    p->leaf = rcl_pagemap_leaf(*at / RCL_LEAF_GRANULES);
     p->slot = *at % RCL_LEAF_GRANULES;
     p->count = rcl_min(end - *at, RCL_LEAF_GRANULES - p->slot);
     *at += p->count;

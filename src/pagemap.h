@@ -33,6 +33,7 @@ enum {
 struct rcl_leaf {
     uint8_t cls[RCL_LEAF_GRANULES];
     void *desc[RCL_LEAF_GRANULES];
+    struct rcl_leaf *next; /* of all leaves */
 };
 
 extern struct rcl_leaf *rcl_pagemap_root[RCL_ROOT_ENTRIES];
@@ -42,6 +43,12 @@ static inline size_t rcl_pagemap_slot(uintptr_t a)
     return (a >> RCL_GRANULE_SHIFT) & (RCL_LEAF_GRANULES - 1);
 }
 
+/* Set once with release; dependent loads order themselves on both machines. */
+static inline struct rcl_leaf *rcl_pagemap_leaf(size_t top)
+{
+    return __atomic_load_n(&rcl_pagemap_root[top], __ATOMIC_RELAXED);
+}
+
 /* The class byte for any address at all. */
 static inline unsigned rcl_pagemap_class(const void *p)
 {
@@ -49,8 +56,7 @@ static inline unsigned rcl_pagemap_class(const void *p)
     size_t top = a >> RCL_LEAF_SHIFT;
     if (unlikely(top >= RCL_ROOT_ENTRIES))
         return RCL_CLASS_NONE;
-    /* Set once with release; dependent loads order themselves on both machines. */
-    struct rcl_leaf *leaf = __atomic_load_n(&rcl_pagemap_root[top], __ATOMIC_RELAXED);
+    struct rcl_leaf *leaf = rcl_pagemap_leaf(top);
     if (unlikely(leaf == NULL))
         return RCL_CLASS_NONE;
     return leaf->cls[rcl_pagemap_slot(a)];
@@ -68,11 +74,14 @@ static inline void rcl_pagemap_mark(const void *p, unsigned cls)
 static inline void *rcl_pagemap_desc(const void *p)
 {
     uintptr_t a = (uintptr_t)p;
-    return rcl_pagemap_root[a >> RCL_LEAF_SHIFT]->desc[rcl_pagemap_slot(a)];
+    return rcl_pagemap_leaf(a >> RCL_LEAF_SHIFT)->desc[rcl_pagemap_slot(a)];
 }
 
 /* Make leaves for [addr, addr + bytes).  False: out of memory. */
 bool rcl_pagemap_cover(const void *addr, size_t bytes);
+
+/* Every leaf, for statistics. */
+void rcl_pagemap_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg);
 
 /* Every granule of the range: this class and descriptor. */
 void rcl_pagemap_set(const void *addr, size_t bytes, unsigned cls, void *desc);

@@ -44,7 +44,7 @@ static struct {
     struct automatic automatic[2 * KEEP_MAX + 1];
 } dump;
 
-static const char *const reasons[] = {
+static const char *const reason_names[] = {
     [RCL_PROF_MANUAL] = "manual",     [RCL_PROF_FINAL] = "final",
     [RCL_PROF_PEAK] = "peak",         [RCL_PROF_SIGNAL] = "signal",
     [RCL_PROF_INTERVAL] = "interval", [RCL_PROF_GDUMP] = "gdump",
@@ -54,25 +54,25 @@ static const char *const reasons[] = {
 
 /* --- the text, into a file ---------------------------------------------------------------- */
 
-struct file {
+struct dump_file {
     int fd;
     int error; /* the first one: nothing is written any more */
 };
 
-static void to_file(void *arg, const char *text, size_t bytes)
+static void to_dump(void *arg, const char *text, size_t bytes)
 {
-    struct file *f = arg;
+    struct dump_file *f = arg;
     if (f->error == 0)
         f->error = rcl_os_write_all(f->fd, text, bytes);
 }
 
-static int write_file(const char *temp, const char *path, const struct rcl_prof_head *head)
+static int write_profile(const char *temp, const char *path, const struct rcl_prof_head *head)
 {
-    struct file f;
-    f.error = rcl_os_create(temp, &f.fd);
+    struct dump_file f;
+    f.error = rcl_os_create_new(temp, &f.fd);
     if (f.error != 0)
         return f.error;
-    struct rcl_out o = {.buf = dump.buffer, .size = sizeof dump.buffer, .sink = to_file, .arg = &f};
+    struct rcl_out o = {.buf = dump.buffer, .size = sizeof dump.buffer, .sink = to_dump, .arg = &f};
     rcl_prof_write(&o, head);
     rcl_out_flush(&o);
     int closed = rcl_os_close(f.fd);
@@ -227,7 +227,7 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
         .peak = why == RCL_PROF_PEAK,
         .lg = rcl_stacks_lg(),
         .program = dump.program,
-        .reason = reasons[why],
+        .reason = reason_names[why],
         .pid = rcl_os_pid(),
         .time = rcl_os_wall_s(),
         .live_bytes = live_bytes(),
@@ -240,7 +240,7 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
     struct rcl_out temp = {.buf = dump.temp, .size = sizeof dump.temp - 1};
     rcl_out_print(&temp, "%s.%d-%llu.tmp", path, head.pid, (unsigned long long)rcl_os_now_ns());
     dump.temp[temp.used] = '\0';
-    int error = temp.used < temp.size ? write_file(dump.temp, path, &head) : ENAMETOOLONG;
+    int error = temp.used < temp.size ? write_profile(dump.temp, path, &head) : ENAMETOOLONG;
     if (error != 0) {
         char shown[SHOWN_MAX];
         struct rcl_out o = {.buf = shown, .size = sizeof shown - sizeof "..."};
@@ -266,7 +266,7 @@ int rcl_prof_dump(const char *path, enum rcl_prof_reason why)
         error = write_dump(path, why);
         end_writing();
     } else {
-        rcl_warn("no heap profile (%s): %s", reasons[why], text_of(EBUSY));
+        rcl_warn("no heap profile (%s): %s", reason_names[why], text_of(EBUSY));
     }
     rcl_os_restore_signals(signals);
     return error;

@@ -7,6 +7,7 @@
 #include "meta.h"
 #include "os.h"
 #include "pagemap.h"
+#include "runs.h"
 #include "sizeclass.h"
 #include "span.h"
 
@@ -139,7 +140,10 @@ bool rcl_live_add(void *p, size_t bytes, struct rcl_stack *stack, uint32_t mode)
 /* The last sample of a granule is gone.  The shard's lock is held. */
 static void unmark(const void *p)
 {
-    rcl_pagemap_mark(p, rcl_block_class(p));
+    unsigned cls = rcl_block_class(p);
+    if (cls != RCL_CLASS_HUGE)
+        cls = rcl_runs_mark(((const struct rcl_span *)rcl_pagemap_desc(p))->chunk->runs, cls);
+    rcl_pagemap_mark(p, cls);
 }
 
 bool rcl_live_remove(void *p)

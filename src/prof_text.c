@@ -14,7 +14,7 @@ struct numbers {
     struct rcl_prof_count live, all;
 };
 
-static struct numbers by_thread[RCL_PROF_THREADS_MAX], sum;
+static struct numbers by_thread[RCL_PROF_THREADS_MAX], in_all;
 
 /* --- small things ------------------------------------------------------------------------- */
 
@@ -97,15 +97,15 @@ static void numbers_add(struct numbers *to, const struct numbers *n)
     to->all.bytes += n->all.bytes;
 }
 
-static void add_up(const struct rcl_prof_head *head)
+static void add_all_threads(const struct rcl_prof_head *head)
 {
     memset(by_thread, 0, sizeof by_thread);
-    memset(&sum, 0, sizeof sum);
+    memset(&in_all, 0, sizeof in_all);
     for (struct rcl_stack *s = rcl_stacks_first(); s != NULL; s = s->older) {
         struct numbers n;
         if (!numbers_of(s, head, &n))
             continue;
-        numbers_add(&sum, &n);
+        numbers_add(&in_all, &n);
         numbers_add(&by_thread[s->thread], &n);
     }
 }
@@ -178,10 +178,10 @@ static void write_frame_names(struct rcl_out *o)
 void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head)
 {
     size_t mean = (size_t)1 << head->lg;
-    add_up(head);
+    add_all_threads(head);
     if (head->legacy) {
         rcl_out_print(o, "heap profile: ");
-        print_numbers(o, &sum);
+        print_numbers(o, &in_all);
         rcl_out_print(o, " @ heap_v2/%zu\n", mean);
     } else {
         rcl_out_print(o, "heap_v2/%zu\n", mean);
@@ -189,7 +189,7 @@ void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head)
     write_comments(o, head);
     if (!head->legacy) {
         rcl_out_print(o, "  t*: ");
-        print_numbers(o, &sum);
+        print_numbers(o, &in_all);
         rcl_out_print(o, "\n");
     }
     write_threads(o, head->legacy);

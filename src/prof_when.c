@@ -133,7 +133,7 @@ static bool is_end(int number)
     return number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT;
 }
 
-static void on_signal(int number, siginfo_t *info, void *context)
+static void on_dump_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
     rcl_prof_dump(NULL, RCL_PROF_SIGNAL);
@@ -153,7 +153,7 @@ static void catch_signal(int number)
     struct sigaction a = {.sa_flags = SA_SIGINFO | SA_RESTART};
     if (number == 0)
         return;
-    a.sa_sigaction = on_signal;
+    a.sa_sigaction = on_dump_signal;
     sigemptyset(&a.sa_mask);
     if (sigaction(number, NULL, &when.before) != 0 || sigaction(number, &a, NULL) != 0)
         rcl_warn("prof_signal: signal %d cannot be caught; no profile will be written on it",

@@ -7,6 +7,7 @@
 #include "huge.h"
 #include "meta.h"
 #include "options.h"
+#include "xcache.h"
 
 enum {
     /*
@@ -61,6 +62,8 @@ static size_t purge_slabs(enum rcl_purge_what what, size_t budget)
 static size_t unmap_empty(size_t keep, bool dirty_too)
 {
     size_t bytes = 0;
+    if (rcl_opt.retain)
+        return 0;
     for (unsigned i = 0; i < rcl_arena_count(); i++)
         bytes += rcl_runs_unmap_empty(&rcl_arena_get(i)->runs, keep, dirty_too);
     return bytes;
@@ -87,9 +90,24 @@ static void drop_large_cache(struct rcl_tls *self, size_t share)
     if (rcl_purge_pinned() <= (int64_t)share)
         return;
     int64_t caches = rcl_account_get(&rcl_account.caches);
-    if (rcl_tcache_room(self->cache) >
+    if (rcl_thread_cache_blocks(self) >
         rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_BLOCKS_MIN))
         rcl_thread_drop_cache(self);
+}
+
+static void count_run(void)
+{
+    rcl_account_count(&rcl_account.purge_runs, 1);
+}
+
+/* Arenas that keep nothing, in a process that does. */
+static RCL_COLD void purge_at_once(void)
+{
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        if (rcl_arena_decay_ms(a) == 0 && rcl_demand_decay_ms() != 0)
+            rcl_purge_arena(a, false);
+    }
 }
 
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
@@ -98,6 +116,7 @@ static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
     if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
         return;
     uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
+    count_run();
     int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned();
     purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
     if (rcl_account_read(&rcl_account.purge_refused) != refused)
@@ -111,6 +130,8 @@ void rcl_purge_excess(struct rcl_tls *self)
     size_t ceiling = rcl_demand_ceiling();
     if (unlikely(rcl_purge_dirty() + rcl_purge_pinned() > (int64_t)ceiling))
         purge_excess(self, ceiling);
+    if (unlikely(rcl_arena_own_decay()))
+        purge_at_once();
 }
 
 void rcl_purge_before_fork(struct rcl_tls *self)
@@ -118,6 +139,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
     int64_t least = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
     if (rcl_purge_dirty() + rcl_purge_pinned() <= least)
         return;
+    count_run();
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
     if (!self->busy)
         rcl_thread_drop_cache(self);
@@ -126,25 +148,64 @@ void rcl_purge_before_fork(struct rcl_tls *self)
 
 /* --- time --------------------------------------------------------------------------------- */
 
+static uint64_t step_of(int64_t ms)
+{
+    return ms <= 0 ? 0 : (uint64_t)ms * 1000000u / RCL_DECAY_STEPS;
+}
+
+/* The shortest there is. */
+static RCL_COLD uint64_t shortest_step(void)
+{
+    uint64_t shortest = step_of(rcl_demand_decay_ms());
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        uint64_t step = step_of(rcl_arena_decay_ms(rcl_arena_get(i)));
+        if (step != 0 && (shortest == 0 || step < shortest))
+            shortest = step;
+    }
+    return shortest;
+}
+
 uint64_t rcl_purge_step_ns(void)
 {
-    int64_t ms = rcl_opt.dirty_decay_ms;
-    return ms <= 0 ? 0 : (uint64_t)ms * 1000000u / RCL_DECAY_STEPS;
+    return unlikely(rcl_arena_own_decay()) ? shortest_step() : step_of(rcl_opt.dirty_decay_ms);
+}
+
+/* Whether, `step_ns` after the last time, one of those with steps of `own_ns` is over. */
+static bool step_over(uint64_t *waited_ns, uint64_t step_ns, uint64_t own_ns)
+{
+    *waited_ns += step_ns;
+    if (own_ns == 0 || *waited_ns + step_ns / 2 < own_ns)
+        return false;
+    *waited_ns = 0;
+    return true;
+}
+
+static void age_arena(struct rcl_arena *a)
+{
+    rcl_runs_age(&a->runs);
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
+        if (rcl_bin_has_work(&a->bin[cls]))
+            rcl_bin_age(&a->bin[cls]);
+    rcl_demand_tick(&a->demand);
 }
 
 void rcl_purge_step(struct rcl_tls *self)
 {
+    static uint64_t process_unaged_ns; /* the helper's alone, or under test */
+    bool own = rcl_arena_own_decay();
+    uint64_t step = own ? shortest_step() : 0;
+    count_run();
     for (unsigned i = 0; i < rcl_arena_count(); i++) {
         struct rcl_arena *a = rcl_arena_get(i);
-        rcl_runs_age(&a->runs);
-        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
-            if (rcl_bin_has_work(&a->bin[cls]))
-                rcl_bin_age(&a->bin[cls]);
-        rcl_demand_tick(&a->demand);
+        if (!own || step_over(&a->unaged_ns, step, step_of(rcl_arena_decay_ms(a))))
+            age_arena(a);
     }
+    if (own && !step_over(&process_unaged_ns, step, step_of(rcl_demand_decay_ms())))
+        return;
     rcl_huge_age();
     /* After the ageing: what an idle cache held has been idle for a window already. */
     rcl_threads_drain(self, RCL_DRAIN_IDLE);
+    rcl_xcaches_drain(false);
 }
 
 size_t rcl_purge_old(size_t budget)
@@ -161,10 +222,23 @@ size_t rcl_purge_old(size_t budget)
 
 /* --- request ------------------------------------------------------------------------------ */
 
+void rcl_purge_arena(struct rcl_arena *a, bool old)
+{
+    enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ANY;
+    purge_bins(a, what, SIZE_MAX);
+    rcl_runs_purge(&a->runs, what, SIZE_MAX);
+    if (!rcl_opt.retain)
+        rcl_runs_unmap_empty(&a->runs, old ? KEEP_EMPTY_CHUNKS : 0, false);
+}
+
+/* --- all of it ------------------------------------------------------------------------------ */
+
 size_t rcl_purge_all(struct rcl_tls *self)
 {
     uint64_t before = rcl_account_read(&rcl_account.purged_pages);
+    count_run();
     rcl_threads_drain(self, RCL_DRAIN_ALL);
+    rcl_xcaches_drain(true);
     purge_slabs(RCL_PURGE_ANY, SIZE_MAX);
     purge_runs(RCL_PURGE_ANY, SIZE_MAX);
     unmap_empty(0, true);

@@ -54,6 +54,9 @@ size_t rcl_purge_old(size_t budget);
 /* Request: everything that can be returned, caches included.  Bytes returned. */
 size_t rcl_purge_all(struct rcl_tls *self);
 
+/* The same for what is dirty in one arena; old: only what is due. */
+void rcl_purge_arena(struct rcl_arena *a, bool old);
+
 /*
  * Before a fork: the same for what is dirty and the caller's own cache, unless
  * that is too little to mind.  Afterwards nothing waits for the helper thread,

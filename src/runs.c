@@ -5,6 +5,7 @@
 #include "account.h"
 #include "die.h"
 #include "meta.h"
+#include "options.h"
 #include "os.h"
 #include "pagemap.h"
 
@@ -15,7 +16,7 @@ enum {
     RUNS_BATCH = 64,      /* ranges per system call */
 };
 
-void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp)
+void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp)
 {
     memset(r, 0, sizeof *r);
     rcl_lock_init(&r->lock);
@@ -73,6 +74,11 @@ static bool table_grow(struct rcl_runs *r)
     return true;
 }
 
+size_t rcl_runs_table_bytes(const struct rcl_runs *r)
+{
+    return r->chunk == NULL ? 0 : table_bytes(r->capacity);
+}
+
 /* --- chunks: made and unmade -------------------------------------------------------------- */
 
 /* Note what a freshly merged free run around [first, first + pages) allows. */
@@ -108,8 +114,10 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
         return NULL;
     }
     /* The same advice on every chunk, so that neighbours stay one mapping to the kernel. */
-    if (!r->thp)
+    if (r->thp == RCL_THP_AUTO || r->thp == RCL_THP_NEVER)
         rcl_os_no_hugepage(base, bytes);
+    else if (r->thp == RCL_THP_ALWAYS)
+        rcl_os_hugepage(base, bytes);
     rcl_os_name(base, bytes, "libreclaim");
     memset(c, 0, sizeof *c);
     c->base = base;
@@ -417,4 +425,20 @@ size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too)
     }
     rcl_unlock(&r->lock);
     return bytes;
+}
+
+void rcl_runs_usage(struct rcl_runs *r, struct rcl_runs_stats *out)
+{
+    *out = (struct rcl_runs_stats){0};
+    rcl_lock(&r->lock);
+    for (size_t i = 0; i < r->nchunks; i++) {
+        const struct rcl_chunk *c = r->chunk[i];
+        if (c == NULL)
+            continue;
+        out->pages += c->pages;
+        out->free += c->free_pages;
+        out->dirty += c->dirty_pages;
+    }
+    rcl_unlock(&r->lock);
+    out->waits = __atomic_load_n(&r->lock.waits, __ATOMIC_RELAXED);
 }

@@ -35,6 +35,17 @@ enum {
     RCL_RUN_WORDS = RCL_BITS_WORDS(RCL_RUN_PAGES_MAX),
 };
 
+enum { RCL_RUN_KINDS = RCL_CLASS_LARGE - RCL_SMALL_LAST };
+
+/* Blocks that are runs, for statistics: relaxed atomics. */
+struct rcl_large_stats {
+    int64_t pages; /* of blocks that are out: medium and large */
+    int64_t asked; /* bytes asked for in those of them without a class */
+    struct {
+        uint64_t taken, given; /* blocks, since the start */
+    } kind[RCL_RUN_KINDS];     /* by medium class; the last: without a class */
+};
+
 struct rcl_runs {
     struct rcl_lock lock;
     size_t nchunks; /* entries of chunk[] in use, NULL ones included */
@@ -44,9 +55,17 @@ struct rcl_runs {
     struct rcl_maxindex dirty;  /* the same for free dirty pages */
     struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
     size_t empty_chunks;        /* chunks with all their pages free */
-    bool thp;                   /* leave huge pages to the system's setting */
+    unsigned thp;               /* RCL_THP_... of options.h */
+    bool apart;                 /* of an explicit arena: blocks stay out of thread caches */
     struct rcl_demand *demand;  /* of the arena */
+    struct rcl_large_stats large;
 };
+
+/* What the page map holds for blocks of a class on these pages. */
+static inline unsigned rcl_runs_mark(const struct rcl_runs *r, unsigned cls)
+{
+    return r->apart ? (unsigned)RCL_CLASS_APART : cls;
+}
 
 /* A run as taken: which pages, and which of them may hold old data. */
 struct rcl_run {
@@ -67,7 +86,7 @@ enum rcl_purge_what {
     RCL_PURGE_ANY, /* oldest chunks first */
 };
 
-void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, bool thp);
+void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp);
 
 /*
  * `pages` (1 .. RCL_RUN_PAGES_MAX) pages whose address is a multiple of
@@ -91,6 +110,15 @@ void rcl_runs_age(struct rcl_runs *r);
  * also mean that the kernel refused (locked memory).
  */
 size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budget);
+
+/* Pages in chunks, free ones, and free ones that are dirty; how often the lock was waited for. */
+struct rcl_runs_stats {
+    size_t pages, free, dirty, waits;
+};
+void rcl_runs_usage(struct rcl_runs *r, struct rcl_runs_stats *out);
+
+/* Where the table of chunks is, for statistics. */
+size_t rcl_runs_table_bytes(const struct rcl_runs *r);
 
 /* Unmap wholly free chunks, clean or not, but for `keep` of them.  Bytes unmapped. */
 size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too);

@@ -14,7 +14,8 @@
  *
  * The class number is also the byte the page map holds for a block's first
  * page; further values say "a run without a class", "its own mapping", and that
- * a sampled block hides the class.
+ * the block is of an arena whose blocks caches must not mix with others, or that a
+ * sampled block hides the class.
  *
  * Everything here is constant after rcl_sizeclass_init(), which depends only on
  * the page size.  Before it every size is in class NONE, which no cache serves.
@@ -34,8 +35,10 @@ enum {
     RCL_MEDIUM_LAST = RCL_SMALL_LAST + 3 * RCL_MEDIUM_STEPS,
     RCL_CLASS_LARGE = RCL_MEDIUM_LAST + 1, /* a page run, size as given */
     RCL_CLASS_HUGE = RCL_CLASS_LARGE + 1,  /* a mapping of its own */
-    /* A sampled block begins on the granule (prof_live.h): the descriptor knows the class. */
-    RCL_CLASS_SAMPLED = RCL_CLASS_HUGE + 1,
+    /* A block of an explicit arena (arena.h): out of every cache; its descriptor has the class. */
+    RCL_CLASS_APART = RCL_CLASS_HUGE + 1,
+    /* A sampled block begins on the granule (prof_live.h): its descriptor has the class. */
+    RCL_CLASS_SAMPLED = RCL_CLASS_APART + 1,
     RCL_CLASS_SAMPLED_HUGE = RCL_CLASS_SAMPLED + 1, /* the same, and it is huge */
     RCL_NCLASSES = RCL_CLASS_SAMPLED_HUGE + 1,
 };

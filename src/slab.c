@@ -114,7 +114,8 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         rcl_assert(w * 64 < s->slots);
         uint64_t have = ready[w], left = have;
         while (left != 0 && taken < n) {
-            out[taken++] = s->base + (w * 64 + rcl_ctz(left)) * size;
+            out[taken] = s->base + (w * 64 + rcl_ctz(left)) * size;
+            __builtin_prefetch(out[taken++], 1);
             left &= left - 1;
         }
         uint64_t gone = have & ~left;
@@ -240,6 +241,21 @@ size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old)
     }
     s->returnable |= found;
     return rcl_popcount(found);
+}
+
+size_t rcl_slab_used_on_page(const struct rcl_span *s, unsigned page, size_t *blocks)
+{
+    struct slots on = slots_on_pages(s, page, page);
+    size_t size = block_size(s), last = on.first + on.count - 1;
+    size_t from = (size_t)page << rcl_page_shift(), to = from + rcl_page_size();
+    *blocks = on.count - rcl_bits_count_range(s->bits, on.first, on.count);
+    size_t bytes = *blocks * size;
+    /* What the outermost blocks have on other pages. */
+    if (!rcl_bits_test(s->bits, on.first) && on.first * size < from)
+        bytes -= from - on.first * size;
+    if (!rcl_bits_test(s->bits, last) && (last + 1) * size > to)
+        bytes -= (last + 1) * size - to;
+    return bytes;
 }
 
 void rcl_slab_age(struct rcl_span *s)

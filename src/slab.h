@@ -59,6 +59,9 @@ size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old);
 /* Whether `p` is the start of a block that is not free.  Of a block in use: without the lock. */
 enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p);
 
+/* Bytes of blocks in use that lie on a page; *blocks: how many blocks those are. */
+size_t rcl_slab_used_on_page(const struct rcl_span *s, unsigned page, size_t *blocks);
+
 /* One decay step for the returnable pages. */
 void rcl_slab_age(struct rcl_span *s);
 

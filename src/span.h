@@ -70,6 +70,7 @@ struct rcl_span {
     uint32_t first; /* page number in the chunk */
     uint16_t pages;
     uint16_t slots;
+    uint16_t tail; /* run without a class: bytes behind those asked for; bin's lock or owner */
     uint8_t cls;
 
     uint8_t place;         /* enum rcl_place: which list of the bin it is on */
@@ -87,14 +88,14 @@ struct rcl_span {
     uint64_t bits[]; /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
 };
 
-/* The page map's class byte for `p`, seen through the mark of a sample. */
+/* The class of the blocks that begin around `p`: the page map's, or the descriptor's. */
 static inline unsigned rcl_block_class(const void *p)
 {
     unsigned cls = rcl_pagemap_class(p);
-    if (likely(cls < RCL_CLASS_SAMPLED))
+    if (likely(cls <= RCL_CLASS_HUGE))
         return cls;
-    return cls == RCL_CLASS_SAMPLED ? ((const struct rcl_span *)rcl_pagemap_desc(p))->cls
-                                    : RCL_CLASS_HUGE;
+    return cls == RCL_CLASS_SAMPLED_HUGE ? (unsigned)RCL_CLASS_HUGE
+                                         : ((const struct rcl_span *)rcl_pagemap_desc(p))->cls;
 }
 
 /* Bytes of descriptor for a slab of that many slots; 0 or 1: a run. */

@@ -53,13 +53,31 @@ static void tcache_init(struct rcl_tcache *tc, struct rcl_arena *arena)
     rcl_list_init(&tc->link);
 }
 
-struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
+static struct rcl_tcache *make(void)
 {
     struct rcl_tcache *tc = rcl_meta_alloc(sizeof *tc);
     if (tc == NULL)
         return NULL;
     rcl_account_add(&rcl_account.caches, 1);
-    tcache_init(tc, rcl_arena_assign(prefer));
+    tcache_init(tc, NULL);
+    return tc;
+}
+
+struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer)
+{
+    struct rcl_tcache *tc = make();
+    if (tc != NULL)
+        tc->arena = rcl_arena_assign(prefer);
+    return tc;
+}
+
+struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena)
+{
+    struct rcl_tcache *tc = make();
+    if (tc != NULL && arena != NULL) {
+        tc->arena = arena;
+        __atomic_fetch_add(&arena->threads, 1, __ATOMIC_RELAXED);
+    }
     return tc;
 }
 
@@ -94,7 +112,7 @@ static bool grow_to(struct rcl_tcache *tc, unsigned cls, size_t cap)
 {
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
-    if (cap == old || !rcl_opt.tcache || c->size > (size_t)rcl_opt.tcache_max ||
+    if (cap == old || !rcl_options_caching() || c->size > (size_t)rcl_opt.tcache_max ||
         !budget_take(tc, cap - old, c->size))
         return false;
     void **array = rcl_meta_alloc(array_bytes(cap));
@@ -120,13 +138,15 @@ static bool grow(struct rcl_tcache *tc, unsigned cls)
     return grow_to(tc, cls, old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max));
 }
 
-static void give_back_all(struct rcl_tcache *tc, enum rcl_age age)
+void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 {
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         if (tc->cap[cls] == 0)
             continue;
         rcl_blocks_put(cls, tc->bin[cls].top, rcl_tcache_count(tc, cls), age, "free");
         rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
+        tc->bin[cls] = rcl_tcache_none.bin[cls];
+        tc->cap[cls] = 0;
     }
     budget_give(tc, tc->blocks, tc->bytes);
 }
@@ -135,23 +155,27 @@ void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
 {
     if (tc->counted != NULL)
         rcl_counted_delete(tc->counted, age);
-    give_back_all(tc, age);
+    rcl_tcache_empty(tc, age);
+    rcl_account_count(&rcl_account.cache_misses, tc->misses);
+    rcl_account_count(&rcl_account.cache_overflows, tc->overflows);
     rcl_account_add(&rcl_account.caches, -1);
-    rcl_arena_release(tc->arena);
+    if (tc->arena != NULL)
+        rcl_arena_release(tc->arena);
     rcl_meta_free(tc, sizeof *tc);
 }
 
 /* --- miss and overflow -------------------------------------------------------------------- */
 
 /* So many blocks from the bin, lowest address on top, and one of them taken; how many.  0: none. */
-static size_t fill(struct rcl_tcache *tc, unsigned cls, size_t want, void **one, bool *zero)
+static size_t fill(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, size_t want,
+                   void **one, bool *zero)
 {
     struct rcl_cbin *b = &tc->bin[cls];
     void **end = array_end(tc, cls);
     tc->misses++;
     if (want == 0)
-        return rcl_blocks_take(tc->arena, cls, one, 1, zero);
-    size_t got = rcl_blocks_take(tc->arena, cls, end - want, want, zero);
+        return rcl_blocks_take(a, cls, one, 1, zero);
+    size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
     if (got == 0)
         return 0;
     if (got < want)
@@ -161,12 +185,12 @@ static size_t fill(struct rcl_tcache *tc, unsigned cls, size_t want, void **one,
     return got;
 }
 
-void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
+void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero)
 {
     void *one;
     grow(tc, cls);
     /* Half, so that frees have room too. */
-    return fill(tc, cls, (tc->cap[cls] + 1u) / 2, &one, zero) != 0 ? one : NULL;
+    return fill(tc, a, cls, (tc->cap[cls] + 1u) / 2, &one, zero) != 0 ? one : NULL;
 }
 
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
@@ -191,63 +215,13 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
 /* --- the counted side --------------------------------------------------------------------- */
 
 /*
- * Values of left[]: a number of blocks; the same with FAR, when the sampled one lies further
+ * Values of `left`: a number of blocks; the same with FAR, when the sampled one lies further
  * away than can be written here: at its end nothing is sampled and the rest is drawn anew,
  * which is the same, since the distribution has no memory; UNDRAWN.
  */
-#define FAR ((uint32_t)1 << 31)
+#define FAR ((uint32_t)1 << 23)
 #define FAR_BLOCKS (FAR - 2)
-#define UNDRAWN UINT32_MAX
-
-struct rcl_counted *rcl_counted_new(const struct rcl_tcache *tc, unsigned lg)
-{
-    struct rcl_counted *c = rcl_meta_alloc(sizeof *c);
-    if (c == NULL)
-        return NULL;
-    tcache_init(&c->side, tc->arena);
-    c->lg = lg;
-    for (size_t i = 0; i < array_len(c->left); i++)
-        c->left[i] = UNDRAWN;
-    return c;
-}
-
-void rcl_counted_delete(struct rcl_counted *c, enum rcl_age age)
-{
-    give_back_all(&c->side, age);
-    rcl_meta_free(c, sizeof *c);
-}
-
-/* Blocks that may be handed out before the sampled one; 0: the next is it. */
-static uint32_t blocks_left(struct rcl_counted *c, unsigned cls, uint64_t *random)
-{
-    while (c->left[cls] == UNDRAWN || c->left[cls] == FAR) {
-        uint64_t blocks = rcl_prof_distance(random, c->lg) / rcl_classes[cls].size;
-        c->left[cls] = blocks < FAR ? (uint32_t)blocks : FAR | FAR_BLOCKS;
-    }
-    return c->left[cls] & ~FAR;
-}
-
-bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random)
-{
-    bool sampled = blocks_left(c, cls, random) == 0;
-    if (sampled)
-        c->left[cls] = UNDRAWN;
-    else
-        c->left[cls]--;
-    return sampled;
-}
-
-/* n of the most recent blocks of `tc` to its counted side, which is empty; one of them is taken. */
-static void *move_blocks(struct rcl_tcache *tc, unsigned cls, size_t n)
-{
-    struct rcl_cbin *from = &tc->bin[cls], *to = &tc->counted->side.bin[cls];
-    void **at = array_end(&tc->counted->side, cls) - n;
-    memcpy(at, from->top, n * sizeof *at);
-    from->top += n;
-    to->top = at + 1;
-    tc->counted->left[cls] -= (uint32_t)n;
-    return at[0];
-}
+#define UNDRAWN (FAR | (FAR - 1))
 
 /*
  * Blocks of a class that a counted side holds.  All of it can be used, as nothing is pushed
@@ -257,9 +231,49 @@ static void *move_blocks(struct rcl_tcache *tc, unsigned cls, size_t n)
 static size_t side_cap(unsigned cls)
 {
     const struct rcl_class *c = &rcl_classes[cls];
-    return c->size > SIDE_SIZE_MAX
-               ? 0
-               : rcl_min(rcl_min(SIDE_BYTES / c->size, SIDE_BLOCKS_MAX), c->cache_max);
+    return rcl_min(rcl_min(SIDE_BYTES / c->size, SIDE_BLOCKS_MAX), c->cache_max);
+}
+
+struct rcl_counted *rcl_counted_new(const struct rcl_tcache *tc, unsigned lg)
+{
+    struct rcl_counted *c = rcl_meta_alloc(sizeof *c);
+    _Static_assert(sizeof *c <= RCL_META_MAX, "memory for it comes from meta.c");
+    if (c == NULL)
+        return NULL;
+    tcache_init(&c->side, tc->arena);
+    c->lg = lg;
+    for (unsigned cls = 0; cls < array_len(c->room); cls++) {
+        c->room[cls].left = UNDRAWN;
+        c->room[cls].cap = rcl_classes[cls].size > SIDE_SIZE_MAX ? RCL_ROOM_NONE : 0;
+    }
+    return c;
+}
+
+void rcl_counted_delete(struct rcl_counted *c, enum rcl_age age)
+{
+    rcl_tcache_empty(&c->side, age);
+    rcl_meta_free(c, sizeof *c);
+}
+
+/* Blocks that may be handed out before the sampled one; 0: the next is it. */
+static uint32_t blocks_left(struct rcl_counted *c, unsigned cls, uint64_t *random)
+{
+    struct rcl_room *room = &c->room[cls];
+    while (room->left == UNDRAWN || room->left == FAR) {
+        uint64_t blocks = rcl_prof_distance(random, c->lg) / rcl_classes[cls].size;
+        room->left = (blocks < FAR ? (uint32_t)blocks : FAR | FAR_BLOCKS) & UNDRAWN;
+    }
+    return room->left & ~FAR;
+}
+
+bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random)
+{
+    bool sampled = blocks_left(c, cls, random) == 0;
+    if (sampled)
+        c->room[cls].left = UNDRAWN;
+    else
+        c->room[cls].left--;
+    return sampled;
 }
 
 /* One block straight from the cache. */
@@ -267,38 +281,49 @@ static void *pop_counted(struct rcl_tcache *tc, unsigned cls)
 {
     void *p = rcl_tcache_pop(tc, cls);
     if (p != NULL)
-        tc->counted->left[cls]--;
+        tc->counted->room[cls].left--;
     return p;
 }
 
+/* Short, and on few lines of memory: a program that allocates much comes here often. */
 void *rcl_counted_move(struct rcl_tcache *tc, unsigned cls)
 {
-    struct rcl_counted *c = tc->counted;
-    size_t have = rcl_tcache_count(tc, cls), most = c->side.cap[cls];
-    uint32_t left = c->left[cls];
-    if (left == UNDRAWN || (left &= ~FAR) == 0)
+    struct rcl_room *room = &tc->counted->room[cls];
+    uint32_t left = room->left;
+    if (unlikely(left == UNDRAWN || (left &= ~FAR) == 0))
         return NULL;
-    if (most == 0)
-        return rcl_classes[cls].size > SIDE_SIZE_MAX ? pop_counted(tc, cls) : NULL;
-    most = rcl_min(most, left);
-    /* A few only: then the bin adds some, or every other allocation would miss from here on. */
-    return have >= (most + 1) / 2 ? move_blocks(tc, cls, rcl_min(have, most)) : NULL;
+    if (room->cap == RCL_ROOM_NONE)
+        return pop_counted(tc, cls);
+    struct rcl_cbin *from = &tc->bin[cls], *to = &tc->counted->side.bin[cls];
+    size_t most = rcl_min(room->cap, left), n = rcl_min(rcl_tcache_count(tc, cls), most);
+    /* Too few: then the bin adds some, or every other allocation would miss from here on. */
+    if (unlikely(n == 0 || n * 2 < most))
+        return NULL;
+    void **at = to->limit + room->cap - n;
+    memcpy(at, from->top, n * sizeof *at);
+    from->top += n;
+    to->top = at + 1;
+    room->left = (room->left - (uint32_t)n) & UNDRAWN;
+    return at[0];
 }
 
 /* There are blocks left before the sampled one, but the cache has too few of them. */
 static void *refill_counted(struct rcl_tcache *tc, unsigned cls, uint32_t left, bool *zero)
 {
     struct rcl_counted *c = tc->counted;
+    struct rcl_room *room = &c->room[cls];
     void *p = NULL;
-    if (c->side.cap[cls] == 0)
-        grow_to(&c->side, cls, side_cap(cls));
+    if (room->cap == 0 && grow_to(&c->side, cls, side_cap(cls)))
+        room->cap = (uint8_t)c->side.cap[cls];
     if (c->side.cap[cls] != 0) {
-        c->left[cls] -= (uint32_t)fill(&c->side, cls, rcl_min(c->side.cap[cls], left), &p, zero);
+        size_t want = rcl_min(room->cap, left);
+        size_t got = fill(&c->side, tc->arena, cls, want, &p, zero);
+        room->left = (room->left - (uint32_t)got) & UNDRAWN;
         return p;
     }
     p = pop_counted(tc, cls);
-    if (p == NULL && (p = rcl_tcache_refill(tc, cls, zero)) != NULL)
-        c->left[cls]--;
+    if (p == NULL && (p = rcl_tcache_refill_from(tc, tc->arena, cls, zero)) != NULL)
+        room->left--;
     return p;
 }
 

@@ -46,7 +46,7 @@ struct rcl_cbin {
 struct rcl_tcache {
     struct rcl_cbin bin[RCL_NCLASSES];
     uint16_t cap[RCL_NCLASSES];  /* 0: no array */
-    struct rcl_arena *arena;     /* where misses go */
+    struct rcl_arena *arena;     /* where misses go; NULL: an explicit cache, told each time */
     size_t bytes;                /* sum of cap * size: what it may hold */
     size_t blocks;               /* sum of cap */
     struct rcl_counted *counted; /* NULL: malloc pops from this cache itself */
@@ -59,12 +59,16 @@ struct rcl_tcache {
     uint64_t misses, overflows;
 };
 
-/* Of a thread's cache, see above.  left[] has values of its own: tcache.c. */
+/* Of a thread's cache, see above. */
 struct rcl_counted {
     struct rcl_tcache side;
     unsigned lg; /* as in prof_rate.h */
-    uint32_t left[RCL_MEDIUM_LAST + 1];
+    struct rcl_room {
+        uint32_t left : 24; /* with values of its own: tcache.c */
+        uint32_t cap : 8;   /* side.cap[], or RCL_ROOM_NONE */
+    } room[RCL_MEDIUM_LAST + 1];
 };
+enum { RCL_ROOM_NONE = 255 }; /* of classes that have no side */
 
 extern const struct rcl_tcache rcl_tcache_none;
 
@@ -94,11 +98,20 @@ static inline bool rcl_tcache_push(struct rcl_tcache *tc, unsigned cls, void *p)
 /* A cache with no arrays yet; NULL: out of memory.  prefer: as in rcl_arena_assign. */
 struct rcl_tcache *rcl_tcache_new(struct rcl_arena *prefer);
 
-/* All blocks go back to their bins; the cache is gone.  Not for rcl_tcache_none. */
+/* The same, filled from this arena; NULL: from the one that each refill names. */
+struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena);
+
+/* All blocks go back to their bins; empty: the cache stays, with no arrays; delete: it is gone. */
+void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age);
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age);
 
 /* Fill after a miss of a small or medium class, and take one.  NULL: out of memory. */
-void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero);
+void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero);
+
+static inline void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool *zero)
+{
+    return rcl_tcache_refill_from(tc, tc->arena, cls, zero);
+}
 
 /* Make room by growing or by giving the oldest half back, then push. */
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller);

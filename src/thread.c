@@ -2,6 +2,7 @@
 /* thread.c - see thread.h. */
 #include "thread.h"
 
+#include "account.h"
 #include "die.h"
 #include "lock.h"
 #include "os.h"
@@ -18,6 +19,7 @@ __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
     /* Never written through: every store is behind a test that the empty cache fails. */
     .alloc = (struct rcl_tcache *)&rcl_tcache_none,
     .cache = (struct rcl_tcache *)&rcl_tcache_none,
+    .hidden = (struct rcl_tcache *)&rcl_tcache_none,
 };
 
 uint32_t rcl_thread_mode;
@@ -33,11 +35,25 @@ static struct {
     .caches = {&threads.caches, &threads.caches},
 };
 
+/* Where the thread's cache is. */
+static struct rcl_tcache **cache_word(struct rcl_tls *self)
+{
+    return unlikely(self->tallies) ? &self->hidden : &self->cache;
+}
+
+static struct rcl_tcache *get_cache(const struct rcl_tls *self)
+{
+    return __atomic_load_n(cache_word((struct rcl_tls *)self), __ATOMIC_RELAXED);
+}
+
 static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
 {
-    const struct rcl_tcache *alloc = tc->counted != NULL ? &tc->counted->side : tc;
-    __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
-    __atomic_store_n(&self->cache, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
+    struct rcl_tcache **word = cache_word(self);
+    if (word == &self->cache) {
+        const struct rcl_tcache *alloc = tc->counted != NULL ? &tc->counted->side : tc;
+        __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(word, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
 }
 
 /* --- counting ----------------------------------------------------------------------------- */
@@ -64,6 +80,21 @@ static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_
     rcl_unlock(&threads.lock);
     if (old != NULL)
         rcl_counted_delete(old, RCL_AGE_NEW);
+}
+
+void *rcl_thread_take_counted(struct rcl_tls *self, unsigned cls)
+{
+    struct rcl_tcache *side = rcl_thread_begin_alloc(self);
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    void *p = NULL;
+    if (likely(tc->counted != NULL && &tc->counted->side == side)) {
+        p = rcl_tcache_pop(side, cls);
+        if (p == NULL)
+            p = rcl_counted_move(tc, cls);
+    }
+    if (p != NULL)
+        rcl_thread_end(self);
+    return p;
 }
 
 uint64_t *rcl_thread_random(struct rcl_tls *self)
@@ -97,9 +128,10 @@ bool rcl_thread_due(struct rcl_tls *self, size_t bytes)
 static struct rcl_tcache *make_cache(struct rcl_tls *self)
 {
     struct rcl_tcache *tc;
-    struct rcl_tcache *fresh = rcl_tcache_new(self->arena);
+    struct rcl_tcache *fresh = self->bound != NULL ? rcl_tcache_new_for(self->bound)
+                                                   : rcl_tcache_new(self->arena);
     rcl_lock(&threads.lock);
-    tc = self->cache; /* the taker may have put it back */
+    tc = get_cache(self); /* the taker may have put it back */
     if (tc == &rcl_tcache_none && fresh != NULL) {
         fresh->owner = self;
         fresh->generation = threads.generation;
@@ -117,9 +149,9 @@ static struct rcl_tcache *make_cache(struct rcl_tls *self)
 
 struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
 {
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    struct rcl_tcache *tc = get_cache(self);
     if (unlikely(tc == &rcl_tcache_none)) {
-        if (self->ended)
+        if (self->ended || self->no_cache)
             return tc;
         tc = make_cache(self);
         if (tc == &rcl_tcache_none)
@@ -134,7 +166,7 @@ struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self)
 void rcl_thread_drop_cache(struct rcl_tls *self)
 {
     rcl_lock(&threads.lock);
-    struct rcl_tcache *tc = self->cache;
+    struct rcl_tcache *tc = get_cache(self);
     set_cache(self, &rcl_tcache_none);
     if (tc != &rcl_tcache_none)
         rcl_list_remove(&tc->link);
@@ -143,13 +175,45 @@ void rcl_thread_drop_cache(struct rcl_tls *self)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a)
+{
+    rcl_thread_drop_cache(self);
+    if (a != NULL)
+        __atomic_fetch_add(&a->bound, 1, __ATOMIC_RELAXED);
+    if (self->bound != NULL)
+        __atomic_fetch_sub(&self->bound->bound, 1, __ATOMIC_RELAXED);
+    self->bound = a;
+}
+
+void rcl_thread_use_cache(struct rcl_tls *self, bool use)
+{
+    self->no_cache = !use;
+    if (!use)
+        rcl_thread_drop_cache(self);
+}
+
+void rcl_thread_start_tally(struct rcl_tls *self)
+{
+    if (self->tallies)
+        return;
+    rcl_thread_drop_cache(self);
+    rcl_lock(&threads.lock);
+    self->tallies = true;
+    rcl_unlock(&threads.lock);
+}
+
+size_t rcl_thread_cache_blocks(const struct rcl_tls *self)
+{
+    return rcl_tcache_room(get_cache(self));
+}
+
 /* libc calls this when a thread ends, perhaps before other destructors that allocate. */
 static void thread_ended(void *arg)
 {
     struct rcl_tls *self = arg;
     rcl_gate_enter_patient(&self->gate);
     self->ended = 1; /* no new one */
-    rcl_thread_drop_cache(self);
+    rcl_thread_bind(self, NULL);
     rcl_gate_leave(&self->gate);
 }
 
@@ -200,13 +264,19 @@ static bool is_gone(const struct rcl_tcache *tc)
     return tc->generation != threads.generation;
 }
 
-/* Close the caches that qualify: `taken` gets them all.  The lock is held. */
-static void close_caches(struct rcl_tls *self, enum rcl_drain which, struct rcl_list *taken)
+/*
+ * Close the caches that qualify (of one arena, or of any if that is NULL): `taken` gets them
+ * all.  The lock is held.
+ */
+static void close_caches(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of,
+                         struct rcl_list *taken)
 {
     struct rcl_list *next;
     for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        if (of != NULL && tc->arena != of)
+            continue;
         if (!is_gone(tc)) {
             bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
             if ((which != RCL_DRAIN_ALL && !idle) || (tc->owner != self && in_use(tc->owner)))
@@ -233,13 +303,13 @@ static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *t
     }
 }
 
-size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+static size_t drain(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of)
 {
     size_t count = 0;
     struct rcl_list taken;
     rcl_list_init(&taken);
     rcl_lock(&threads.lock);
-    close_caches(self, which, &taken);
+    close_caches(self, which, of, &taken);
     if (!rcl_list_empty(&taken))
         reopen_caches(self, rcl_os_process_barrier(), &taken);
     rcl_unlock(&threads.lock);
@@ -250,6 +320,16 @@ size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
         count++;
     }
     return count;
+}
+
+size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
+{
+    return drain(self, which, NULL);
+}
+
+void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
+{
+    drain(self, RCL_DRAIN_ALL, a);
 }
 
 /* Caches that have not come by since the mode was changed. */
@@ -277,34 +357,50 @@ void rcl_threads_count(struct rcl_tls *self, int lg)
 void rcl_threads_forked(struct rcl_tls *self)
 {
     threads.generation++;
-    if (self->cache != &rcl_tcache_none)
-        self->cache->generation = threads.generation;
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        a->bound = a == self->bound;
+    }
+    if (get_cache(self) != &rcl_tcache_none)
+        get_cache(self)->generation = threads.generation;
 }
 
-static size_t cached_bytes(const struct rcl_tcache *tc)
+static size_t bytes_of(unsigned cls)
 {
-    size_t bytes = 0;
+    return rcl_class_is_small(cls) ? rcl_classes[cls].size
+                                   : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift();
+}
+
+static void add_blocks(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
+{
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         size_t count = rcl_tcache_count(tc, cls);
-        if (count <= tc->cap[cls]) /* the owner may be at work */
-            bytes += count * (rcl_class_is_small(cls)
-                                  ? rcl_classes[cls].size
-                                  : (size_t)rcl_classes[cls].slab_pages << rcl_page_shift());
+        if (count <= tc->cap[cls]) { /* the owner may be at work */
+            out->blocks[cls] += count;
+            out->bytes += count * bytes_of(cls);
+        }
     }
-    return bytes;
 }
 
-void rcl_threads_usage(size_t *caches, size_t *bytes)
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc)
 {
-    *caches = 0;
-    *bytes = 0;
+    out->caches++;
+    out->misses += tc->misses;
+    out->overflows += tc->overflows;
+    add_blocks(out, tc);
+    if (tc->counted != NULL)
+        add_blocks(out, &tc->counted->side);
+}
+
+void rcl_threads_usage(struct rcl_caches_stats *out)
+{
+    *out = (struct rcl_caches_stats){
+        .misses = rcl_account_read(&rcl_account.cache_misses),
+        .overflows = rcl_account_read(&rcl_account.cache_overflows),
+        .lock_waits = __atomic_load_n(&threads.lock.waits, __ATOMIC_RELAXED),
+    };
     rcl_lock(&threads.lock);
-    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next) {
-        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        (*caches)++;
-        *bytes += cached_bytes(tc);
-        if (tc->counted != NULL)
-            *bytes += cached_bytes(&tc->counted->side);
-    }
+    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next)
+        rcl_thread_add_usage(out, container_of(n, struct rcl_tcache, link));
     rcl_unlock(&threads.lock);
 }

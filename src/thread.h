@@ -38,12 +38,26 @@ struct rcl_tls {
     uint32_t ended; /* the thread's destructors run: it gets no cache any more */
     struct rcl_gate_pass gate;
     struct rcl_arena *arena; /* of its last cache, or NULL */
-    uint64_t random;         /* of what is drawn for this thread; 0: not seeded */
-    uint64_t distance;       /* bytes to the next sample in blocks that no cache serves */
-    uint32_t distance_mode;  /* rcl_thread_mode when that was drawn */
+    struct rcl_arena *bound; /* the one it has asked for, or NULL */
+    bool no_cache;           /* it has asked for none */
     bool known;              /* the destructor is registered, or being registered */
     bool sampling;           /* a sample is being recorded: none is taken meanwhile */
-} RCL_ALIGNED(32);           /* the first three on one cache line */
+
+    /*
+     * A thread that wants to know how many bytes it takes and gives back counts, from its first
+     * question on: its cache is then in `hidden`, and the first two words stay the empty one, so
+     * that every call goes the slow way, where it is counted.  Set under the registry's lock.
+     */
+    bool tallies;
+    struct rcl_tcache *hidden;
+    uint64_t bytes_in, bytes_out; /* taken and given back, by size of the block */
+    uint64_t peak_base;           /* bytes_in - bytes_out when the peak was reset */
+    int64_t peak;                 /* the highest since, above that */
+
+    uint64_t random;        /* of what is drawn for this thread; 0: not seeded */
+    uint64_t distance;      /* bytes to the next sample in blocks that no cache serves */
+    uint32_t distance_mode; /* rcl_thread_mode when that was drawn */
+} RCL_ALIGNED(32);          /* the first three on one cache line */
 
 extern __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec")));
 
@@ -73,6 +87,32 @@ static inline void rcl_thread_end(struct rcl_tls *self)
     __atomic_store_n(&self->busy, 0, __ATOMIC_RELAXED);
 }
 
+/* The same for the cache of a thread that counts its bytes. */
+static inline struct rcl_tcache *rcl_thread_begin_hidden(struct rcl_tls *self)
+{
+    rcl_thread_busy(self);
+    return __atomic_load_n(&self->hidden, __ATOMIC_RELAXED);
+}
+
+static inline void rcl_thread_tally_in(struct rcl_tls *self, size_t bytes)
+{
+    self->bytes_in += bytes;
+    int64_t net = (int64_t)(self->bytes_in - self->bytes_out - self->peak_base);
+    if (net > self->peak)
+        self->peak = net;
+}
+
+static inline void rcl_thread_tally_out(struct rcl_tls *self, size_t bytes)
+{
+    self->bytes_out += bytes;
+}
+
+/* Count bytes from now on.  Inside the gate. */
+void rcl_thread_start_tally(struct rcl_tls *self);
+
+/* Blocks in the caller's cache at most. */
+size_t rcl_thread_cache_blocks(const struct rcl_tls *self);
+
 /*
  * After a miss: does malloc pop from a counted side?  A hint, to be followed by a look
  * at both words while busy.
@@ -84,12 +124,32 @@ static inline bool rcl_thread_is_counted(const struct rcl_tls *self)
 }
 
 /*
+ * While allocations are counted, after a miss: a block that this thread has freed, without the
+ * gate.  The thread is busy meanwhile, so its cache stays its own.  NULL: there are too few, or
+ * the cache has been taken just before, or the next block is the sampled one.
+ */
+void *rcl_thread_take_counted(struct rcl_tls *self, unsigned cls);
+
+/*
  * The cache to use in a slow path, inside the gate; made if there is none.  It has a
  * counted side if and only if allocations are counted now (or memory is short).
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */
 struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self);
+
+/* The arena that serves this thread where its cache does not.  Never NULL. */
+static inline struct rcl_arena *rcl_thread_arena(const struct rcl_tls *self)
+{
+    return self->bound != NULL ? self->bound : rcl_arena_get(0);
+}
+
+/*
+ * What a thread asks for itself, inside the gate: an arena to take from (NULL: choose), a
+ * cache or none.  Its cache is dropped and made anew.
+ */
+void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a);
+void rcl_thread_use_cache(struct rcl_tls *self, bool use);
 
 /*
  * Have libc call us when the thread ends.  Outside the gate: it may allocate.
@@ -134,6 +194,12 @@ enum rcl_drain {
  */
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
 
+/*
+ * Take away the caches of threads that are bound to this arena, and empty them; what is in
+ * use just then stays.  While the gate is held.
+ */
+void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
+
 /* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
 void rcl_thread_drop_cache(struct rcl_tls *self);
 
@@ -143,7 +209,16 @@ void rcl_thread_drop_cache(struct rcl_tls *self);
  */
 void rcl_threads_forked(struct rcl_tls *self);
 
-/* Blocks and bytes in all caches, about (owners go on meanwhile). */
-void rcl_threads_usage(size_t *caches, size_t *bytes);
+/* What is in all caches, about (owners go on meanwhile). */
+struct rcl_caches_stats {
+    size_t caches, bytes;
+    size_t blocks[RCL_MEDIUM_LAST + 1]; /* by class */
+    uint64_t misses, overflows;         /* of caches there are and have been */
+    size_t lock_waits;
+};
+void rcl_threads_usage(struct rcl_caches_stats *out);
+
+/* Add what is in one cache. */
+void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache *tc);
 
 #endif

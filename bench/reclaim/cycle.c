@@ -7,6 +7,9 @@
  * timed apart.  `run` (beside this file) also looks at what is resident 1.2 s after the last round.
  *
  *   --block BYTES, --total BYTES, --rounds N, --warm N
+ *   --bare 1: no allocator at all; one mapping, whose pages are returned after the first rounds
+ *             and kept after the others.  That is the least it can cost to return a burst at once
+ *             and to keep what is cycled.
  *
  * Stops: start, done first=NS (of the first rounds) rest=NS (of the others).
  */
@@ -21,15 +24,20 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+static void touch(unsigned char *block, size_t size, unsigned char value)
+{
+    for (size_t at = 0; at < size; at += TOUCH)
+        block[at] = value;
+    block[size - 1] = value;
+}
+
 static void one_round(unsigned char **block, size_t count, size_t size)
 {
     for (size_t i = 0; i < count; i++) {
         block[i] = malloc(size);
         if (block[i] == NULL)
             report_die(REPORT_FAILED, "malloc returned NULL");
-        for (size_t at = 0; at < size; at += TOUCH)
-            block[i][at] = (unsigned char)i;
-        block[i][size - 1] = (unsigned char)i;
+        touch(block[i], size, (unsigned char)i);
     }
     for (size_t i = 0; i < count; i++)
         free(block[i]);
@@ -43,6 +51,19 @@ static uint64_t timed_rounds(uint64_t rounds, unsigned char **block, size_t coun
     return now_ns() - begin;
 }
 
+static uint64_t bare_rounds(uint64_t rounds, unsigned char *memory, size_t count, size_t size,
+                            bool give_back)
+{
+    uint64_t begin = now_ns();
+    for (uint64_t i = 0; i < rounds; i++) {
+        for (size_t k = 0; k < count; k++)
+            touch(memory + k * size, size, (unsigned char)i);
+        if (give_back)
+            madvise(memory, count * size, MADV_DONTNEED);
+    }
+    return now_ns() - begin;
+}
+
 int main(int argc, char **argv)
 {
     size_t size = report_arg_number(argc, argv, "--block", "5000");
@@ -52,8 +73,16 @@ int main(int argc, char **argv)
     report_open(NULL, 1);
     unsigned char **block = report_own(count * sizeof *block);
     report_stop("start");
-    uint64_t first = timed_rounds(warm, block, count, size);
-    uint64_t rest = timed_rounds(rounds - warm, block, count, size);
+    uint64_t first, rest;
+    if (report_arg_number(argc, argv, "--bare", "0") != 0) {
+        unsigned char *memory = report_own(count * size);
+        madvise(memory, count * size, MADV_NOHUGEPAGE); /* as for the blocks of an allocator */
+        first = bare_rounds(warm, memory, count, size, true);
+        rest = bare_rounds(rounds - warm, memory, count, size, false);
+    } else {
+        first = timed_rounds(warm, block, count, size);
+        rest = timed_rounds(rounds - warm, block, count, size);
+    }
     char line[80];
     snprintf(line, sizeof line, "done first=%llu rest=%llu", (unsigned long long)first,
              (unsigned long long)rest);

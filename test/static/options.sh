@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# doc/options.md is what src/options.def says.
+# doc/options.md and doc/jemalloc-compat.md are what the tables say.
 set -eu
-exec "$abs_top_srcdir/tools/gen-options-doc" --check
+"$abs_top_srcdir/tools/gen-options-doc" --check
+"$abs_top_srcdir/tools/gen-jemalloc-doc" --check

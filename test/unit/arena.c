@@ -377,6 +377,144 @@ static int set_up(void **state)
     return 0;
 }
 
+/* --- explicit arenas ------------------------------------------------------------------------- */
+
+static void find_by_index(void *arg)
+{
+    (void)arg;
+    boot(3);
+    size_t limit = rcl_arena_limit();
+    REQUIRE(rcl_arena_find(0, false) == rcl_arena_get(0));
+    if (limit > 1) {
+        /* An automatic one is made when it is named. */
+        REQUIRE(rcl_arena_find(1, false) == NULL);
+        struct rcl_arena *a = rcl_arena_find(1, true);
+        REQUIRE(a != NULL && a->index == 1 && !a->is_explicit);
+        REQUIRE(rcl_arena_find(1, true) == a && rcl_arena_count() == 2);
+    }
+    REQUIRE(rcl_arena_find((unsigned)limit, true) == NULL);
+    REQUIRE(rcl_arena_find(RCL_ARENA_INDEXES, true) == NULL);
+    REQUIRE(rcl_arena_find(UINT32_MAX, true) == NULL);
+}
+
+TEST(arenas_are_found_by_index)
+{
+    unit_child_passes(find_by_index, NULL);
+}
+
+static void create_and_retire(void *arg)
+{
+    (void)arg;
+    boot(2);
+    unsigned limit = rcl_arena_limit();
+    struct rcl_arena *a = rcl_arena_create(), *b = rcl_arena_create();
+    REQUIRE(a->is_explicit && a->index == limit && b->index == limit + 1);
+    REQUIRE(rcl_arena_indexes() == limit + 2);
+    REQUIRE(rcl_arena_find(limit, false) == a);
+    /* No thread is put there. */
+    for (int i = 0; i < 10; i++)
+        REQUIRE(!rcl_arena_assign(a)->is_explicit);
+    REQUIRE(a->threads == 0 && b->threads == 0);
+    rcl_arena_retire(a);
+    REQUIRE(rcl_arena_find(limit, true) == NULL);
+    REQUIRE(rcl_arena_create() == a && rcl_arena_find(limit, false) == a);
+    REQUIRE(rcl_arena_indexes() == limit + 2);
+}
+
+TEST(explicit_arenas_come_behind_and_are_used_again)
+{
+    unit_child_passes(create_and_retire, NULL);
+}
+
+static void run_out_of_indexes(void *arg)
+{
+    (void)arg;
+    boot(1);
+    unsigned n = rcl_arena_limit();
+    while (rcl_arena_create() != NULL)
+        n++;
+    REQUIRE(n == RCL_ARENA_INDEXES);
+    REQUIRE(rcl_arena_indexes() == RCL_ARENA_INDEXES);
+}
+
+TEST(there_are_as_many_as_flags_can_name)
+{
+    unit_child_passes(run_out_of_indexes, NULL);
+}
+
+static void discard_all(void *arg)
+{
+    (void)arg;
+    boot(1);
+    struct rcl_arena *a = rcl_arena_create(), *b = rcl_arena_create();
+    int64_t used = rcl_account_get(&rcl_account.used_pages);
+    void *kept[BATCH], *p[BATCH];
+    struct rcl_run run;
+    bool zero;
+    size_t n_kept = rcl_blocks_take(b, 5, kept, BATCH, &zero);
+    int64_t with_kept = rcl_account_get(&rcl_account.used_pages);
+
+    REQUIRE(n_kept > 0 && with_kept > used);
+    for (int i = 0; i < 3000; i++) {
+        unsigned cls = RCL_CLASS_FIRST + (unsigned)i % RCL_MEDIUM_LAST;
+        REQUIRE(rcl_blocks_take(a, cls, p, BATCH, &zero) > 0);
+        REQUIRE(rcl_pagemap_class(p[0]) == RCL_CLASS_APART && rcl_block_class(p[0]) == cls);
+        /* Some go back, so that slabs are full, part-used, empty. */
+        if (i % 3 == 0)
+            rcl_blocks_put(cls, p, 1, RCL_AGE_NEW, "free");
+        if (i % 100 == 0)
+            REQUIRE(rcl_large_take(&a->runs, a, 400000, 1, RCL_CLASS_LARGE, &run) != NULL);
+    }
+    size_t chunk = 0, slices = 1;
+    while (rcl_arena_discard(a, &chunk))
+        slices++;
+    REQUIRE(slices > 1);
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
+        REQUIRE(a->bin[cls].live == 0 && a->bin[cls].slabs == 0 && a->bin[cls].open == 0);
+    REQUIRE(rcl_account_get(&rcl_account.used_pages) == with_kept);
+    REQUIRE(rcl_pagemap_class(p[0]) == RCL_CLASS_NONE);
+    rcl_runs_purge(&a->runs, RCL_PURGE_ANY, SIZE_MAX);
+    rcl_runs_unmap_empty(&a->runs, 0, true);
+    struct rcl_runs_stats stats;
+    rcl_runs_usage(&a->runs, &stats);
+    REQUIRE(stats.pages == 0);
+    /* The neighbour has lost nothing, and the arena works. */
+    rcl_blocks_put(5, kept, n_kept, RCL_AGE_NEW, "free");
+    REQUIRE(rcl_account_get(&rcl_account.used_pages) == used);
+    REQUIRE(rcl_blocks_take(a, 5, p, BATCH, &zero) > 0);
+}
+
+TEST(discarding_leaves_nothing_and_every_count_true)
+{
+    unit_child_passes(discard_all, NULL);
+}
+
+static void decay_of_each(void *arg)
+{
+    (void)arg;
+    boot(1);
+    struct rcl_arena *first = rcl_arena_get(0), *a = rcl_arena_create();
+    REQUIRE(!rcl_arena_own_decay());
+    REQUIRE(rcl_arena_decay_ms(a) == rcl_opt.dirty_decay_ms);
+    rcl_arena_set_next_decay_ms(77);
+    REQUIRE(rcl_arena_next_decay_ms() == 77 && rcl_arena_decay_ms(a) == rcl_opt.dirty_decay_ms);
+    struct rcl_arena *b = rcl_arena_create();
+    REQUIRE(rcl_arena_decay_ms(b) == 77 && rcl_arena_own_decay());
+    rcl_arena_set_decay_ms(a, 5);
+    REQUIRE(rcl_arena_decay_ms(a) == 5 && rcl_demand_decay_ms() == rcl_opt.dirty_decay_ms);
+    /* What belongs to no arena follows the first. */
+    rcl_arena_set_decay_ms(first, 0);
+    REQUIRE(rcl_demand_decay_ms() == 0 && rcl_demand_ceiling() == 0);
+    /* Anew, it has what arenas to come have. */
+    rcl_arena_retire(a);
+    REQUIRE(rcl_arena_create() == a && rcl_arena_decay_ms(a) == 77);
+}
+
+TEST(each_arena_has_its_own_decay)
+{
+    unit_child_passes(decay_of_each, NULL);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -392,6 +530,11 @@ int main(void)
         cmocka_unit_test(without_memory_there_is_no_arena),
         cmocka_unit_test(without_memory_for_another_arena_one_is_shared),
         cmocka_unit_test(several_threads_exchange_blocks),
+        cmocka_unit_test(arenas_are_found_by_index),
+        cmocka_unit_test(explicit_arenas_come_behind_and_are_used_again),
+        cmocka_unit_test(there_are_as_many_as_flags_can_name),
+        cmocka_unit_test(discarding_leaves_nothing_and_every_count_true),
+        cmocka_unit_test(each_arena_has_its_own_decay),
     };
 
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -37,7 +37,7 @@ static void start(unsigned cls)
     n_pool = 0;
     spare_max = 0;
     rcl_demand_init(&demand, LONG_NS);
-    rcl_runs_init(&runs, &demand, false);
+    rcl_runs_init(&runs, &demand, 0);
     rcl_bin_init(&bin, cls, (struct rcl_arena *)&arena_of_bin, &runs);
 }
 
@@ -46,8 +46,9 @@ static void finish(void)
 {
     assert_int_equal(n_pool, 0);
     assert_int_equal(bin.live, 0);
-    assert_in_range(bin.slabs, 0, spare_max);
+    assert_in_range(bin.slabs, 0, spare_max + 1); /* one is kept for its pages */
     rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX);
+    assert_in_range(bin.slabs, 0, spare_max);
     assert_false(rcl_bin_has_work(&bin));
     assert_int_equal(rcl_account_get(&rcl_account.used_pages), 0);
     assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 0);
@@ -111,7 +112,7 @@ static void assert_true_to_itself(void)
         if (!seen)
             slab[slabs++] = s;
     }
-    assert_in_range(bin.slabs, slabs, slabs + spare_max);
+    assert_in_range(bin.slabs, slabs, slabs + spare_max + (bin.spare != NULL));
     for (size_t i = 0; i < slabs; i++) {
         assert_slab(slab[i]);
         used += popcount(slab[i]->dirty & ~slab[i]->returnable);
@@ -333,6 +334,32 @@ TEST(resident_memory_is_used_before_a_page_is_touched)
 
 /* --- purging ------------------------------------------------------------------------------ */
 
+TEST(one_empty_slab_is_kept_for_its_pages)
+{
+    start(rcl_class_of_small(512));
+    fill(3);
+    put_all();
+    assert_int_equal(bin.slabs, 1);
+    /* It is the one that is used next, and then it is kept for good. */
+    char *base = bin.spare->base;
+    void *p;
+    bool zero;
+    assert_int_equal(rcl_bin_take(&bin, &p, 1, &zero), 1);
+    assert_ptr_equal(p, base);
+    assert_null(bin.spare);
+    /* What has been idle for a window is not kept. */
+    assert_int_equal(rcl_bin_put(&bin, &p, 1, RCL_AGE_OLD, "free"), 0);
+    assert_int_equal(bin.slabs, 0);
+    /* With its last dirty page it goes. */
+    assert_int_equal(rcl_bin_take(&bin, &p, 1, &zero), 1);
+    assert_int_equal(rcl_bin_put(&bin, &p, 1, RCL_AGE_NEW, "free"), 0);
+    assert_int_equal(bin.slabs, 1);
+    assert_true(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX) > 0);
+    assert_int_equal(bin.slabs, 0);
+    assert_null(bin.spare);
+    finish();
+}
+
 TEST(one_survivor_keeps_one_page)
 {
     start(rcl_class_of_small(rcl_page_size() / 8));
@@ -537,6 +564,7 @@ TEST(blocks_of_other_arenas_are_handed_on)
         assert_int_equal(rcl_bin_put(&second, p, BATCH, RCL_AGE_NEW, "free"), 0);
         assert_int_equal(second.live, 0);
     }
+    rcl_bin_purge(&second, RCL_PURGE_ANY, SIZE_MAX);
     assert_int_equal(second.slabs, 0);
     finish();
 }
@@ -724,6 +752,7 @@ int main(void)
         cmocka_unit_test(large_blocks_touch_nothing_ahead_of_their_use),
         cmocka_unit_test(the_fullest_slab_is_used_first),
         cmocka_unit_test(resident_memory_is_used_before_a_page_is_touched),
+        cmocka_unit_test(one_empty_slab_is_kept_for_its_pages),
         cmocka_unit_test(one_survivor_keeps_one_page),
         cmocka_unit_test(pages_are_old_after_a_window),
         cmocka_unit_test(a_page_that_was_used_again_is_young_again),

@@ -17,7 +17,7 @@ static inline bool block_boot(uint64_t window_ns)
 {
     rcl_os_init();
     rcl_sizeclass_init(rcl_page_size());
-    rcl_huge_init(window_ns);
+    rcl_huge_init(window_ns, RCL_THP_AUTO);
     if (!rcl_arena_boot())
         return false;
     rcl_thread_boot();

@@ -75,6 +75,61 @@ TEST(after_a_warning_the_program_goes_on)
     assert_string_equal(child.text, "libreclaim: 1: take care\nlibreclaim: 2: go on\n");
 }
 
+static void warn_fatally(void *arg)
+{
+    (void)arg;
+    rcl_warn_fatal(true);
+    rcl_tell("a remark");
+    rcl_warn("take care");
+    _exit(5);
+}
+
+TEST(a_warning_is_the_end_where_that_is_asked_for)
+{
+    struct unit_child child;
+
+    unit_run_child(warn_fatally, NULL, &child);
+    assert_true(WIFSIGNALED(child.status));
+    assert_int_equal(WTERMSIG(child.status), SIGABRT);
+    assert_string_equal(child.text, "libreclaim: a remark\nlibreclaim: take care\n"
+                                    "libreclaim: abort: stopped because of the warning above\n");
+}
+
+static void on_message(void *opaque, const char *text)
+{
+    REQUIRE(opaque == NULL);
+    REQUIRE(write(STDERR_FILENO, "[", 1) == 1);
+    REQUIRE(write(STDERR_FILENO, text, strlen(text)) > 0);
+    REQUIRE(write(STDERR_FILENO, "]", 1) == 1);
+}
+
+static void say_to_the_program(void *arg)
+{
+    malloc_message = on_message;
+    rcl_warn("take care");
+    rcl_warn("%s", (const char *)arg);
+    rcl_die("last words");
+}
+
+TEST(a_function_of_the_program_gets_the_lines)
+{
+    struct unit_child child;
+    char word[601], *joined;
+
+    memset(word, 'w', sizeof word - 1);
+    word[sizeof word - 1] = '\0';
+    unit_run_child(say_to_the_program, word, &child);
+    assert_true(WIFSIGNALED(child.status));
+    assert_non_null(strstr(child.text, "[libreclaim: take care\n]"));
+    assert_non_null(strstr(child.text, "[libreclaim: last words\n]"));
+    /* A longer line comes in pieces, and is complete. */
+    joined = strchr(child.text, ']');
+    size_t n = 0;
+    for (const char *at = joined; *at != '\0'; at++)
+        n += *at == 'w';
+    assert_int_equal(n, sizeof word - 1 + 1);
+}
+
 static void die_without_stderr(void *arg)
 {
     (void)arg;
@@ -124,6 +179,8 @@ int main(void)
         cmocka_unit_test(dying_is_one_line_and_sigabrt),
         cmocka_unit_test(a_long_line_is_complete),
         cmocka_unit_test(an_abort_handler_of_the_program_runs),
+        cmocka_unit_test(a_warning_is_the_end_where_that_is_asked_for),
+        cmocka_unit_test(a_function_of_the_program_gets_the_lines),
         cmocka_unit_test(after_a_warning_the_program_goes_on),
         cmocka_unit_test(dying_needs_no_stderr),
         cmocka_unit_test(asserts_are_checked_in_debug_builds),

@@ -216,10 +216,10 @@ static void *work(void *arg)
 
 static size_t caches(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return count;
+    rcl_threads_usage(&stats);
+    return stats.caches;
 }
 
 static void fork_beside_threads(void *arg)

@@ -23,7 +23,7 @@ static void start(size_t allowed)
 {
     memset(&rcl_account, 0, sizeof rcl_account);
     allow(allowed);
-    rcl_huge_init(LONG_NS);
+    rcl_huge_init(LONG_NS, 0);
 }
 
 static size_t pages(size_t bytes)
@@ -517,6 +517,62 @@ static int set_up(void **state)
     return 0;
 }
 
+/* --- of an explicit arena, and in place ---------------------------------------------------- */
+
+static struct rcl_arena *const some_arena = (struct rcl_arena *)(uintptr_t)0x1000;
+
+TEST(blocks_of_an_arena_go_together)
+{
+    bool zero;
+    void *p[6];
+
+    start(64 * MIB);
+    for (int i = 0; i < 6; i++) {
+        p[i] = rcl_huge_take_in(i % 2 ? some_arena : NULL, 2 * MIB, 1, &zero);
+        assert_non_null(p[i]);
+        memset(p[i], i, 2 * MIB);
+    }
+    rcl_huge_discard(some_arena);
+    assert_counts(3, 6 * MIB, 0, 0); /* at once, though they could stay */
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(rcl_pagemap_class(p[i]), i % 2 ? RCL_CLASS_NONE : RCL_CLASS_HUGE);
+        if (i % 2 == 0)
+            rcl_huge_give(rcl_pagemap_desc(p[i]));
+    }
+    /* One kept for reuse belongs to who takes it. */
+    void *q = rcl_huge_take_in(some_arena, 2 * MIB, 1, &zero);
+    rcl_huge_discard(some_arena);
+    assert_int_equal(rcl_pagemap_class(q), RCL_CLASS_NONE);
+    finish();
+}
+
+TEST(in_place_means_in_place)
+{
+    bool zero;
+
+    start(0);
+    char *p = rcl_huge_take(8 * MIB, 1, &zero);
+    struct rcl_huge *h = rcl_pagemap_desc(p);
+    memset(p, 7, 8 * MIB);
+    assert_true(rcl_huge_resize_in_place(h, 4 * MIB));
+    assert_ptr_equal(h->base, p);
+    assert_counts(1, 4 * MIB, 0, 0);
+    /* What is in the way decides; whatever the answer is, it is true. */
+    char *wall = mmap(p + 4 * MIB, rcl_page_size(), PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_ptr_equal(wall, p + 4 * MIB);
+    assert_false(rcl_huge_resize_in_place(h, 8 * MIB));
+    assert_ptr_equal(h->base, p);
+    assert_int_equal(rcl_pagemap_class(p), RCL_CLASS_HUGE);
+    assert_counts(1, 4 * MIB, 0, 0);
+    assert_int_equal(munmap(wall, rcl_page_size()), 0);
+    assert_true(rcl_huge_resize_in_place(h, 8 * MIB));
+    assert_counts(1, 8 * MIB, 0, 0);
+    assert_true(p[0] == 7 && p[4 * MIB - 1] == 7 && unit_zero(p + 4 * MIB, 4 * MIB));
+    rcl_huge_give(h);
+    finish();
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -537,6 +593,8 @@ int main(void)
         cmocka_unit_test(an_unlisted_block_can_be_resized),
         cmocka_unit_test(out_of_memory_is_null),
         cmocka_unit_test(several_threads),
+        cmocka_unit_test(blocks_of_an_arena_go_together),
+        cmocka_unit_test(in_place_means_in_place),
     };
 
     return cmocka_run_group_tests(tests, set_up, NULL);

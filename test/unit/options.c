@@ -9,30 +9,36 @@
 
 #include <signal.h>
 
-enum type { BOOL, SIZE, MS, COUNT, SIGNAL, TEXT };
+enum type { BOOL, SIZE, MS, COUNT, LG, SIGNAL, TEXT, WORD };
 
 static const struct row {
     const char *name;
     enum type type;
     int64_t min, max, def;
     const char *text;
+    const char *words;
 } rows[] = {
-#define OPT(name, type, min, max, def, unit, text) {#name, type, min, max, def, text},
-#define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, 0, text},
+#define OPT(name, type, min, max, def, unit, text) {#name, type, min, max, def, text, NULL},
+#define OPT_TEXT(name, bytes, text) {#name, TEXT, 0, (bytes)-1, 0, text, NULL},
+#define OPT_WORD(name, words, def, text) {#name, WORD, 0, INT64_MAX, def, text, words},
 #include "options.def"
-#undef OPT
+};
+
+static const char *const idle[] = {
+#define OPT_IDLE(name, type, value, reason) #name,
+#include "options.def"
 };
 
 static const struct rcl_options defaults = {
 #define OPT(name, type, min, max, def, unit, text) .name = (def),
 #define OPT_TEXT(name, bytes, text) .name = "",
+#define OPT_WORD(name, words, def, text) .name = (def),
 #include "options.def"
-#undef OPT
 };
 
 static bool is_number(const struct row *r)
 {
-    return r->type != SIGNAL && r->type != TEXT;
+    return r->type != SIGNAL && r->type != TEXT && r->type != WORD;
 }
 
 /* --- parsing, with the complaints noted ---------------------------------------------------- */
@@ -62,11 +68,11 @@ static void note(const struct rcl_option_error *error, void *arg)
 }
 
 /* How many complaints there were. */
-static size_t parse_into(struct rcl_options *o, const char *text, bool foreign)
+static size_t parse_into(struct rcl_options *o, const char *text)
 {
     noted.text = text;
     noted.n = 0;
-    rcl_options_parse(o, text, foreign, note, &noted);
+    rcl_options_parse(o, text, note, &noted);
     return noted.n;
 }
 
@@ -75,7 +81,7 @@ static struct rcl_options parse(const char *text)
 {
     struct rcl_options o = defaults;
 
-    parse_into(&o, text, false);
+    parse_into(&o, text);
     for (size_t i = 0; i < array_len(rows); i++) {
         char buf[RCL_OPTION_TEXT];
         int64_t value = rows[i].type == TEXT ? (int64_t)strlen(rcl_options_text(&o, i, buf))
@@ -165,7 +171,7 @@ TEST(the_table_is_in_order)
         const struct row *r = &rows[i];
 
         assert_true(r->min <= r->def && r->def <= r->max && r->min < r->max);
-        assert_true(r->type == MS ? r->min == -1 : r->min >= 0);
+        assert_true(r->type == MS ? r->min == -1 : r->min >= (r->type == LG ? -1 : 0));
         assert_true(r->type != BOOL || (r->min == 0 && r->max == 1));
         /* One sentence. */
         assert_true(strlen(r->text) > 10 && r->text[strlen(r->text) - 1] == '.');
@@ -253,7 +259,9 @@ TEST(what_is_no_number_is_rejected)
         "1kb",
         "1 k",
         "1 2",
-        "0x10",
+        "0x",
+        "0x1z",
+        "08",
         "1.5",
         "1e3",
         "1:",
@@ -285,17 +293,27 @@ TEST(what_is_no_number_is_rejected)
 
     for (size_t i = 0; i < array_len(rows); i++)
         for (size_t k = 0; k < array_len(wrong); k++)
-            if (rows[i].type != TEXT && (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0))
+            if (is_number(&rows[i]) && (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0))
                 assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
 }
 
-TEST(leading_zeros_and_minus_zero)
+TEST(bases_leading_zeros_and_minus_zero)
 {
     size_t i = row_of("narenas");
 
     assert_value("narenas:007", i, 7);
     assert_value("narenas:0000000000000000000000000000000000000000003", i, 3);
     assert_value("narenas:-0", i, 0);
+    /* As in C, and in jemalloc. */
+    assert_value("narenas:020", i, 16);
+    assert_value("narenas:0x1f", i, 31);
+    assert_value("narenas:0X1F", i, 31);
+    assert_value("dirty_min:0x10k", row_of("dirty_min"), 16384);
+    assert_value("dirty_decay_ms:-0x1", row_of("dirty_decay_ms"), -1);
+    assert_rejected("narenas:0x");
+    assert_rejected("narenas:08");
+    assert_rejected("narenas:1f");
+    assert_rejected("narenas:0xg");
 }
 
 TEST(only_true_and_false_are_true_or_false)
@@ -360,13 +378,13 @@ TEST(signals_have_names_and_numbers)
 
 TEST(what_is_shown_would_be_taken)
 {
-    struct rcl_options o = parse("dirty_decay_ms:-1,dirty_min:8m,thp:true,stats_signal:USR1");
+    struct rcl_options o = parse("dirty_decay_ms:-1,dirty_min:8m,thp:never,stats_signal:USR1");
     char buf[RCL_OPTION_TEXT];
 
     assert_int_equal(noted.n, 0);
     assert_string_equal(rcl_options_text(&o, row_of("dirty_decay_ms"), buf), "-1");
     assert_string_equal(rcl_options_text(&o, row_of("dirty_min"), buf), "8388608");
-    assert_string_equal(rcl_options_text(&o, row_of("thp"), buf), "true");
+    assert_string_equal(rcl_options_text(&o, row_of("thp"), buf), "never");
     assert_string_equal(rcl_options_text(&o, row_of("stats_signal"), buf), "SIGUSR1");
     for (size_t i = 0; i < array_len(rows); i++) {
         char text[512];
@@ -393,6 +411,9 @@ TEST(every_strict_prefix_of_every_key_is_rejected)
             snprintf(key, sizeof key, "%.*s", (int)bytes, rows[i].name);
             for (size_t k = 0; k < array_len(rows); k++)
                 valid = valid || strcmp(rows[k].name, key) == 0; /* tcache is of tcache_max */
+            for (size_t k = 0; k < array_len(idle); k++)
+                valid = valid ||
+                        strcmp(idle[k], key) == 0; /* stats_interval of stats_interval_ms */
             if (valid)
                 continue;
             assert_rejected(pair("%s:%s", key, right_value(i)));
@@ -467,6 +488,9 @@ static void assert_nearest(const char *key)
         return; /* the mistake made another key */
     for (size_t i = 0; i < array_len(rows); i++)
         least = rcl_min(least, distance(key, rows[i].name));
+    for (size_t i = 0; i < array_len(idle); i++)
+        least = rcl_min(least, distance(key, idle[i]));
+    least = rcl_min(least, distance(key, "lg_tcache_max"));
     assert_int_equal(noted.n, 1);
     if (noted.error[0].nearest != NULL)
         assert_int_equal(distance(key, noted.error[0].nearest), least);
@@ -513,12 +537,12 @@ TEST(far_from_every_key_there_is_no_suggestion)
 
 TEST(pairs_are_independent)
 {
-    struct rcl_options o = parse("narenas:2,nonsense:1,tcache:false,dirty_decay_ms:-2,thp:true");
+    struct rcl_options o = parse("narenas:2,nonsense:1,tcache:false,dirty_decay_ms:-2,thp:always");
 
     assert_int_equal(noted.n, 2);
     assert_int_equal(o.narenas, 2);
     assert_int_equal(o.tcache, 0);
-    assert_int_equal(o.thp, 1);
+    assert_int_equal(o.thp, RCL_THP_ALWAYS);
     assert_int_equal(o.dirty_decay_ms, defaults.dirty_decay_ms);
 }
 
@@ -549,26 +573,68 @@ TEST(white_space_and_empty_pairs_do_not_matter)
 
 /* --- other allocators' texts -------------------------------------------------------------- */
 
-TEST(known_foreign_keys_are_passed_over_only_where_asked)
+TEST(options_without_effect_are_taken_and_noted)
 {
-    static const char *const known[] = {"hpa",    "lg_dirty_mult",  "metadata_thp",
-                                        "retain", "muzzy_decay_ms", "percpu_arena",
-                                        "abort"};
-    struct rcl_options o = defaults;
+    for (size_t i = 0; i < array_len(idle); i++) {
+        const char *reason;
+        struct rcl_options o = parse(pair("%s:always", idle[i])), plain = defaults;
 
-    for (size_t i = 0; i < array_len(known); i++) {
-        assert_int_equal(parse_into(&o, pair("%s:always", known[i]), true), 0);
-        assert_int_equal(parse_into(&o, known[i], true), 0);
-        assert_int_equal(parse_into(&o, pair("%s:always", known[i]), false), 1);
+        assert_int_equal(noted.n, 0);
+        assert_string_equal(rcl_options_idle_name(i, &reason), idle[i]);
+        assert_int_equal(reason[strlen(reason) - 1], '.');
+        for (size_t k = 0; k < rcl_options_idle_count(); k++)
+            assert_int_equal(rcl_options_idle_given(&o, k), k == i);
+        /* Nothing else has changed; without a value it says as much. */
+        assert_only(&o, array_len(rows));
+        parse(idle[i]);
+        assert_int_equal(noted.n, 0);
         /* Only the whole key is known. */
-        assert_int_equal(parse_into(&o, pair("%.*s:1", (int)strlen(known[i]) - 1, known[i]), true),
-                         1);
-        assert_int_equal(parse_into(&o, pair("%sx:1", known[i]), true), 1);
+        assert_int_equal(parse_into(&plain, pair("%sx:1", idle[i])), 1);
+        assert_memory_equal(&plain, &defaults, sizeof plain);
+        for (size_t k = 0; k < array_len(rows); k++)
+            assert_string_not_equal(idle[i], rows[k].name);
     }
-    assert_memory_equal(&o, &defaults, sizeof o);
+    assert_int_equal(rcl_options_idle_count(), array_len(idle));
+    assert_int_equal(parse("metadata_thp:auto,narenas:3,narena:4").narenas, 3);
+    assert_int_equal(noted.n, 1);
+}
 
-    assert_int_equal(parse_into(&o, "hpa:true,narenas:3,metadata_thp:auto,narena:4", true), 1);
-    assert_int_equal(o.narenas, 3);
+TEST(words_have_numbers)
+{
+    for (size_t i = 0; i < array_len(rows); i++) {
+        if (rows[i].type != WORD)
+            continue;
+        int64_t n = 0;
+        for (const char *word = rows[i].words; word != NULL; n++) {
+            int length = (int)strcspn(word, "|");
+            const char *text = pair("%s:%.*s", rows[i].name, length, word);
+            assert_value(text, i, n);
+            if (length > 1)
+                assert_rejected(pair("%s:%.*s", rows[i].name, length - 1, word));
+            assert_rejected(pair("%s:%.*sx", rows[i].name, length, word));
+            word = word[length] == '|' ? word + length + 1 : NULL;
+        }
+        assert_true(n >= 2 && rows[i].def < n);
+        assert_rejected(pair("%s:%s", rows[i].name, rows[i].words));
+        assert_rejected(pair("%s:0", rows[i].name));
+        assert_string_equal(noted.error[0].words, rows[i].words);
+    }
+}
+
+TEST(lg_tcache_max_is_tcache_max)
+{
+    size_t i = row_of("tcache_max");
+
+    assert_value("lg_tcache_max:15", i, 32768);
+    assert_value("lg_tcache_max:0", i, 1);
+    assert_value("lg_tcache_max:23", i, 8 << 20);
+    assert_value("lg_tcache_max:10,tcache_max:4k", i, 4096);
+    assert_rejected("lg_tcache_max:24");
+    assert_rejected("lg_tcache_max:-1");
+    assert_rejected("lg_tcache_max:1k");
+    assert_rejected("lg_tcache_max");
+    assert_rejected("lg_tcache_ma:1");
+    assert_string_equal(noted.error[0].nearest, "lg_tcache_max");
 }
 
 /* --- anything at all ---------------------------------------------------------------------- */
@@ -603,7 +669,7 @@ TEST(random_text)
         text[length] = '\0';
         parse(text);
         struct rcl_options o = defaults;
-        assert_true(parse_into(&o, text, true) <= 80);
+        assert_true(parse_into(&o, text) <= 80);
     }
     munmap(pages, 2 * page);
 }
@@ -617,7 +683,7 @@ int main(void)
         cmocka_unit_test(both_ends_of_every_range),
         cmocka_unit_test(sizes_have_suffixes),
         cmocka_unit_test(what_is_no_number_is_rejected),
-        cmocka_unit_test(leading_zeros_and_minus_zero),
+        cmocka_unit_test(bases_leading_zeros_and_minus_zero),
         cmocka_unit_test(only_true_and_false_are_true_or_false),
         cmocka_unit_test(a_text_is_taken_as_it_is),
         cmocka_unit_test(signals_have_names_and_numbers),
@@ -631,7 +697,9 @@ int main(void)
         cmocka_unit_test(pairs_are_independent),
         cmocka_unit_test(the_last_of_two_counts),
         cmocka_unit_test(white_space_and_empty_pairs_do_not_matter),
-        cmocka_unit_test(known_foreign_keys_are_passed_over_only_where_asked),
+        cmocka_unit_test(options_without_effect_are_taken_and_noted),
+        cmocka_unit_test(words_have_numbers),
+        cmocka_unit_test(lg_tcache_max_is_tcache_max),
         cmocka_unit_test(random_text),
     };
 

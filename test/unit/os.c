@@ -802,6 +802,40 @@ static int answer_as_set_user_id_program(void)
     return 0;
 }
 
+TEST(a_thread_has_the_user_of_its_process)
+{
+    assert_true(rcl_os_same_user());
+}
+
+static void other_user(void *arg)
+{
+    (void)arg;
+    /* For this thread alone: the bare call goes around libc, which would tell the others. */
+    if (syscall(SYS_gettid) == getpid() || syscall(SYS_setresuid, -1, 54321, -1) != 0)
+        _exit(UNIT_CHILD_SKIPS);
+    REQUIRE(!rcl_os_same_user());
+}
+
+static void *run_other_user(void *arg)
+{
+    other_user(arg);
+    return NULL;
+}
+
+static void a_thread_becomes_another(void *arg)
+{
+    pthread_t thread;
+    (void)arg;
+    REQUIRE(pthread_create(&thread, NULL, run_other_user, NULL) == 0);
+    pthread_join(thread, NULL);
+    REQUIRE(rcl_os_same_user());
+}
+
+TEST(a_thread_with_another_user_is_seen)
+{
+    unit_child_passes(a_thread_becomes_another, NULL);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -835,6 +869,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_text_of_a_link),
         cmocka_unit_test(environment),
         cmocka_unit_test(environment_is_closed_to_set_user_id_programs),
+        cmocka_unit_test(a_thread_has_the_user_of_its_process),
+        cmocka_unit_test(a_thread_with_another_user_is_seen),
     };
 
     if (argc > 1 && strcmp(argv[1], "--secure") == 0)

@@ -140,7 +140,7 @@ static int tear_down(void **state)
     rcl_gate_leave(&rcl_tls.gate);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
         rcl_demand_init(&rcl_arena_get(i)->demand, UINT64_C(3600000000000));
-    rcl_huge_init(UINT64_C(3600000000000));
+    rcl_huge_init(UINT64_C(3600000000000), 0);
     rcl_account.demand_pages = 0;
     return 0;
 }
@@ -470,11 +470,95 @@ static int boot(void **state)
     rcl_sizeclass_init(rcl_page_size());
     rcl_opt.narenas = 1;
     rcl_opt.dirty_decay_ms = 3600000; /* time does not pass by itself */
-    rcl_huge_init(UINT64_C(3600000000000));
+    rcl_huge_init(UINT64_C(3600000000000), 0);
     return rcl_arena_boot() ? 0 : 1;
 }
 
 #define TESTED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+/* --- arena by arena ------------------------------------------------------------------------- */
+
+static size_t dirty_in(struct rcl_arena *a)
+{
+    struct rcl_runs_stats stats;
+
+    rcl_runs_usage(&a->runs, &stats);
+    return stats.dirty;
+}
+
+/* Dirty pages in an explicit arena. */
+static void leave_dirty(struct rcl_arena *a)
+{
+    struct rcl_run run;
+    void *p = rcl_large_take(&a->runs, a, 400000, 1, RCL_CLASS_LARGE, &run);
+
+    REQUIRE(p != NULL);
+    memset(p, 1, 400000);
+    rcl_large_give(rcl_pagemap_desc(p), RCL_AGE_NEW);
+    REQUIRE(dirty_in(a) > 0);
+}
+
+static void age_by_their_own_steps(void *arg)
+{
+    (void)arg;
+    struct rcl_arena *quick = rcl_arena_create(), *slow = rcl_arena_create();
+    struct rcl_arena *never = rcl_arena_create();
+    rcl_arena_set_decay_ms(quick, 100);
+    rcl_arena_set_decay_ms(slow, 400);
+    rcl_arena_set_decay_ms(never, -1);
+    REQUIRE(rcl_purge_step_ns() == 100 * UINT64_C(1000000) / RCL_DECAY_STEPS);
+    leave_dirty(quick);
+    leave_dirty(slow);
+    leave_dirty(never);
+    unsigned gone_quick = 0, gone_slow = 0;
+    for (unsigned step = 1; step <= 20; step++) {
+        rcl_purge_step(&rcl_tls);
+        rcl_purge_old(SIZE_MAX);
+        gone_quick = gone_quick == 0 && dirty_in(quick) == 0 ? step : gone_quick;
+        gone_slow = gone_slow == 0 && dirty_in(slow) == 0 ? step : gone_slow;
+    }
+    REQUIRE(gone_quick == RCL_AGE_MAX);
+    REQUIRE(gone_slow == 4 * RCL_AGE_MAX);
+    REQUIRE(dirty_in(never) > 0);
+    rcl_purge_arena(never, true);
+    REQUIRE(dirty_in(never) > 0);
+    rcl_purge_arena(never, false);
+    REQUIRE(dirty_in(never) == 0);
+}
+
+TEST(arenas_age_by_their_own_steps)
+{
+    unit_child_passes(age_by_their_own_steps, NULL);
+}
+
+static void keep_nothing(void *arg)
+{
+    (void)arg;
+    struct rcl_arena *a = rcl_arena_create(), *b = rcl_arena_create();
+    rcl_arena_set_decay_ms(a, 0);
+    leave_dirty(a);
+    leave_dirty(b);
+    rcl_purge_excess(&rcl_tls);
+    REQUIRE(dirty_in(a) == 0 && dirty_in(b) > 0);
+}
+
+TEST(an_arena_may_keep_nothing)
+{
+    unit_child_passes(keep_nothing, NULL);
+}
+
+TEST(retained_address_space_stays)
+{
+    rcl_opt.retain = 1;
+    take(kinds[3], 8 * MIB);
+    size_t mapped = rcl_account_read(&rcl_account.mapped_bytes);
+    give(n_held, false);
+    rcl_purge_all(&rcl_tls);
+    assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), mapped);
+    assert_int_equal(rcl_purge_dirty(), 0);
+    rcl_opt.retain = 0;
+    rcl_purge_all(&rcl_tls);
+}
 
 int main(void)
 {
@@ -495,6 +579,9 @@ int main(void)
         TESTED(before_a_fork_little_is_left_and_much_is_returned),
         TESTED(where_the_kernel_refuses_it_is_left_in_peace),
         TESTED(no_purge_touches_a_live_block),
+        TESTED(arenas_age_by_their_own_steps),
+        TESTED(an_arena_may_keep_nothing),
+        TESTED(retained_address_space_stays),
     };
 
     return cmocka_run_group_tests(tests, boot, NULL);

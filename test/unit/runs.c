@@ -8,6 +8,7 @@
 #include "account.h"
 #include "meta.h"
 #include "pagemap.h"
+#include "options.h"
 #include "runs.h"
 
 #define LONG_NS UINT64_C(3600000000000)
@@ -41,7 +42,7 @@ static void start(void)
     n_held = 0;
     memset(&rcl_account, 0, sizeof rcl_account);
     rcl_demand_init(&demand, LONG_NS);
-    rcl_runs_init(&runs, &demand, false);
+    rcl_runs_init(&runs, &demand, RCL_THP_AUTO);
 }
 
 /* The longest run there can be. */
@@ -441,7 +442,7 @@ TEST(huge_pages_are_left_to_the_system_where_asked)
     rcl_os_no_hugepage(sample, MIB);
     if (!unit_no_huge_pages(sample))
         skip(); /* not to be seen here */
-    for (int thp = 0; thp < 2; thp++) {
+    for (unsigned thp = RCL_THP_AUTO; thp <= RCL_THP_ALWAYS; thp++) {
         struct rcl_run run;
 
         start();
@@ -450,7 +451,7 @@ TEST(huge_pages_are_left_to_the_system_where_asked)
         bool none = unit_no_huge_pages(run.chunk->base);
         rcl_runs_give(&runs, run.chunk, run.first, 1, NULL, RCL_AGE_NEW);
         rcl_runs_unmap_empty(&runs, 0, true);
-        assert_int_equal(none, !thp);
+        assert_int_equal(none, thp <= RCL_THP_NEVER);
     }
     assert_int_equal(rcl_os_unmap(sample, MIB), 0);
 }

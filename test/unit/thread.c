@@ -24,18 +24,18 @@ static size_t drain(struct rcl_tls *self, enum rcl_drain which)
 
 static size_t caches(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return count;
+    rcl_threads_usage(&stats);
+    return stats.caches;
 }
 
 static size_t cached_bytes(void)
 {
-    size_t count, bytes;
+    struct rcl_caches_stats stats;
 
-    rcl_threads_usage(&count, &bytes);
-    return bytes;
+    rcl_threads_usage(&stats);
+    return stats.bytes;
 }
 
 /* Blocks handed out by all bins of a class: to caches, and to tests. */
@@ -407,6 +407,8 @@ TEST(what_is_taken_from_an_idle_cache_is_old)
         skip();
     begin(&a);
     tell(&a, FILL);
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        rcl_bin_purge(&rcl_arena_get(i)->bin[CLS], RCL_PURGE_ANY, SIZE_MAX);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
         rcl_runs_purge(&rcl_arena_get(i)->runs, RCL_PURGE_ANY, SIZE_MAX);
     assert_int_equal(drain(NULL, RCL_DRAIN_ALL), 1);

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""reclaim - ask the libreclaim that serves this process.
+
+    import reclaim
+    if reclaim.is_active():
+        reclaim.purge()              # bytes returned to the system
+        reclaim.stats()["verdict"]   # where the resident memory is, in one sentence
+        reclaim.conf()["dirty_decay_ms"]
+
+Pure Python: ctypes on the library that is in the process already, through LD_PRELOAD, the
+command `reclaim run`, or an interpreter linked with it.  Nothing is loaded by this module;
+where libreclaim is not there, purge, stats and conf raise NotLoaded.
+"""
+import ctypes
+import json
+
+__all__ = ["NotLoaded", "conf", "is_active", "purge", "stats", "version"]
+
+
+class NotLoaded(RuntimeError):
+    """libreclaim is not in this process."""
+
+
+_WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
+
+
+def _function(name, result, *arguments):
+    """A function of the library, as the process sees it.  Each call makes its own object, so that
+    nobody else's types for the same function get in the way."""
+    try:
+        function = ctypes.CDLL(None)[name]
+    except (AttributeError, OSError):
+        raise NotLoaded(
+            "libreclaim is not loaded in this process: start it with `reclaim run PROGRAM` or "
+            "LD_PRELOAD=libreclaim.so") from None
+    function.restype = result
+    function.argtypes = arguments
+    return function
+
+
+def is_active():
+    """Whether the malloc of this process is libreclaim's: it is asked for a block."""
+    try:
+        owns = _function("reclaim_owns", ctypes.c_int, ctypes.c_void_p)
+    except NotLoaded:
+        return False
+    block = _function("malloc", ctypes.c_void_p, ctypes.c_size_t)(1)
+    active = owns(block) != 0
+    _function("free", None, ctypes.c_void_p)(block)
+    return active
+
+
+def version():
+    """The version of the library that is loaded, as "major.minor.patch"."""
+    return _function("reclaim_version", ctypes.c_char_p)().decode()
+
+
+def purge():
+    """Return to the system at once what the process has freed; the number of bytes.
+
+    Objects that are garbage but not collected yet are not free: call gc.collect() before.
+    """
+    return _function("reclaim_purge", ctypes.c_size_t)()
+
+
+def _report(letters):
+    pieces = []
+    write = _WRITE(lambda _, text: pieces.append(text))
+    _function("malloc_stats_print", None, _WRITE, ctypes.c_void_p, ctypes.c_char_p)(
+        write, None, letters)
+    try:
+        return json.loads(b"".join(pieces).decode())["libreclaim"]
+    except (ValueError, KeyError):
+        raise RuntimeError("libreclaim has no statistics now: "
+                           + b"".join(pieces).decode(errors="replace").strip()) from None
+
+
+def stats():
+    """A snapshot of the resident memory, as a dictionary; doc/statistics.md has its fields.
+
+    stats()["resident"] are bytes by what they are, adding up to ["resident"]["total"];
+    stats()["verdict"] says it in one sentence.
+    """
+    return _report(b"J")
+
+
+def conf():
+    """The options in effect, as a dictionary."""
+    return _report(b"Jab")["options"]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""The command-line tool.  A sub-command is a module of this package, named in COMMANDS:
+
+    add(commands)       make its parser with commands.add_parser(...) and set the default `run`
+    the default `run`   called with the parsed arguments; the exit code is what it returns
+
+A module raises Failure for whatever the user must know: it becomes one line on stderr.
+"""
+import argparse
+import importlib
+import os
+import sys
+
+# In the order of --help.
+COMMANDS = ["run", "stat", "purge", "conf"]
+
+DESCRIPTION = "Run programs under libreclaim, see where their memory is, have it returned."
+
+
+class Failure(Exception):
+    """One line for the user, and the exit code."""
+
+    def __init__(self, text, code=1):
+        super().__init__(text)
+        self.code = code
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(prog="reclaim", description=DESCRIPTION)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    commands.required = True
+    for name in COMMANDS:
+        importlib.import_module("reclaim.cli." + name).add(commands)
+    return parser
+
+
+def main(arguments=None, library_folder=""):
+    """The exit code."""
+    options = make_parser().parse_args(arguments)
+    options.library_folder = library_folder
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except Failure as failure:
+        print("reclaim: %s" % failure, file=sys.stderr)
+        return failure.code
+    except BrokenPipeError:
+        # Whoever read has seen enough; keep the interpreter from complaining at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return 130

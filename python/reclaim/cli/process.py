@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""A running process as /proc shows it, and what of libreclaim can be reached in it."""
+import mmap
+import os
+import re
+import signal
+import subprocess
+import time
+
+from reclaim.cli import Failure
+
+MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ [-rwxsp]{4} [0-9a-f]+ \S+ \d+\s*(.*)$")
+MARK = b"libreclaim meta\0"  # what meta.c calls its mappings
+LIBRARY = re.compile(r"/libreclaim\.so[.0-9]*( \(deleted\))?$")
+
+
+def pid_of(text):
+    if not re.match(r"^[1-9][0-9]*$", text):
+        raise Failure("%s is no process id" % text, 2)
+    return int(text)
+
+
+class Process:
+    """Failure where there is none, or where this user may not look at it."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.name = self.read("comm").strip()
+        if not self.read("smaps_rollup", quiet=True) and self.field("VmRSS") is None:
+            raise Failure("process %d (%s) has ended or has no memory of its own"
+                          % (pid, self.name))
+        self.library = None
+        named = False
+        for line in self.read("maps").splitlines():
+            where = MAPPING.match(line)
+            if where and LIBRARY.search(where.group(1)):
+                self.library = where.group(1)
+            named = named or (where is not None and where.group(1).startswith("[anon:libreclaim"))
+        if self.library is None and not named and not self.carries_it():
+            raise Failure("process %d (%s) does not run under libreclaim: the library is not in it "
+                          "(start it with `reclaim run`)" % (pid, self.name))
+        self.conf = self.read_conf()
+
+    def carries_it(self):
+        """Whether its program was linked with reclaim.o."""
+        try:
+            with open("/proc/%d/exe" % self.pid, "rb") as file, \
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
+                return program.find(MARK) >= 0
+        except (OSError, ValueError):
+            return False
+
+    def read(self, name, quiet=False):
+        try:
+            with open("/proc/%d/%s" % (self.pid, name), "rb") as file:
+                return file.read().decode(errors="surrogateescape")
+        except (FileNotFoundError, ProcessLookupError):
+            if quiet:
+                return ""
+            raise Failure("no process has the id %d" % self.pid) from None
+        except PermissionError:
+            if quiet:
+                return ""
+            raise Failure("no permission to look at process %d: it is another user's (try as root)"
+                          % self.pid) from None
+
+    def field(self, key, name="status"):
+        """The value of a line `Key: value`, without the unit; None: there is no such line."""
+        match = re.search(r"^%s:\s*(\S+)" % key, self.read(name, quiet=True), re.M)
+        return match.group(1) if match else None
+
+    def environment(self):
+        return dict(entry.split("=", 1)
+                    for entry in self.read("environ").split("\0") if "=" in entry)
+
+    def read_conf(self):
+        """The options as far as its environment at the start tells: {name: text}."""
+        conf = {}
+        environment = self.environment()
+        for variable in ("MALLOC_CONF", "RECLAIM_CONF"):
+            for pair in environment.get(variable, "").split(","):
+                if ":" in pair:
+                    name, value = pair.split(":", 1)
+                    conf[name.strip()] = value.strip()
+        return conf
+
+    # ---- asking it by a signal ---------------------------------------------------------------
+
+    def signal_for(self, option):
+        """The number of the signal it answers to; None: it does not.  Never one that it does not
+        catch: most signals would end it."""
+        text = self.conf.get(option, "none")
+        number = signal_number(text)
+        if number is None:
+            return None
+        caught = int(self.field("SigCgt") or "0", 16)
+        return number if caught >> (number - 1) & 1 else None
+
+    def send(self, number):
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            raise Failure("no process has the id %d" % self.pid) from None
+        except PermissionError:
+            raise Failure("no permission to send process %d a signal" % self.pid) from None
+
+    def stats_path(self):
+        """Its report file; None: it has none."""
+        path = self.conf.get("stats_path")
+        if not path:
+            return None
+        path = path.replace("%p", self.inner_pid())
+        # As the process sees the file system, which may be a container's.
+        root = "/proc/%d/root" % self.pid
+        if not path.startswith("/"):
+            return os.path.join("/proc/%d/cwd" % self.pid, path)
+        return root + path if os.path.exists(root + "/") else path
+
+    def inner_pid(self):
+        """Its id in its own pid namespace, which is the one it knows."""
+        match = re.search(r"^NSpid:\s*(.*)$", self.read("status", quiet=True), re.M)
+        return match.group(1).split()[-1] if match else str(self.pid)
+
+    def fresh_report(self, seconds):
+        """Ask for a report and wait for it: its text.  None: it does not answer to a signal."""
+        number = self.signal_for("stats_signal")
+        path = self.stats_path()
+        if number is None or path is None:
+            return None
+        before = identity(path)
+        self.send(number)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if identity(path) not in (None, before):
+                return read_file(path)
+            time.sleep(0.01)
+        raise Failure("process %d has been asked by signal %d and has not written %s within %g s"
+                      % (self.pid, number, self.conf["stats_path"], seconds))
+
+    def rss(self):
+        """Resident bytes, exactly where the kernel tells."""
+        text = self.field("Rss", "smaps_rollup") or self.field("VmRSS") or "0"
+        return int(text) * 1024
+
+
+def signal_number(text):
+    if re.match(r"^\d+$", text):
+        return int(text) or None
+    name = text if text.startswith("SIG") else "SIG" + text
+    match = re.match(r"^SIGRTMIN(?:\+(\d+))?$", name)
+    if match:
+        return int(signal.SIGRTMIN) + int(match.group(1) or 0)
+    return int(getattr(signal, name)) if hasattr(signal, name) else None
+
+
+def identity(path):
+    """Changes whenever the file is replaced."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def read_file(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        raise Failure("%s: %s" % (path, error.strerror)) from None
+
+
+def listed_options(so, environment):
+    """The options that a program with this environment would have, as the library lists them."""
+    keep = ("MALLOC_CONF", "RECLAIM_CONF")
+    clean = {name: value for name, value in environment.items() if name in keep}
+    clean["RECLAIM_CONF"] = ",".join(
+        part for part in (clean.get("RECLAIM_CONF"), "confirm_conf:true") if part)
+    clean["LD_PRELOAD"] = so
+    clean["PATH"] = os.defpath
+    try:
+        done = subprocess.run(["true"], env=clean, stderr=subprocess.PIPE, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failure("%s cannot be tried out: %s" % (so, error)) from None
+    return done.stderr.decode(errors="replace")

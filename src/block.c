@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* block.c - see block.h. */
+#include "block.h"
+
+#include "bin.h"
+#include "boot.h"
+#include "die.h"
+#include "pagemap.h"
+#include "sizeclass.h"
+#include "slab.h"
+
+void rcl_not_a_block(const void *p, const char *caller)
+{
+    /* Look for what it might have meant; the program ends, so time is no matter. */
+    const struct rcl_huge *h = rcl_boot() ? rcl_huge_around(p) : NULL;
+    if (h != NULL)
+        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
+                "bytes at %p)",
+                caller, p, (size_t)((const char *)p - h->base), h->bytes, (const void *)h->base);
+    for (size_t back = 1; back <= RCL_LARGE_MAX / RCL_GRANULE; back++) {
+        const char *q = (const char *)rcl_align_down((uintptr_t)p, RCL_GRANULE);
+        if ((uintptr_t)q < back * RCL_GRANULE)
+            break;
+        q -= back * RCL_GRANULE;
+        unsigned cls = rcl_block_class(q);
+        if (cls == RCL_CLASS_NONE)
+            continue;
+        if (cls > RCL_SMALL_LAST && cls <= RCL_CLASS_LARGE) {
+            const struct rcl_span *s = rcl_pagemap_desc(q);
+            if ((size_t)((const char *)p - s->base) < rcl_large_bytes(s))
+                rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a "
+                        "block of %zu bytes at %p)",
+                        caller, p, (size_t)((const char *)p - s->base), rcl_large_bytes(s),
+                        (const void *)s->base);
+        }
+        break;
+    }
+    rcl_die("%s(): invalid pointer %p: no block of this allocator starts there (it was never "
+            "allocated here, or has been freed already)",
+            caller, p);
+}
+
+struct rcl_span *rcl_block_run(const void *p, const char *caller)
+{
+    struct rcl_span *s = rcl_pagemap_desc(p);
+    if (unlikely(p != s->base))
+        rcl_die("%s(): invalid pointer %p: not the start of a block (%zu bytes into a block of %zu "
+                "bytes at %p)",
+                caller, p, (size_t)((char *)p - s->base), rcl_large_bytes(s), (void *)s->base);
+    return s;
+}
+
+struct rcl_huge *rcl_block_huge(const void *p, const char *caller)
+{
+    struct rcl_huge *h = rcl_pagemap_desc(p);
+    if (unlikely(p != h->base))
+        rcl_not_a_block(p, caller);
+    return h;
+}
+
+/* Not inside a block, and not free as far as the slab knows; a caller's block stays as it is. */
+static void check_block(const void *p, unsigned cls, const char *caller)
+{
+    if (!rcl_class_is_small(cls)) {
+        rcl_block_run(p, caller);
+        return;
+    }
+    const struct rcl_span *s = rcl_pagemap_desc(p);
+    enum rcl_slab_error err = rcl_slab_check(s, p);
+    if (unlikely(err != RCL_SLAB_OK))
+        rcl_bad_block(caller, s, p, err == RCL_SLAB_NOT_A_BLOCK);
+}
+
+size_t rcl_block_usable(const void *p, const char *caller)
+{
+    unsigned cls = rcl_block_class(p);
+    if (likely(rcl_class_is_cached(cls))) {
+        check_block(p, cls, caller);
+        return rcl_classes[cls].size;
+    }
+    if (cls == RCL_CLASS_LARGE)
+        return rcl_large_bytes(rcl_block_run(p, caller));
+    if (cls == RCL_CLASS_HUGE)
+        return rcl_block_huge(p, caller)->bytes;
+    rcl_not_a_block(p, caller);
+}
+
+size_t rcl_block_bytes(const void *p)
+{
+    unsigned cls = rcl_block_class(p);
+    if (likely(rcl_class_is_cached(cls)))
+        return rcl_classes[cls].size;
+    return cls == RCL_CLASS_LARGE ? rcl_large_bytes(rcl_pagemap_desc(p))
+                                  : ((const struct rcl_huge *)rcl_pagemap_desc(p))->bytes;
+}

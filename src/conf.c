@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* conf.c - see conf.h. */
+#include "conf.h"
+
+#include "die.h"
+#include "options.h"
+#include "os.h"
+#include "out.h"
+
+#ifndef RCL_MALLOC_CONF
+#define RCL_MALLOC_CONF ""
+#endif
+
+enum { LINK_BYTES = 4096 }; /* the longest a link's text can be */
+
+const char rcl_conf_built_in[] = RCL_MALLOC_CONF;
+
+RCL_EXPORT __attribute__((weak)) const char *malloc_conf = NULL;
+
+static const char *built_in(char *buf)
+{
+    (void)buf;
+    return rcl_conf_built_in;
+}
+
+static const char *of_program(char *buf)
+{
+    (void)buf;
+    return malloc_conf;
+}
+
+static const char *link_text(const char *path, char *buf)
+{
+    return rcl_os_read_link(path, buf, LINK_BYTES) >= 0 ? buf : NULL;
+}
+
+static const char *jemalloc_link(char *buf)
+{
+    return link_text("/etc/malloc.conf", buf);
+}
+
+static const char *own_link(char *buf)
+{
+    return link_text("/etc/reclaim.conf", buf);
+}
+
+static const char *variable(const char *name)
+{
+    bool known;
+    return rcl_os_getenv(name, &known);
+}
+
+static const char *jemalloc_variable(char *buf)
+{
+    (void)buf;
+    return variable("MALLOC_CONF");
+}
+
+static const char *own_variable(char *buf)
+{
+    (void)buf;
+    return variable("RECLAIM_CONF");
+}
+
+static const struct source {
+    const char *name;
+    const char *(*text)(char *buf); /* NULL: there is none */
+} sources[] = {
+    {"configure", built_in},
+    {"malloc_conf", of_program},
+    {"/etc/malloc.conf", jemalloc_link},
+    {"/etc/reclaim.conf", own_link},
+    {"MALLOC_CONF", jemalloc_variable},
+    {"RECLAIM_CONF", own_variable},
+};
+
+/* --- complaints --------------------------------------------------------------------------- */
+
+struct complaint {
+    const char *source;
+    bool any;
+};
+
+/* A piece of the text, fit for a line: control characters and what is too long left out. */
+static const char *printable(char *to, size_t size, const char *from, size_t bytes)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < bytes && used + 1 < size; i++)
+        to[used++] = from[i] < ' ' || from[i] > '~' ? '?' : from[i];
+    to[used] = '\0';
+    return to;
+}
+
+static void complain(const struct rcl_option_error *e, void *arg)
+{
+    struct complaint *c = arg;
+    char key_text[48], value_text[48], line[256];
+    const char *key = printable(key_text, sizeof key_text, e->key, e->key_bytes);
+    const char *value = printable(value_text, sizeof value_text, e->value, e->value_bytes);
+    struct rcl_out o = {.buf = line, .size = sizeof line - 1};
+
+    if (e->value_bytes > 0 && e->nearest == NULL && e->max != 0)
+        rcl_out_print(&o, "%s: %s: \"%s\" %s", c->source, key, value, e->what);
+    else
+        rcl_out_print(&o, "%s: \"%s\" %s", c->source, key, e->what);
+    if (e->nearest != NULL)
+        rcl_out_print(&o, "; did you mean \"%s\"?", e->nearest);
+    else if (e->words != NULL)
+        rcl_out_print(&o, " (%s)", e->words);
+    else if (e->max > 1)
+        rcl_out_print(&o, " (%s%zu to %zu)", e->min < 0 ? "-" : "",
+                      (size_t)(e->min < 0 ? -e->min : e->min), (size_t)e->max);
+    rcl_out_print(&o, "; ignored");
+    line[o.used] = '\0';
+    rcl_tell("%s", line);
+    c->any = true;
+}
+
+/* --- reading and telling ------------------------------------------------------------------ */
+
+bool rcl_conf_read(void)
+{
+    struct complaint c = {NULL, false};
+    char buf[LINK_BYTES];
+    bool known;
+    rcl_os_getenv("RECLAIM_CONF", &known);
+    if (!known)
+        return false; /* all at once later, so that complaints come once and the order is kept */
+    for (size_t i = 0; i < array_len(sources); i++) {
+        const char *text = sources[i].text(buf);
+        c.source = sources[i].name;
+        if (text != NULL)
+            rcl_options_parse(&rcl_opt, text, complain, &c);
+    }
+    if (c.any && rcl_opt.abort_conf)
+        rcl_die("abort_conf: stopped because of the wrong option above");
+    rcl_warn_fatal(rcl_opt.abort);
+    return true;
+}
+
+/* A text of any length on one line. */
+static void print_line(struct rcl_out *o, const char *name, const char *text)
+{
+    rcl_out_print(o, "libreclaim: options from %s: ", name);
+    for (; *text != '\0'; text++)
+        rcl_out_print(o, "%c", *text < ' ' || *text > '~' ? '?' : *text);
+    rcl_out_print(o, "\n");
+}
+
+void rcl_conf_confirm(unsigned arenas)
+{
+    struct rcl_out_fd fd;
+    struct rcl_out *o = rcl_out_to_fd(&fd, 2);
+    char buf[LINK_BYTES];
+    for (size_t i = 0; i < array_len(sources); i++) {
+        const char *text = sources[i].text(buf);
+        if (text != NULL && *text != '\0')
+            print_line(o, sources[i].name, text);
+    }
+    rcl_out_print(o, "libreclaim: page size %zu, at most %u arenas; options in effect:\n",
+                  rcl_page_size(), arenas);
+    for (size_t i = 0; i < rcl_options_count(); i++) {
+        char shown[RCL_OPTION_TEXT];
+        rcl_out_print(o, "  %s:%s\n", rcl_options_name(i), rcl_options_text(&rcl_opt, i, shown));
+    }
+    bool any = false;
+    for (size_t i = 0; i < rcl_options_idle_count(); i++) {
+        const char *reason, *name = rcl_options_idle_name(i, &reason);
+        if (!rcl_options_idle_given(&rcl_opt, i))
+            continue;
+        if (!any)
+            rcl_out_print(o, "libreclaim: accepted, without effect here:\n");
+        any = true;
+        rcl_out_print(o, "  %s: %s\n", name, reason);
+    }
+    rcl_out_flush(o);
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/* monitor.c - see monitor.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "monitor.h"
+
+#include "die.h"
+#include "file.h"
+#include "gate.h"
+#include "options.h"
+#include "os.h"
+#include "out.h"
+#include "purge.h"
+#include "report.h"
+#include "snapshot.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+/* What is wanted of the thread. */
+enum want {
+    WANT_REPORT = 1,
+    WANT_PURGE = 2,
+};
+
+enum presence {
+    ABSENT,
+    BEGINNING, /* somebody is making it */
+    PRESENT,
+    BARRED, /* fork is under way */
+};
+
+enum {
+    MONITOR_STACK_BYTES = 64 * 1024,
+    MONITOR_TLS_BYTES = 4 * 1024,
+    PATH_BYTES = 512,
+    FILE_BUFFER_BYTES = 8 * 1024,
+};
+#define RESTART_NS 100000000u /* after a fork: whoever counts threads then has done so */
+#define AGAIN_NS 1000000000u  /* after the kernel refused a thread */
+
+uint32_t rcl_monitor_missing;
+
+static struct {
+    uint32_t state;
+    uint32_t wanted; /* enum want, or'ed */
+    uint32_t bell;   /* futex word: changes when there is something to look at */
+    uint32_t stop;
+    uint32_t complained; /* about a file that cannot be written */
+    uint32_t tid_word;
+    int tid;
+    int pid;
+    uint64_t not_before; /* for rcl_monitor_restart */
+    struct rcl_gate_pass gate;
+    struct sigaction report_before, purge_before; /* handlers of the program */
+    char tls[MONITOR_TLS_BYTES] RCL_ALIGNED(RCL_CACHELINE);
+    char stack[MONITOR_STACK_BYTES] RCL_ALIGNED(RCL_CACHELINE);
+} monitor;
+
+static bool turn(enum presence from, enum presence to)
+{
+    uint32_t expected = from;
+    return __atomic_compare_exchange_n(&monitor.state, &expected, to, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_RELAXED);
+}
+
+static uint64_t interval_ns(void)
+{
+    return (uint64_t)rcl_opt.stats_interval_ms * 1000000u;
+}
+
+/* --- reports ------------------------------------------------------------------------------ */
+
+bool rcl_monitor_path(char *to, size_t size, const char *path)
+{
+    struct rcl_out o = {.buf = to, .size = size};
+    for (; *path != '\0'; path++) {
+        if (path[0] == '%' && path[1] == 'p') {
+            rcl_out_print(&o, "%d", rcl_os_pid());
+            path++;
+        } else {
+            rcl_out_print(&o, "%c", *path);
+        }
+    }
+    if (o.used == size)
+        return false;
+    to[o.used] = '\0';
+    return true;
+}
+
+static bool ends_in(const char *text, const char *ending)
+{
+    size_t n = 0, m = 0;
+    while (text[n] != '\0')
+        n++;
+    while (ending[m] != '\0')
+        m++;
+    for (size_t i = 1; i <= m; i++)
+        if (n < i || text[n - i] != ending[m - i])
+            return false;
+    return true;
+}
+
+static void print_report(const struct rcl_snapshot *s, const char *path, struct rcl_out *o)
+{
+    const char *opts = rcl_opt.stats_print_opts;
+    if (ends_in(path, ".prom"))
+        rcl_report_prometheus(s, o);
+    else if (ends_in(path, ".json"))
+        rcl_report_json(s, opts, o);
+    else if (path[0] == '\0' && rcl_report_omits(opts, 'J'))
+        rcl_report_json(s, opts, o);
+    else
+        rcl_report_text(s, opts, o);
+}
+
+struct file {
+    int fd, err;
+};
+
+static void to_file(void *arg, const char *text, size_t bytes)
+{
+    struct file *f = arg;
+    if (f->err == 0)
+        f->err = rcl_os_write_all(f->fd, text, bytes);
+}
+
+/* Beside the path first, then under its name: a reader sees an old report or a new one. */
+static int write_file(const struct rcl_snapshot *s, const char *path)
+{
+    char buffer[FILE_BUFFER_BYTES], beside[PATH_BYTES + 32];
+    struct rcl_out name = {.buf = beside, .size = sizeof beside - 1};
+    rcl_out_print(&name, "%s.%d.tmp", path, rcl_os_pid());
+    beside[name.used] = '\0';
+
+    struct file f = {.fd = rcl_file_create(beside)};
+    if (f.fd < 0)
+        return -f.fd;
+    struct rcl_out o = {.buf = buffer, .size = sizeof buffer, .sink = to_file, .arg = &f};
+    print_report(s, path, &o);
+    rcl_out_flush(&o);
+    int err = rcl_os_close(f.fd);
+    err = f.err != 0 ? f.err : err;
+    err = err != 0 ? err : rcl_os_rename(beside, path);
+    if (err != 0)
+        rcl_os_unlink(beside);
+    return err;
+}
+
+static void print_to_stderr(const struct rcl_snapshot *s)
+{
+    struct rcl_out_fd fd;
+    print_report(s, "", rcl_out_to_fd(&fd, 2));
+    rcl_out_flush(&fd.out);
+}
+
+static const char *reason(int err)
+{
+    static const struct {
+        int err;
+        const char *text;
+    } reasons[] = {
+        {EACCES, "permission denied"},
+        {ENOENT, "no such folder"},
+        {ENOSPC, "no space left"},
+        {EROFS, "read-only file system"},
+        {EISDIR, "it is a folder"},
+        {ENOTDIR, "not a folder"},
+        {ENAMETOOLONG, "the name is too long"},
+        {ENXIO, "not a regular file"},
+        {EMFILE, "too many open files"},
+        {EDQUOT, "over quota"},
+    };
+    for (size_t i = 0; i < array_len(reasons); i++)
+        if (reasons[i].err == err)
+            return reasons[i].text;
+    return "the system refused";
+}
+
+int rcl_monitor_report(struct rcl_gate_pass *me)
+{
+    char path[PATH_BYTES];
+    int err = rcl_monitor_path(path, sizeof path, rcl_opt.stats_path) ? 0 : ENAMETOOLONG;
+    struct rcl_snapshot *s = rcl_snapshot_take(me);
+    if (s == NULL)
+        return ENOMEM;
+    if (err == 0 && path[0] == '\0')
+        print_to_stderr(s);
+    else if (err == 0)
+        err = write_file(s, path);
+    rcl_snapshot_free(s);
+    if (err != 0 && !__atomic_exchange_n(&monitor.complained, 1, __ATOMIC_RELAXED))
+        rcl_warn("stats_path: cannot write %s: %s (error %d); tried again in silence",
+                 rcl_opt.stats_path, reason(err), err);
+    return err;
+}
+
+/* --- the thread --------------------------------------------------------------------------- */
+
+static void purge_everything(void)
+{
+    rcl_gate_enter_patient(&monitor.gate);
+    rcl_purge_all(NULL);
+    rcl_gate_leave(&monitor.gate);
+}
+
+/* Runs as the bare thread: no libc call, nothing thread-local. */
+static void serve(void *arg)
+{
+    (void)arg;
+    while (__atomic_load_n(&monitor.state, __ATOMIC_ACQUIRE) == BEGINNING)
+        rcl_os_yield();
+    uint64_t next = rcl_os_now_ns() + interval_ns();
+    for (;;) {
+        uint32_t bell = __atomic_load_n(&monitor.bell, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&monitor.stop, __ATOMIC_SEQ_CST))
+            break;
+        uint32_t wanted = __atomic_exchange_n(&monitor.wanted, 0, __ATOMIC_SEQ_CST);
+        uint64_t now = rcl_os_now_ns();
+        if (interval_ns() != 0 && now >= next) {
+            /* The program has changed its user: another thread has to write its files. */
+            if (!rcl_os_same_user()) {
+                __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
+                break;
+            }
+            wanted |= WANT_REPORT;
+            next = now + interval_ns();
+        }
+        if (wanted & WANT_PURGE)
+            purge_everything();
+        if (wanted & WANT_REPORT)
+            rcl_monitor_report(&monitor.gate);
+        if (wanted != 0)
+            continue;
+        if (interval_ns() != 0) {
+            rcl_os_futex_wait(&monitor.bell, bell, next - now);
+            continue;
+        }
+        __atomic_store_n(&monitor.state, ABSENT, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&monitor.wanted, __ATOMIC_SEQ_CST) == 0 || !turn(ABSENT, PRESENT))
+            return;
+    }
+    __atomic_store_n(&monitor.state, ABSENT, __ATOMIC_SEQ_CST);
+}
+
+/* Signals are blocked: the thread inherits that, and no handler may come between two states. */
+static void begin_thread(void)
+{
+    if (!turn(ABSENT, BEGINNING))
+        return;
+    if (__atomic_load_n(&monitor.tid_word, __ATOMIC_ACQUIRE) != 0)
+        rcl_os_thread_join(&monitor.tid_word, monitor.tid);
+    monitor.stop = 0;
+    int err = rcl_os_thread_start(serve, NULL, monitor.stack, sizeof monitor.stack, monitor.tls,
+                                  sizeof monitor.tls, &monitor.tid_word, &monitor.tid);
+    if (err != 0 && interval_ns() != 0) {
+        __atomic_store_n(&monitor.not_before, rcl_os_now_ns() + AGAIN_NS, __ATOMIC_RELAXED);
+        __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&monitor.state, err == 0 ? PRESENT : ABSENT, __ATOMIC_SEQ_CST);
+}
+
+static void ring(void)
+{
+    __atomic_fetch_add(&monitor.bell, 1, __ATOMIC_SEQ_CST);
+    rcl_os_futex_wake(&monitor.bell, 1);
+    begin_thread();
+}
+
+void rcl_monitor_restart(void)
+{
+    if (rcl_os_coarse_ns() < __atomic_load_n(&monitor.not_before, __ATOMIC_RELAXED))
+        return;
+    uint64_t signals = rcl_os_block_signals();
+    __atomic_store_n(&rcl_monitor_missing, 0, __ATOMIC_RELAXED);
+    begin_thread();
+    rcl_os_restore_signals(signals);
+}
+
+/* --- signals ------------------------------------------------------------------------------ */
+
+static void pass_on(const struct sigaction *before, int number, siginfo_t *info, void *context)
+{
+    if (before->sa_flags & SA_SIGINFO)
+        before->sa_sigaction(number, info, context);
+    else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+        before->sa_handler(number);
+}
+
+/* All signals are blocked in it. */
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    uint32_t want = 0;
+    if (number == (int)rcl_opt.stats_signal)
+        want |= WANT_REPORT;
+    if (number == (int)rcl_opt.purge_signal)
+        want |= WANT_PURGE;
+    /* The child of a vfork has our memory and must not have our thread. */
+    if (rcl_os_pid() == monitor.pid) {
+        __atomic_fetch_or(&monitor.wanted, want, __ATOMIC_SEQ_CST);
+        ring();
+    }
+    pass_on(want & WANT_REPORT ? &monitor.report_before : &monitor.purge_before, number, info,
+            context);
+}
+
+static void catch (int64_t number, struct sigaction *before)
+{
+    struct sigaction how = {.sa_sigaction = on_signal,
+                            .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    sigfillset(&how.sa_mask);
+    if (number != 0 && sigaction((int)number, &how, before) != 0)
+        rcl_warn("signal %d cannot be caught", (int)number);
+}
+
+/* --- fork --------------------------------------------------------------------------------- */
+
+static void before_fork(void)
+{
+    uint64_t signals = rcl_os_block_signals();
+    while (!turn(ABSENT, BARRED)) {
+        __atomic_store_n(&monitor.stop, 1, __ATOMIC_SEQ_CST);
+        __atomic_fetch_add(&monitor.bell, 1, __ATOMIC_SEQ_CST);
+        rcl_os_futex_wake(&monitor.bell, 1);
+        if (__atomic_load_n(&monitor.state, __ATOMIC_SEQ_CST) == PRESENT)
+            rcl_os_thread_join(&monitor.tid_word, monitor.tid);
+        else
+            rcl_os_yield();
+    }
+    rcl_os_thread_join(&monitor.tid_word, monitor.tid);
+    rcl_os_restore_signals(signals);
+}
+
+/* What was asked for meanwhile is done now; the interval goes on a little later. */
+static void after_fork(void)
+{
+    uint64_t signals = rcl_os_block_signals();
+    __atomic_store_n(&monitor.state, ABSENT, __ATOMIC_SEQ_CST);
+    if (interval_ns() != 0) {
+        __atomic_store_n(&monitor.not_before, rcl_os_now_ns() + RESTART_NS, __ATOMIC_RELAXED);
+        __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
+    }
+    if (__atomic_load_n(&monitor.wanted, __ATOMIC_SEQ_CST) != 0)
+        ring();
+    rcl_os_restore_signals(signals);
+}
+
+static void in_child(void)
+{
+    monitor.pid = rcl_os_pid();
+    monitor.tid_word = 0;
+    monitor.wanted = 0;
+    monitor.complained = 0;
+    monitor.gate = (struct rcl_gate_pass){0};
+    after_fork();
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+void rcl_monitor_boot(void)
+{
+    monitor.pid = rcl_os_pid();
+    bool caught = rcl_opt.stats_signal != 0 || rcl_opt.purge_signal != 0;
+    if (!caught && interval_ns() == 0)
+        return;
+    pthread_atfork(before_fork, after_fork, in_child);
+    catch (rcl_opt.stats_signal, &monitor.report_before);
+    if (rcl_opt.purge_signal != rcl_opt.stats_signal)
+        catch (rcl_opt.purge_signal, &monitor.purge_before);
+    if (interval_ns() != 0) {
+        uint64_t signals = rcl_os_block_signals();
+        begin_thread();
+        rcl_os_restore_signals(signals);
+    }
+}
+
+void rcl_monitor_exit(struct rcl_gate_pass *me)
+{
+    if (interval_ns() == 0 && rcl_opt.stats_signal == 0 && rcl_opt.purge_signal == 0)
+        return;
+    before_fork(); /* so that no report is left half written */
+    if (interval_ns() != 0)
+        rcl_monitor_report(me);
+}

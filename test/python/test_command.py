@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: MIT
+"""The command `reclaim`, on processes that this test starts.  RECLAIM_SO names the library."""
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+COMMAND = [sys.executable, os.path.join(TOP, "python", "bin", "reclaim")]
+SO = os.environ["RECLAIM_SO"]
+
+# Frees 60 MB, says so, and waits for the end of its input.
+WAITING = """
+import sys
+burst = [b"x" * 5000 for _ in range(12000)]
+del burst
+print("ready", flush=True)
+sys.stdin.read()
+"""
+KEEPING = "dirty_decay_ms:-1,dirty_min:1g"
+
+
+def reclaim(*arguments, **keywords):
+    """Exit code, what it printed, what it said on stderr."""
+    done = subprocess.run(COMMAND + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, timeout=60, **keywords)
+    return done.returncode, done.stdout, done.stderr
+
+
+@contextlib.contextmanager
+def waiting(*command):
+    """A process with its standard output at "ready"."""
+    process = subprocess.Popen(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               universal_newlines=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        assert process.poll() is None, "it has ended by itself"
+    finally:
+        process.stdin.close()
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
+def under_library(conf):
+    return waiting(*COMMAND, "run", "--conf", conf, sys.executable, "-c", WAITING)
+
+
+class Test(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def one_line(self, text, pattern):
+        self.assertRegex(text, r"\Areclaim: [^\n]*%s[^\n]*\n\Z" % pattern)
+
+
+class Run(Test):
+    def test_output_and_exit_code_are_the_programs(self):
+        code, out, err = reclaim("run", "sh", "-c", "echo $0 $1; exit 7", "a", "--check")
+        self.assertEqual((code, out, err), (7, "a --check\n", ""))
+
+    def test_the_library_is_in_it_and_in_what_it_starts(self):
+        code, out, _ = reclaim("run", "sh", "-c", "sh -c 'grep -c libreclaim /proc/self/maps'")
+        self.assertEqual(code, 0)
+        self.assertGreater(int(out), 0)
+
+    def test_check_says_whose_malloc_it_is(self):
+        code, out, err = reclaim("run", "--check", "sh", "-c", "ls -d /; ls -d /")
+        self.assertEqual((code, out), (0, "/\n/\n"))
+        self.assertRegex(err, r"\Alibreclaim: version \S+ serves process \d+\n\Z")
+
+    def test_check_of_this_interpreter(self):
+        _, _, err = reclaim("run", "--check", sys.executable, "-c", "pass")
+        self.assertRegex(err, r"\Alibreclaim: version \S+ serves process \d+\n\Z")
+
+    def test_check_sees_another_malloc(self):
+        """A program that brings its own is not taken over, and says so."""
+        source, program = (os.path.join(self.folder, name) for name in ("own.c", "own"))
+        with open(source, "w") as file:
+            file.write("#include <stddef.h>\nstatic char a[1 << 20]; static size_t n;\n"
+                       "void *malloc(size_t s) { void *p = a + n; n += (s + 15) & ~15ul; return p; }\n"
+                       "void free(void *p) { (void)p; }\nint main(void) { return 0; }\n")
+        try:
+            subprocess.run([os.environ.get("CC", "cc"), "-rdynamic", "-fno-builtin", "-o", program,
+                            source], check=True, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("no C compiler")
+        _, _, err = reclaim("run", "--check", program)
+        self.assertRegex(err, r"\Alibreclaim: process \d+ does not use it: its malloc is another "
+                              r"one\n\Z")
+
+    def test_options(self):
+        code, _, err = reclaim("run", "--conf", "narenas:3", "--conf", "confirm_conf:true", "true",
+                               env=dict(os.environ, RECLAIM_CONF="tcache:false"))
+        self.assertEqual(code, 0)
+        self.assertIn("\n  narenas:3\n", err)
+        self.assertIn("\n  tcache:false\n", err)
+
+    def test_other_preloads_stay(self):
+        other = os.path.join(self.folder, "nothing.so")
+        code, out, _ = reclaim("run", "sh", "-c", "echo $LD_PRELOAD",
+                               env=dict(os.environ, LD_PRELOAD=other))
+        self.assertEqual(out.split(":"), [os.path.abspath(SO), other + "\n"])
+
+    def test_what_cannot_be_run(self):
+        code, _, err = reclaim("run", "no-such-program")
+        self.assertEqual(code, 127)
+        self.one_line(err, "no-such-program: no such program")
+        code, _, err = reclaim("run", self.folder)
+        self.assertEqual(code, 126)
+        self.one_line(err, "not a program")
+        code, _, err = reclaim("run", "--lib", "/no/such.so", "true")
+        self.assertEqual(code, 1)
+        self.one_line(err, "/no/such.so: no such library")
+        code, _, err = reclaim("run")
+        self.assertEqual(code, 2)
+
+    def fake_elf(self, machine, bits=64, interpreter=True):
+        """Head and one program header: all that the command looks at."""
+        path = os.path.join(self.folder, "fake-%d-%d" % (machine, bits))
+        head = bytearray(64 + 56)
+        head[0:7] = b"\x7fELF" + bytes([bits // 32, 1, 1])
+        head[18:20] = machine.to_bytes(2, "little")
+        head[32:40] = (64).to_bytes(8, "little")
+        head[54:58] = (56).to_bytes(2, "little") + (1).to_bytes(2, "little")
+        head[64:68] = (3 if interpreter else 1).to_bytes(4, "little")
+        with open(path, "wb") as file:
+            file.write(head)
+        os.chmod(path, 0o755)
+        return path
+
+    def test_programs_of_other_machines_and_static_ones(self):
+        code, _, err = reclaim("run", self.fake_elf(3, 32))
+        self.assertEqual(code, 126)
+        self.one_line(err, r"a program for i386 \(32-bit\)")
+        code, _, err = reclaim("run", self.fake_elf(243))
+        self.one_line(err, "a program for RISC-V")
+        with open(SO, "rb") as file:
+            machine = int.from_bytes(file.read(20)[18:20], "little")
+        code, _, err = reclaim("run", self.fake_elf(machine, interpreter=False))
+        self.assertEqual(code, 126)
+        self.one_line(err, "linked statically")
+        # Also where a script names it.
+        script = os.path.join(self.folder, "script")
+        with open(script, "w") as file:
+            file.write("#!%s\n" % self.fake_elf(243))
+        os.chmod(script, 0o755)
+        self.one_line(reclaim("run", script)[2], "a program for RISC-V")
+
+    def test_programs_with_the_rights_of_others(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to make one")
+        path = os.path.join(self.folder, "other")
+        subprocess.run(["cp", "/bin/true", path], check=True)
+        os.chown(path, 12345, 12345)
+        os.chmod(path, 0o4755)
+        code, _, err = reclaim("run", path)
+        self.assertEqual(code, 126)
+        self.one_line(err, "rights of another user")
+
+
+class Print(Test):
+    """The option stats_print, in whole programs."""
+
+    def test_at_the_end(self):
+        code, out, err = reclaim("run", "--conf", "stats_print:true", "ls", "-d", "/")
+        self.assertEqual((code, out), (0, "/\n"))
+        self.assertTrue(err.startswith("___ Begin libreclaim statistics ___\n"), err[:80])
+        self.assertTrue(err.endswith("--- End libreclaim statistics ---\n"), err[-80:])
+        self.assertIn("\nOptions: ", err)
+
+    def test_letters(self):
+        _, _, err = reclaim("run", "--conf", "stats_print:true,stats_print_opts:gab", "true")
+        self.assertNotIn("\nOptions: ", err)
+        _, _, err = reclaim("run", "--conf", "stats_print:true,stats_print_opts:J", "true")
+        self.assertGreater(json.loads(err)["libreclaim"]["resident"]["total"], 0)
+
+    def test_not_unasked(self):
+        self.assertEqual(reclaim("run", "true"), (0, "", ""))
+
+
+class Stat(Test):
+    def test_by_signal(self):
+        path = os.path.join(self.folder, "%p.json")
+        with under_library(KEEPING + ",stats_signal:SIGUSR2,stats_path:" + path) as process:
+            code, out, err = reclaim("stat", str(process.pid))
+            self.assertEqual((code, err), (0, ""))
+            value = {label: int(number.replace(",", ""))
+                     for number, label in re.findall(r"^ *([\d,]+) kB  (.*)$", out, re.M)}
+            self.assertGreater(value["freed, not yet due"], 50000)
+            self.assertRegex(out, r"\nverdict: decay pending: \d+ MB of freed pages")
+            code, out, _ = reclaim("stat", "--json", str(process.pid))
+            report = json.loads(out)["libreclaim"]
+            self.assertEqual(report["pid"], process.pid)
+            self.assertGreater(report["resident"]["dirty"], 50 << 20)
+
+    def test_of_the_clock(self):
+        path = os.path.join(self.folder, "report.txt")
+        with under_library("stats_interval_ms:50,stats_path:" + path) as process:
+            end = time.monotonic() + 20
+            while not os.path.exists(path) and time.monotonic() < end:
+                time.sleep(0.02)
+            code, out, err = reclaim("stat", str(process.pid))
+            self.assertEqual((code, err), (0, ""))
+            self.assertRegex(out, r"\Aas of \d+\.\d s ago:\n___ Begin libreclaim statistics")
+
+    def test_by_proc_alone(self):
+        with under_library(KEEPING) as process:
+            code, out, err = reclaim("stat", str(process.pid))
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn("writes no statistics; /proc alone says:", out)
+            self.assertRegex(out, r"\n +[\d,]+ kB  resident\n")
+            code, _, err = reclaim("stat", "--json", str(process.pid))
+            self.assertEqual(code, 1)
+            self.one_line(err, "writes no statistics")
+
+    def test_a_signal_that_is_not_caught_is_not_sent(self):
+        program = "import signal; signal.signal(signal.SIGUSR2, signal.SIG_DFL)\n" + WAITING
+        path = os.path.join(self.folder, "r.json")
+        with waiting(*COMMAND, "run", "--conf", "stats_signal:SIGUSR2,stats_path:" + path,
+                     sys.executable, "-c", program) as process:
+            code, out, _ = reclaim("stat", str(process.pid))
+            self.assertEqual(code, 0)
+            self.assertIn("/proc alone", out)
+            self.assertIsNone(process.poll())
+
+    def test_a_process_that_does_not_answer(self):
+        # It cannot write there.
+        with under_library("stats_signal:USR2,stats_path:/proc/none/r.json") as process:
+            code, _, err = reclaim("stat", "--wait", "0.3", str(process.pid))
+            self.assertEqual(code, 1)
+            self.one_line(err, "has not written /proc/none/r.json within 0.3 s")
+
+    def test_a_program_that_carries_the_library(self):
+        """Linked with reclaim.o: there is no libreclaim.so to be seen."""
+        library = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(SO))), "reclaim.o")
+        source, program = (os.path.join(self.folder, name) for name in ("carries.c", "carries"))
+        with open(source, "w") as file:
+            file.write("#include <stdio.h>\n#include <stdlib.h>\n"
+                       "int main(void) { puts(malloc(1) ? \"ready\" : \"no\"); fflush(stdout);\n"
+                       "  return getchar() == 'x'; }\n")
+        try:
+            subprocess.run([os.environ.get("CC", "cc"), "-o", program, source, library, "-lpthread"],
+                           check=True, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("no C compiler, or no %s" % library)
+        path = os.path.join(self.folder, "%p.json")
+        os.environ["RECLAIM_CONF"] = "stats_signal:USR2,stats_path:" + path
+        try:
+            with waiting(program) as process:
+                code, out, err = reclaim("stat", str(process.pid))
+        finally:
+            del os.environ["RECLAIM_CONF"]
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("\nverdict: ", out)
+
+    def test_wrong_processes(self):
+        for command in ("stat", "purge", "conf"):
+            for word in ("0", "-5", "x", "1.5"):
+                self.assertEqual(reclaim(command, word)[0], 2, (command, word))
+            code, _, err = reclaim(command, "4194305")  # above the highest there can be
+            self.assertEqual(code, 1)
+            self.one_line(err, "no process has the id 4194305")
+            with waiting("sh", "-c", "echo ready; read x") as process:
+                code, _, err = reclaim(command, str(process.pid))
+                self.assertEqual(code, 1)
+                self.one_line(err, "does not run under libreclaim")
+
+    def test_processes_of_others(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to become somebody else")
+        libc = ctypes.CDLL(None)
+        with under_library("stats_signal:USR2") as process:
+            try:
+                done = subprocess.run(
+                    COMMAND + ["stat", str(process.pid)], stderr=subprocess.PIPE,
+                    stdout=subprocess.PIPE, universal_newlines=True, preexec_fn=lambda:
+                    libc.setgroups(0, None) or os.setgid(65534) or os.setuid(65534))
+            except PermissionError:
+                self.skipTest("nobody may not run this interpreter")
+        if "denied" in done.stderr or "can't open" in done.stderr:
+            self.skipTest("nobody may not read the source folder")
+        self.assertEqual(done.returncode, 1)
+        self.one_line(done.stderr, "no permission to look at process")
+
+
+class Purge(Test):
+    def test_memory_falls(self):
+        with under_library(KEEPING + ",purge_signal:SIGUSR1") as process:
+            code, out, err = reclaim("purge", str(process.pid))
+            self.assertEqual((code, err), (0, ""))
+            before, after = (int(number.replace(",", "")) for number in
+                             re.search(r"resident ([\d,]+) kB before, ([\d,]+) kB after", out).groups())
+            self.assertGreater(before - after, 50000)
+
+    def test_a_process_that_takes_no_requests(self):
+        with under_library(KEEPING) as process:
+            code, _, err = reclaim("purge", str(process.pid))
+            self.assertEqual(code, 1)
+            self.one_line(err, "must be started with purge_signal")
+
+
+class Conf(Test):
+    def test_of_this_environment(self):
+        code, out, _ = reclaim("conf", env=dict(os.environ, RECLAIM_CONF="narenas:5"))
+        self.assertEqual(code, 0)
+        self.assertIn("\n  narenas:5\n", out)
+
+    def test_of_a_process(self):
+        path = os.path.join(self.folder, "%p.json")
+        for conf in ("narenas:6", "narenas:6,stats_signal:USR2,stats_path:" + path):
+            with under_library(conf) as process:
+                code, out, err = reclaim("conf", str(process.pid))
+                self.assertEqual((code, err), (0, ""))
+                self.assertRegex(out, r"(?m)^ *narenas:6$")
+                self.assertEqual("as the environment" in out, "USR2" not in conf)
+
+
+class Command(Test):
+    def test_help_names_every_command(self):
+        code, out, _ = reclaim("--help")
+        self.assertEqual(code, 0)
+        for name in ("run", "stat", "purge", "conf"):
+            self.assertRegex(out, r"\n    %s +\w" % name)
+
+    def test_without_a_command(self):
+        self.assertEqual(reclaim()[0], 2)
+
+    def test_as_a_module(self):
+        done = subprocess.run([sys.executable, "-m", "reclaim", "--help"], stdout=subprocess.PIPE,
+                              env=dict(os.environ, PYTHONPATH=os.path.join(TOP, "python")))
+        self.assertEqual(done.returncode, 0)
+
+    def test_a_reader_that_leaves(self):
+        process = subprocess.Popen(COMMAND + ["conf"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        process.stdout.close()
+        err = process.stderr.read().decode()
+        process.stderr.close()
+        process.wait()
+        self.assertNotIn("Traceback", err)
+
+
+if __name__ == "__main__":
+    signal.alarm(240)
+    unittest.main(verbosity=1)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""The Python module, in an interpreter under the preload and in one without.
+
+RECLAIM_EXPECT=active or absent says which; test/hosts/python_module.sh runs both, on every
+Python there is.
+"""
+import gc
+import os
+import subprocess
+import sys
+import threading
+import unittest
+import warnings
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+sys.path.insert(0, os.path.join(TOP, "python"))
+
+import reclaim  # noqa: E402
+
+ACTIVE = os.environ["RECLAIM_EXPECT"] == "active"
+MIB = 1 << 20
+
+
+def resident():
+    with open("/proc/self/smaps_rollup") as file:
+        for line in file:
+            if line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError("no Rss")
+
+
+@unittest.skipIf(ACTIVE, "under the preload")
+class Absent(unittest.TestCase):
+    def test_it_says_so(self):
+        self.assertIs(reclaim.is_active(), False)
+
+    def test_everything_else_raises_with_what_to_do(self):
+        for call in (reclaim.purge, reclaim.stats, reclaim.conf, reclaim.version):
+            with self.assertRaisesRegex(reclaim.NotLoaded, "reclaim run PROGRAM"):
+                call()
+
+
+@unittest.skipUnless(ACTIVE, "not under the preload")
+class Active(unittest.TestCase):
+    def test_it_says_so(self):
+        self.assertIs(reclaim.is_active(), True)
+        self.assertRegex(reclaim.version(), r"^\d+\.\d+\.\d+$")
+
+    def test_purge_returns_what_was_freed(self):
+        # Below the ceiling, so that freeing alone returns nothing.
+        burst = [bytes(bytearray(b"x" * 5000)) for _ in range(800)]
+        full = resident()
+        del burst
+        gc.collect()
+        count = reclaim.purge()
+        self.assertIsInstance(count, int)
+        self.assertGreater(count, 2 * MIB)
+        self.assertLess(resident(), full - 2 * MIB)
+
+    def test_the_parts_add_up(self):
+        held = [b"x" * (600 + i % 4000) for i in range(5000)]
+        before = resident()
+        stats = reclaim.stats()
+        parts = dict(stats["resident"])
+        total = parts.pop("total")
+        self.assertEqual(sum(parts.values()), total)
+        self.assertLess(abs(total - before), MIB)
+        wanted = sum(len(b) + 33 for b in held)
+        self.assertGreater(parts["asked"], wanted)
+        self.assertIn(": ", stats["verdict"])
+
+    def test_arenas_of_pymalloc_are_not_malloc(self):
+        if os.environ.get("PYTHONMALLOC") == "malloc":
+            self.skipTest("objects go to malloc")
+        before = reclaim.stats()["resident"]
+        held = [object() for _ in range(500000)]
+        after = reclaim.stats()["resident"]
+        objects = len(held) * object.__basicsize__
+        self.assertGreater(after["other"] - before["other"], objects - MIB)
+        # The list itself is malloc's.
+        self.assertGreater(after["asked"] - before["asked"], len(held) * 8 - MIB)
+        self.assertLess(after["asked"] - before["asked"], len(held) * 8 * 9 // 8 + 2 * MIB)
+
+    def test_conf(self):
+        conf = reclaim.conf()
+        self.assertEqual(conf["dirty_decay_ms"], 1234)  # as the environment asks
+        self.assertIs(conf["background_thread"], True)
+        self.assertEqual(conf["stats_signal"], "none")
+
+    def test_from_many_threads(self):
+        wrong = []
+
+        def work():
+            try:
+                for _ in range(20):
+                    block = bytearray(100000)
+                    del block
+                    parts = dict(reclaim.stats()["resident"])
+                    if parts.pop("total") != sum(parts.values()):
+                        wrong.append(parts)
+                    reclaim.purge()
+            except Exception as error:  # into the main thread
+                wrong.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+
+    def test_in_a_forked_child(self):
+        reclaim.stats()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            child = os.fork()
+        if child == 0:
+            good = reclaim.is_active() and '"pid"' and reclaim.stats()["pid"] == os.getpid()
+            os._exit(0 if good else 1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+    def test_a_library_that_is_only_opened_is_not_active(self):
+        code = ("import ctypes, os, sys; sys.path.insert(0, %r); import reclaim; "
+                "ctypes.CDLL(os.environ['RECLAIM_SO'], ctypes.RTLD_GLOBAL); "
+                "print(reclaim.is_active(), reclaim.version())" % os.path.join(TOP, "python"))
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        out = subprocess.check_output([sys.executable, "-c", code], env=environment,
+                                      universal_newlines=True)
+        self.assertRegex(out, r"^False \d+\.\d+\.\d+$")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
