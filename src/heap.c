@@ -136,25 +136,13 @@ void rcl_heap_settle(void)
 
 /* --- allocation --------------------------------------------------------------------------- */
 
-/* Zero the pages of a fresh run that may hold old data; the kernel has zeroed the others. */
-static void zero_run(void *p, size_t size, const struct rcl_run *run)
-{
-    for (size_t at = rcl_bits_next_set(run->dirty, 0, run->pages); at < run->pages;) {
-        size_t end = rcl_bits_next_clear(run->dirty, at, run->pages);
-        size_t from = at << rcl_page_shift(), to = rcl_min(end << rcl_page_shift(), size);
-        if (from < to)
-            memset((char *)p + from, 0, to - from);
-        at = rcl_bits_next_set(run->dirty, end, run->pages);
-    }
-}
-
 static void *take_run(struct rcl_arena *a, const struct request *r)
 {
     struct rcl_run run;
     size_t bytes = r->cls == RCL_CLASS_LARGE ? rcl_max(r->size, 1) : rcl_classes[r->cls].size;
     void *p = rcl_large_take(&a->runs, a, bytes, r->align, r->cls, &run);
     if (p != NULL && r->zero)
-        zero_run(p, r->size, &run);
+        rcl_large_zero(p, r->size, &run);
     return p;
 }
 
@@ -391,21 +379,6 @@ static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_v
     }
 }
 
-/*
- * Samples begin on the block's granule, and it is none of them: but for them it would have gone
- * to the cache by now.  False: another way.
- */
-static bool free_plain(struct rcl_tls *self, unsigned cls, void *p)
-{
-    if (!rcl_prof_is_plain(p) || self->tallies || rcl_fills_freed())
-        return false;
-    struct rcl_tcache *tc = rcl_thread_begin_free(self);
-    bool done = !stays_out(p, tc) && rcl_tcache_push(tc, cls, p);
-    if (done)
-        rcl_thread_end(self);
-    return done;
-}
-
 void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
@@ -416,11 +389,9 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
             rcl_not_a_block(p, caller);
         return;
     }
-    if (byte == RCL_CLASS_SAMPLED && via == NULL && free_plain(self, cls, p))
-        return;
     if (unlikely(self->tallies)) {
         size_t bytes = rcl_heap_usable(p, caller);
-        if (via == NULL && tallied_free(self, rcl_pagemap_class(p), p)) {
+        if (via == NULL && tallied_free(self, byte, p)) {
             rcl_thread_end(self);
             return;
         }
@@ -428,6 +399,14 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     }
     if (rcl_fills_freed())
         rcl_fill_freed(p, rcl_block_usable(p, caller));
+    /* Samples begin on its granule; but for them it would have gone to the cache by now. */
+    if (byte == RCL_CLASS_SAMPLED && via == NULL && rcl_prof_is_plain(p)) {
+        struct rcl_tcache *tc = rcl_thread_begin_free(self);
+        if (!stays_out(p, tc) && rcl_tcache_push(tc, cls, p)) {
+            rcl_thread_end(self);
+            return;
+        }
+    }
     if (unlikely(!enter(self))) {
         rcl_gate_defer(p);
         return;

@@ -3,10 +3,13 @@
 #include "large.h"
 
 #include "account.h"
+#include "bits.h"
 #include "die.h"
 #include "meta.h"
 #include "pagemap.h"
 #include "sizeclass.h"
+
+#include <string.h>
 
 /* What is behind the bytes asked for; where a cache may hand the block out again, nobody knows. */
 static uint16_t tail_of(unsigned cls, size_t pages, size_t bytes)
@@ -92,4 +95,15 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
     s->tail = tail_of(s->cls, pages, bytes);
     count_pages(r, s, (int64_t)pages - (int64_t)old, asked_of(s) - before);
     return true;
+}
+
+void rcl_large_zero(void *p, size_t size, const struct rcl_run *run)
+{
+    for (size_t at = rcl_bits_next_set(run->dirty, 0, run->pages); at < run->pages;) {
+        size_t end = rcl_bits_next_clear(run->dirty, at, run->pages);
+        size_t from = at << rcl_page_shift(), to = rcl_min(end << rcl_page_shift(), size);
+        if (from < to)
+            memset((char *)p + from, 0, to - from);
+        at = rcl_bits_next_set(run->dirty, end, run->pages);
+    }
 }

@@ -22,6 +22,9 @@
 void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, size_t align,
                      unsigned cls, struct rcl_run *run);
 
+/* The first `size` bytes of a run just taken are zero: the kernel's pages were, the others now. */
+void rcl_large_zero(void *p, size_t size, const struct rcl_run *run);
+
 /* Give a block back.  The caller knows that the descriptor is live. */
 void rcl_large_give(struct rcl_span *s, enum rcl_age age);
 

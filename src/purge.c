@@ -17,7 +17,7 @@ enum {
     EXCESS_BUDGET = 256,
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 4,       /* caches may pin a quarter of the ceiling, an equal part each, */
-    CACHE_BLOCKS_MIN = 64, /* and so many blocks each whatever that is */
+    CACHE_PAGES_MIN = 64,  /* and so many pages each whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
@@ -90,8 +90,8 @@ static void drop_large_cache(struct rcl_tls *self, size_t share)
     if (rcl_purge_pinned() <= (int64_t)share)
         return;
     int64_t caches = rcl_account_get(&rcl_account.caches);
-    if (rcl_thread_cache_blocks(self) >
-        rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_BLOCKS_MIN))
+    if (rcl_thread_cache_pages(self) >
+        rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_PAGES_MIN))
         rcl_thread_drop_cache(self);
 }
 
@@ -117,7 +117,8 @@ static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
         return;
     uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
     count_run();
-    int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned();
+    int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned() -
+                     rcl_purge_described();
     purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
     if (rcl_account_read(&rcl_account.purge_refused) != refused)
         __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
@@ -128,7 +129,7 @@ static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 void rcl_purge_excess(struct rcl_tls *self)
 {
     size_t ceiling = rcl_demand_ceiling();
-    if (unlikely(rcl_purge_dirty() + rcl_purge_pinned() > (int64_t)ceiling))
+    if (unlikely(rcl_purge_dirty() + rcl_purge_pinned() + rcl_purge_described() > (int64_t)ceiling))
         purge_excess(self, ceiling);
     if (unlikely(rcl_arena_own_decay()))
         purge_at_once();

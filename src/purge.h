@@ -17,17 +17,25 @@
 #define RCL_PURGE_WORTH_BYTES MIB
 
 /*
- * Pages that thread caches may keep resident, at the worst.  A cached block keeps
- * its page, and if the blocks around it are free in the slab, a whole one; but
- * all cached blocks together keep no more than there is free beside live ones.
+ * Pages that thread caches may keep resident, at the worst.  A cached block of n
+ * bytes lies on 1 + n / page of them on average, and keeps them if all around it is
+ * free in the slab; but all cached blocks together keep no more than there is free
+ * beside live ones.
  */
 static inline int64_t rcl_purge_pinned(void)
 {
     int64_t cached = rcl_account_get(&rcl_account.cache_bytes) >> rcl_page_shift();
     int64_t blocks = rcl_account_get(&rcl_account.cache_blocks);
     int64_t holes = cached + (rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift());
-    int64_t pinned = blocks < holes ? blocks : holes;
+    int64_t pinned = blocks + cached < holes ? blocks + cached : holes;
     return pinned > cached ? pinned : cached;
+}
+
+/* Pages that describe what is mapped: nine bytes for each granule (pagemap.h), at the worst. */
+static inline int64_t rcl_purge_described(void)
+{
+    return (int64_t)(rcl_account_read(&rcl_account.mapped_bytes) / RCL_GRANULE * 9) >>
+           rcl_page_shift();
 }
 
 /* Free pages that may be resident, in runs, slabs and kept mappings. */
@@ -37,8 +45,8 @@ static inline int64_t rcl_purge_dirty(void)
 }
 
 /*
- * Amount: called by every free that goes the slow way.  What is dirty and what
- * caches may pin count against the ceiling (demand.h).  Above it, a thread whose
+ * Amount: called by every free that goes the slow way.  What is dirty, what caches
+ * may pin and the page map count against the ceiling (demand.h).  Above it, a thread whose
  * own cache is a large part of that empties it; then memory is returned, oldest
  * first, until somewhat below, but not more than a fixed amount of work per call,
  * which is several times what the call can have freed, so the excess cannot grow.

@@ -313,6 +313,7 @@ static void *refill_counted(struct rcl_tcache *tc, unsigned cls, uint32_t left, 
     struct rcl_counted *c = tc->counted;
     struct rcl_room *room = &c->room[cls];
     void *p = NULL;
+    grow(tc, cls); /* as every miss does: frees are waiting for it */
     if (room->cap == 0 && grow_to(&c->side, cls, side_cap(cls)))
         room->cap = (uint8_t)c->side.cap[cls];
     if (c->side.cap[cls] != 0) {

@@ -36,6 +36,7 @@
 #include "arena.h"
 #include "base.h"
 #include "list.h"
+#include "os.h"
 #include "sizeclass.h"
 
 struct rcl_cbin {
@@ -119,10 +120,15 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
 /* Blocks of a class it holds now, without its counted side. */
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
 
-/* Blocks it may hold, counted side included. */
-static inline size_t rcl_tcache_room(const struct rcl_tcache *tc)
+/* Pages that it may pin, counted side included: 1 + n / page for a block of n bytes. */
+static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
 {
-    return tc->blocks + (tc->counted != NULL ? tc->counted->side.blocks : 0);
+    size_t blocks = tc->blocks, bytes = tc->bytes;
+    if (tc->counted != NULL) {
+        blocks += tc->counted->side.blocks;
+        bytes += tc->counted->side.bytes;
+    }
+    return blocks + (bytes >> rcl_page_shift());
 }
 
 /* A counted side for `tc`, empty, nothing drawn; NULL: out of memory. */

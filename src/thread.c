@@ -202,9 +202,9 @@ void rcl_thread_start_tally(struct rcl_tls *self)
     rcl_unlock(&threads.lock);
 }
 
-size_t rcl_thread_cache_blocks(const struct rcl_tls *self)
+size_t rcl_thread_cache_pages(const struct rcl_tls *self)
 {
-    return rcl_tcache_room(get_cache(self));
+    return rcl_tcache_pages(get_cache(self));
 }
 
 /* libc calls this when a thread ends, perhaps before other destructors that allocate. */

@@ -110,8 +110,8 @@ static inline void rcl_thread_tally_out(struct rcl_tls *self, size_t bytes)
 /* Count bytes from now on.  Inside the gate. */
 void rcl_thread_start_tally(struct rcl_tls *self);
 
-/* Blocks in the caller's cache at most. */
-size_t rcl_thread_cache_blocks(const struct rcl_tls *self);
+/* Pages that the caller's cache may pin, as in rcl_purge_pinned. */
+size_t rcl_thread_cache_pages(const struct rcl_tls *self);
 
 /*
  * After a miss: does malloc pop from a counted side?  A hint, to be followed by a look

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# malloc and free of a cached small size cost what test/golden/fastpath.txt says.
+# malloc, free, sized free, new and delete of a cached small size cost what test/golden/fastpath.txt says.
 set -eu
 check=$abs_top_srcdir/tools/check-fastpath
 
 "$check" --self-test
+"$check" --golden "$abs_top_srcdir/test/golden/fastpath.txt" --doc "$abs_top_srcdir/doc/performance.md"
 case $RECLAIM_BUILD in
 'debug=no hostile=no sanitizer=no page=no') ;;
 *)

@@ -139,7 +139,7 @@ TEST(each_class_counts_its_own)
             if (other == cls)
                 assert_in_range(s.heap.cls[other].slabs, 1, 2);
             else
-                assert_int_equal(s.heap.cls[other].slabs, 0);
+                assert_in_range(s.heap.cls[other].slabs, 0, 1); /* an empty one may be kept */
         }
         assert_int_equal(rcl_stats_live(&s), 2 * rcl_classes[cls].size);
         rcl_heap_free(p, "free");
