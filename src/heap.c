@@ -9,6 +9,7 @@
 #include "die.h"
 #include "fill.h"
 #include "gate.h"
+#include "grow.h"
 #include "huge.h"
 #include "large.h"
 #include "monitor.h"
@@ -26,29 +27,12 @@
 struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
+    size_t room;  /* wanted behind it, see rcl_grow_room */
     bool zero;
     unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
     uint32_t sampled;          /* found on the way: the mode under which it was drawn, or 0 */
     const struct rcl_via *via; /* NULL: as usual */
 };
-
-static unsigned class_of(size_t size, size_t align)
-{
-    if (align > RCL_MIN_ALIGN) {
-        unsigned cls = rcl_class_of_aligned(size, align);
-        if (cls != RCL_CLASS_NONE)
-            return cls;
-        /* A medium block starts on a page. */
-        if (align > rcl_page_size() || size <= RCL_SMALL_MAX)
-            return size <= RCL_LARGE_MAX && align <= RCL_LARGE_MAX ? RCL_CLASS_LARGE
-                                                                   : RCL_CLASS_HUGE;
-    }
-    if (size <= RCL_SMALL_MAX)
-        return rcl_class_of_small(size);
-    if (size <= RCL_MEDIUM_MAX)
-        return rcl_class_of_medium(size);
-    return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
-}
 
 /* --- threads that count ------------------------------------------------------------------- */
 
@@ -139,10 +123,13 @@ void rcl_heap_settle(void)
 static void *take_run(struct rcl_arena *a, const struct request *r)
 {
     struct rcl_run run;
-    size_t bytes = r->cls == RCL_CLASS_LARGE ? rcl_max(r->size, 1) : rcl_classes[r->cls].size;
+    size_t bytes = r->size + r->room;
+    bytes = r->cls == RCL_CLASS_LARGE ? rcl_max(bytes, 1) : rcl_classes[r->cls].size;
     void *p = rcl_large_take(&a->runs, a, bytes, r->align, r->cls, &run);
     if (p != NULL && r->zero)
         rcl_large_zero(p, r->size, &run);
+    if (p != NULL && r->room != 0 && r->cls == RCL_CLASS_LARGE)
+        rcl_large_note_asked(rcl_pagemap_desc(p), r->size);
     return p;
 }
 
@@ -211,9 +198,12 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
 {
     struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
     bool zero;
-    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, rcl_max(r->size, 1), r->align, &zero);
+    size_t bytes = rcl_max(r->size + r->room, 1);
+    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
+    if (p != NULL && r->room != 0)
+        rcl_huge_note_asked(rcl_pagemap_desc(p), r->size);
     return p;
 }
 
@@ -244,13 +234,14 @@ RCL_OWN static void *try_alloc(struct request *r)
     if (unlikely(rcl_opt.zero)) {
         /* All of the block, not only what is asked for. */
         r->zero = true;
-        r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
+        r->size = rcl_max(r->size, rcl_heap_real_size(r->size + r->room, r->align));
+        r->room = 0;
     }
-    r->cls = class_of(r->size, r->align);
+    r->cls = rcl_block_class_for(r->size + r->room, r->align);
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
     p = take(self, r);
-    if (unlikely(p == NULL)) {
+    if (unlikely(p == NULL) && rcl_purge_may_help(r->size)) {
         /* What one size holds free must not keep another from being served. */
         rcl_purge_all(self);
         p = take(self, r);
@@ -300,7 +291,7 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
             return p;
     }
     if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
-        void *p = tallied_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
+        void *p = tallied_hit(&rcl_tls, rcl_block_class_for(size, RCL_MIN_ALIGN));
         if (p != NULL) {
             rcl_thread_end(&rcl_tls);
             return p;
@@ -431,12 +422,13 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
             return NULL;
         struct rcl_huge *h = rcl_block_huge(p, caller);
         real_class(p); /* as if it was freed and allocated again */
-        q = may_move ? rcl_huge_resize(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
+        q = may_move ? rcl_grow_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
         real_class(p);
-        q = rcl_large_resize(rcl_block_run(p, caller), size) ? p : NULL;
+        struct rcl_span *s = rcl_block_run(p, caller);
+        q = (may_move ? rcl_grow_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
@@ -444,6 +436,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
     if (q != NULL)
         note(self, &rcl_tcache_none, &r, q);
     leave(self);
+    rcl_background_kick();
     if (unlikely(r.sampled != 0))
         rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
     if (unlikely(self->tallies) && q != NULL) {
@@ -459,14 +452,21 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
 static bool fits(unsigned cls, size_t usable, size_t size)
 {
     /* One somewhat too large may stay: copying would cost more than it saves. */
-    return (size <= usable && size >= usable - usable / 4) || class_of(size, RCL_MIN_ALIGN) == cls;
+    return (size <= usable && size >= usable - usable / 4) ||
+           rcl_block_class_for(size, RCL_MIN_ALIGN) == cls;
 }
 
 /* Into a new block. */
 RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
 {
     size_t size = r->size;
+    if (size > usable && size > RCL_SMALL_MAX)
+        r->room = rcl_grow_room(size) - size;
     void *q = try_alloc(r);
+    if (q == NULL && r->room != 0) {
+        r->room = 0;
+        q = try_alloc(r);
+    }
     if (q == NULL) {
         /* Shrinking cannot fail for want of a smaller block. */
         if (size <= usable && ((uintptr_t)p & (r->align - 1)) == 0)
@@ -504,7 +504,7 @@ size_t rcl_heap_real_size(size_t size, size_t align)
     align = rcl_max(align, RCL_MIN_ALIGN);
     if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
         return 0;
-    unsigned cls = class_of(size, align);
+    unsigned cls = rcl_block_class_for(size, align);
     return rcl_class_is_cached(cls) ? rcl_classes[cls].size
                                     : rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }
