@@ -63,18 +63,6 @@ static RCL_COLD void *new_failed_nothrow(size_t size, size_t align, const void *
     return ((void *(*)(size_t, const void *))found)(size, tag);
 }
 
-RCL_OWN static RCL_NOINLINE void *new_slow(size_t size)
-{
-    void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN);
-}
-
-RCL_OWN static RCL_NOINLINE void *new_slow_nothrow(size_t size, const void *tag)
-{
-    void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : new_failed_nothrow(size, RCL_MIN_ALIGN, tag);
-}
-
 static inline void *new_hit(size_t size)
 {
     if (unlikely(size > RCL_SMALL_MAX))
@@ -84,6 +72,29 @@ static inline void *new_hit(size_t size)
     if (likely(p != NULL))
         rcl_thread_end(self);
     return p;
+}
+
+/* The hit while profiling, after a miss. */
+static inline void *new_counted(size_t size)
+{
+    return size <= RCL_SMALL_MAX ? rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size))
+                                 : NULL;
+}
+
+RCL_OWN static RCL_NOINLINE void *new_slow(size_t size)
+{
+    void *p = new_counted(size);
+    if (p == NULL)
+        p = rcl_heap_alloc(size);
+    return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN);
+}
+
+RCL_OWN static RCL_NOINLINE void *new_slow_nothrow(size_t size, const void *tag)
+{
+    void *p = new_counted(size);
+    if (p == NULL)
+        p = rcl_heap_alloc(size);
+    return likely(p != NULL) ? p : new_failed_nothrow(size, RCL_MIN_ALIGN, tag);
 }
 
 RCL_OWN static void *new_aligned(size_t size, size_t align)
