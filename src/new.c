@@ -241,9 +241,12 @@ DELETE_FROM(rcl_delete_array, rcl_delete_array_nothrow, "_ZdaPvRKSt9nothrow_t")
 DELETE_ALIGNED(rcl_delete_aligned, "_ZdlPvSt11align_val_t")
 DELETE_ALIGNED_FROM(rcl_delete_aligned, rcl_delete_array_aligned, "_ZdaPvSt11align_val_t")
 DELETE_SIZED_ALIGNED_FROM(rcl_delete_aligned, rcl_delete_sized_aligned, "_ZdlPvmSt11align_val_t")
-DELETE_SIZED_ALIGNED_FROM(rcl_delete_array_aligned, rcl_delete_array_sized_aligned, "_ZdaPvmSt11align_val_t")
-DELETE_ALIGNED_FROM(rcl_delete_aligned, rcl_delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t")
-DELETE_ALIGNED_FROM(rcl_delete_array_aligned, rcl_delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t")
+DELETE_SIZED_ALIGNED_FROM(rcl_delete_array_aligned, rcl_delete_array_sized_aligned,
+                          "_ZdaPvmSt11align_val_t")
+DELETE_ALIGNED_FROM(rcl_delete_aligned, rcl_delete_aligned_nothrow,
+                    "_ZdlPvSt11align_val_tRKSt9nothrow_t")
+DELETE_ALIGNED_FROM(rcl_delete_array_aligned, rcl_delete_array_aligned_nothrow,
+                    "_ZdaPvSt11align_val_tRKSt9nothrow_t")
 /* clang-format on */
 
 /* --- does the program bring its own? ------------------------------------------------------ */
@@ -332,6 +335,7 @@ RCL_OWN static RCL_NOINLINE void *nothrow_aligned(size_t size, size_t align, con
 NEW_NOTHROW(rcl_new, rcl_new_nothrow, "_ZnwmRKSt9nothrow_t")
 NEW_NOTHROW(rcl_new_array, rcl_new_array_nothrow, "_ZnamRKSt9nothrow_t")
 NEW_ALIGNED_NOTHROW(rcl_new_aligned, rcl_new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t")
-NEW_ALIGNED_NOTHROW(rcl_new_array_aligned, rcl_new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t")
+NEW_ALIGNED_NOTHROW(rcl_new_array_aligned, rcl_new_array_aligned_nothrow,
+                    "_ZnamSt11align_val_tRKSt9nothrow_t")
 /* clang-format on */
 #endif
