@@ -192,3 +192,10 @@ void rcl_background_forget(void)
     helper.gate = (struct rcl_gate_pass){0};
     helper.state = IDLE;
 }
+
+void rcl_background_let_go(void)
+{
+    while (helper.gate.inside > 0)
+        rcl_gate_leave(&helper.gate);
+    __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
+}

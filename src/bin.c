@@ -262,6 +262,9 @@ struct put {
     enum rcl_age age;
     struct rcl_list empty; /* slabs to give up */
     struct rcl_demand_note note;
+    const void *bad; /* the one that ends it all, and what is known of it */
+    const struct rcl_span *bad_slab;
+    bool in_block;
 };
 
 /* The batch has no more for this slab: queue it, move it, or give it up.  The lock is held. */
@@ -287,18 +290,30 @@ static void put_done(struct rcl_bin *b, struct put *put)
     settle(b, s);
 }
 
+/* With nothing half done and no lock held: the program may handle SIGABRT. */
+__attribute__((noreturn, cold)) static void put_failed(const struct rcl_bin *b,
+                                                       const struct put *put, const char *caller)
+{
+    if (put->bad_slab != NULL)
+        rcl_bad_block(caller, put->bad_slab, put->bad, put->in_block);
+    rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, put->bad,
+            rcl_classes[b->cls].size);
+}
+
 size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller)
 {
-    size_t others = 0;
+    size_t others = 0, back = 0;
     struct put put = {.age = age};
     rcl_list_init(&put.empty);
     rcl_lock(&b->lock);
     b->flushes++;
     for (size_t i = 0, done; i < n; i += done) {
         /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
-        if (unlikely(rcl_block_class(p[i]) != b->cls))
-            rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p[i],
-                    rcl_classes[b->cls].size);
+        if (unlikely(rcl_block_class(p[i]) != b->cls)) {
+            put.bad = p[i];
+            put.bad_slab = NULL;
+            break;
+        }
         struct rcl_span *s = rcl_pagemap_desc(p[i]);
         if (s->arena != b->arena) {
             p[others++] = p[i];
@@ -311,13 +326,20 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
             put.touched = 0;
         }
         enum rcl_slab_error err = rcl_slab_put(s, p + i, n - i, &done, &put.touched);
-        if (unlikely(err != RCL_SLAB_OK))
-            rcl_bad_block(caller, s, p[i + done], err == RCL_SLAB_NOT_A_BLOCK);
+        back += done;
+        if (unlikely(err != RCL_SLAB_OK)) {
+            put.bad = p[i + done];
+            put.bad_slab = s;
+            put.in_block = err == RCL_SLAB_NOT_A_BLOCK;
+            break;
+        }
     }
     put_done(b, &put);
-    b->live -= n - others;
+    b->live -= back;
     rcl_unlock(&b->lock);
-    bin_tell(b, &put.note, -(int64_t)(n - others));
+    bin_tell(b, &put.note, -(int64_t)back);
+    if (unlikely(put.bad != NULL))
+        put_failed(b, &put, caller);
     slabs_drop(b, &put.empty, age);
     return others;
 }

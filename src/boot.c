@@ -3,7 +3,9 @@
 #include "boot.h"
 
 #include "arena.h"
+#include "background.h"
 #include "conf.h"
+#include "die.h"
 #include "fork.h"
 #include "huge.h"
 #include "options.h"
@@ -61,9 +63,19 @@ bool rcl_boot_slow(void)
 
 /* --- stage 2 ------------------------------------------------------------------------------ */
 
+/* Before an abort, for rcl_die(). */
+static void let_go(void)
+{
+    if (rcl_os_thread_is_bare())
+        rcl_background_let_go();
+    else
+        rcl_thread_let_go(&rcl_tls);
+}
+
 __attribute__((constructor(101))) static void second_stage(void)
 {
     rcl_boot();
+    rcl_die_let_go = let_go;
     if (!options_read) {
         /* The first allocation came before the environment; what is made keeps its defaults. */
         options_read = rcl_conf_read();

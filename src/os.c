@@ -352,12 +352,33 @@ struct os_thread_start {
     void *arg;
 };
 
+static uint32_t *os_bare_tid; /* of the last one; relaxed */
+
+bool rcl_os_thread_is_bare(void)
+{
+    const uint32_t *tid = __atomic_load_n(&os_bare_tid, __ATOMIC_RELAXED);
+    return tid != NULL && __atomic_load_n(tid, __ATOMIC_RELAXED) == (uint32_t)rcl_os_tid();
+}
+
+void rcl_os_thread_exit(void)
+{
+    for (;;)
+        sys1(SYS_exit, 0);
+}
+
+void rcl_os_abort_unhandled(void)
+{
+    long action[8] = {0}; /* the kernel's structure begins with the handler */
+    sys4(SYS_rt_sigaction, SIGABRT, NULL, action, sizeof(uint64_t));
+    if (action[0] == (long)SIG_DFL)
+        sys2(SYS_kill, rcl_os_pid(), SIGABRT);
+}
+
 /* Runs on the new stack; returns only by ending the thread. */
 __attribute__((noreturn, used)) static void os_thread_main(struct os_thread_start *start)
 {
     start->fn(start->arg);
-    for (;;)
-        sys1(SYS_exit, 0);
+    rcl_os_thread_exit();
 }
 
 /*
@@ -421,6 +442,7 @@ int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack
     char *tp = (char *)rcl_align_down((uintptr_t)tls_block + tls_bytes / 2, 64);
     *(void **)tp = tp; /* x86-64: %fs:0 holds the thread pointer itself */
 
+    __atomic_store_n(&os_bare_tid, tid_word, __ATOMIC_RELAXED);
     long ret = os_clone(start, tp, tid_word, start);
     *tid = sys_failed(ret) ? 0 : (int)ret;
     return sys_errno(ret);

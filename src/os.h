@@ -134,6 +134,13 @@ bool rcl_os_same_user(void);
 int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack_bytes,
                         void *tls_block, size_t tls_bytes, uint32_t *tid_word, int *tid);
 
+/* Whether the caller is the one that was started last; and its end. */
+bool rcl_os_thread_is_bare(void);
+__attribute__((noreturn)) void rcl_os_thread_exit(void);
+
+/* SIGABRT for the process, if the program does not handle it. */
+void rcl_os_abort_unhandled(void);
+
 /* Wait until the thread of *tid_word has ended and the kernel no longer counts it. */
 void rcl_os_thread_join(uint32_t *tid_word, int tid);
 

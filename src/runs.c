@@ -62,17 +62,27 @@ static void table_place(struct rcl_runs *r, char *memory, size_t capacity)
     r->capacity = capacity;
 }
 
+/* The lock is held, and dropped for the system calls.  False: no memory. */
 static bool table_grow(struct rcl_runs *r)
 {
-    size_t capacity = r->capacity == 0 ? FIRST_CAPACITY : r->capacity * 2;
-    char *memory = rcl_os_map(table_bytes(capacity)), *old = (char *)r->chunk;
-    size_t old_bytes = table_bytes(r->capacity);
-    if (memory == NULL)
-        return false;
-    table_place(r, memory, capacity);
-    if (old != NULL)
-        rcl_os_unmap(old, old_bytes);
-    return true;
+    size_t old_capacity = r->capacity;
+    size_t capacity = old_capacity == 0 ? FIRST_CAPACITY : old_capacity * 2;
+    rcl_unlock(&r->lock);
+    char *memory = rcl_os_map(table_bytes(capacity)), *unused = memory;
+    size_t unused_bytes = table_bytes(capacity);
+    rcl_lock(&r->lock);
+    /* Somebody else may have been here meanwhile. */
+    if (memory != NULL && r->capacity == old_capacity) {
+        unused = (char *)r->chunk;
+        unused_bytes = table_bytes(old_capacity);
+        table_place(r, memory, capacity);
+    }
+    if (unused != NULL) {
+        rcl_unlock(&r->lock);
+        rcl_os_unmap(unused, unused_bytes);
+        rcl_lock(&r->lock);
+    }
+    return memory != NULL;
 }
 
 size_t rcl_runs_table_bytes(const struct rcl_runs *r)
@@ -133,14 +143,22 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     return c;
 }
 
-/* The lock is held.  False: the table could not grow. */
-static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
+/* The first free place; r->nchunks: there is none. */
+static size_t free_place(const struct rcl_runs *r)
 {
     size_t i = 0;
     while (i < r->nchunks && r->chunk[i] != NULL)
         i++;
-    if (i == r->capacity && !table_grow(r))
-        return false;
+    return i;
+}
+
+/* The lock is held, and may be dropped meanwhile.  False: the table could not grow. */
+static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
+{
+    size_t i;
+    while ((i = free_place(r)) == r->capacity)
+        if (!table_grow(r))
+            return false;
     if (i == r->nchunks) {
         __atomic_store_n(&r->nchunks, i + 1, __ATOMIC_RELAXED); /* chunk_map reads it */
         r->any.n = r->nchunks;
