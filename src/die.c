@@ -78,6 +78,8 @@ void rcl_die(const char *format, ...)
 
 void rcl_die_late(void)
 {
+    if (!__atomic_exchange_n(&rcl_die_pending, false, __ATOMIC_RELAXED))
+        return; /* somebody else does */
     if (rcl_die_let_go != NULL)
         rcl_die_let_go();
     abort();

@@ -23,7 +23,7 @@
  * with it where SIGABRT has no handler, or else at the next slow path: rcl_die_late().
  */
 __attribute__((noreturn, cold, format(printf, 1, 2))) void rcl_die(const char *format, ...);
-__attribute__((noreturn, cold)) void rcl_die_late(void);
+__attribute__((cold)) void rcl_die_late(void);
 extern bool rcl_die_pending; /* relaxed */
 
 /* Set at boot: give up the gate and the cache of the calling thread. */
