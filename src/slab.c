@@ -294,6 +294,8 @@ void rcl_slab_finish(struct rcl_span *s, uint64_t pages, uint64_t refused)
     for (uint64_t left = refused; left != 0; left &= left - 1)
         ready_on_pages(s, rcl_ctz(left), rcl_ctz(left));
     s->refused |= refused;
+    s->age_low &= ~refused;
+    s->age_high &= ~refused;
 }
 
 void rcl_slab_verify(const struct rcl_span *s)
