@@ -416,12 +416,11 @@ static void free_locked_memory(void *arg)
     /* It does not insist, */
     REQUIRE(rcl_account_read(&rcl_account.purge_calls) <= calls + 20);
     /* and what can go does: the ceiling is for that. */
-    int64_t kept = rcl_purge_dirty();
     take(RCL_CLASS_LARGE, 16 * MIB);
     give(n_held, true);
     for (int i = 0; i < 100; i++)
         rcl_purge_excess(&rcl_tls);
-    REQUIRE(rcl_purge_dirty() <= kept + (int64_t)(2 * MIB / rcl_page_size()));
+    REQUIRE(rcl_purge_dirty() <= (int64_t)rcl_demand_ceiling());
     while (n > 0)
         REQUIRE(syscall(SYS_munlock, locked[--n], RCL_LARGE_MAX / 2) == 0);
     rcl_purge_all(&rcl_tls);
