@@ -301,7 +301,7 @@ static int part_locked(char **arguments)
 {
     enum { LOCKED = 20 };
     size_t size = (size_t)strtoull(arguments[0], NULL, 10);
-    struct list list = {NULL, 100 * MIB / 5000, 5000};
+    struct list list = {NULL, 20000, 5000};
     char *locked[LOCKED];
 
     list.block = map_list(list.count);
@@ -331,7 +331,7 @@ static int part_locked(char **arguments)
  */
 static int part_all_locked(char **arguments)
 {
-    struct list list = {NULL, 100 * MIB / 5000, 5000};
+    struct list list = {NULL, 20000, 5000};
     (void)arguments;
 
     list.block = map_list(list.count);
