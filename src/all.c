@@ -14,6 +14,7 @@
 
 /* clang-format off */
 #include "os.c"
+#include "release.c"
 #include "look.c"
 #include "file.c"
 #include "out.c"
@@ -62,6 +63,7 @@
 #include "report.c"
 #include "monitor.c"
 #include "block.c"
+#include "grow.c"
 #include "heap.c"
 #include "ctlstat.c"
 #include "control.c"

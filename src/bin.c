@@ -7,6 +7,7 @@
 #include "meta.h"
 #include "os.h"
 #include "pagemap.h"
+#include "release.h"
 #include "sizeclass.h"
 #include "slab.h"
 
@@ -450,7 +451,7 @@ static RCL_COLD void batch_purge_pages(struct bin_batch *t, size_t range)
     struct rcl_span *s = t->part[t->part_of[range]].slab;
     for (size_t at = 0; at < o->bytes; at += rcl_page_size()) {
         char *page = (char *)o->addr + at;
-        if (rcl_os_purge(page, rcl_page_size()) != 0) {
+        if (rcl_release(page, rcl_page_size()) != 0) {
             t->part[t->part_of[range]].refused |= (uint64_t)1
                                                   << ((size_t)(page - s->base) >> rcl_page_shift());
             t->pages--;
@@ -462,7 +463,7 @@ static RCL_COLD void batch_purge_pages(struct bin_batch *t, size_t range)
 static void batch_purge(struct bin_batch *t)
 {
     uint64_t start = rcl_os_now_ns();
-    uint64_t refused = rcl_os_purge_many(t->range, t->ranges);
+    uint64_t refused = rcl_release_many(t->range, t->ranges);
     rcl_account_count(&rcl_account.purge_refused, refused != 0);
     for (; refused != 0; refused &= refused - 1)
         batch_purge_pages(t, rcl_ctz(refused));

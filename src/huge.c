@@ -10,6 +10,7 @@
 #include "options.h"
 #include "os.h"
 #include "pagemap.h"
+#include "release.h"
 #include "sizeclass.h"
 
 #include <string.h>
@@ -191,7 +192,7 @@ static void discard(struct rcl_huge *h)
     uint64_t start = rcl_os_now_ns();
     /* munmap can fail when it would split a mapping and there are too many: then only purge. */
     if (rcl_os_unmap(h->base, h->bytes) != 0)
-        rcl_os_purge(h->base, h->bytes);
+        rcl_release(h->base, h->bytes);
     rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
     rcl_account_count(&rcl_account.purge_calls, 1);
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)h->bytes);

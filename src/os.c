@@ -25,14 +25,7 @@
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
-#endif
-#ifndef SYS_process_madvise
-#define SYS_process_madvise 440 /* the same number on every architecture */
-#endif
 enum {
-    OS_PIDFD_SELF = -10001, /* PIDFD_SELF_THREAD_GROUP, Linux 6.14 */
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
@@ -46,14 +39,9 @@ unsigned rcl_os_page_shift = RCL_GRANULE_SHIFT;
 
 /* What the kernel turned out not to have; each flips once, from 1 to 0. */
 static struct {
-    int vector_purge;
-    int purge_locked;
     int barrier; /* 0: no; 1: not registered yet; 2: registered */
     int vma_name;
-} os_can = {1, 1, 1, 1};
-
-/* MADV_DONTNEED, until memory turns out to be locked; relaxed. */
-static int os_purge_advice = MADV_DONTNEED;
+} os_can = {1, 1};
 
 static uint64_t os_returns; /* relaxed */
 
@@ -106,7 +94,7 @@ void *rcl_os_map(size_t bytes)
     return rcl_os_map_aligned(bytes, rcl_page_size());
 }
 
-static void os_count_return(void)
+void rcl_os_count_return(void)
 {
     __atomic_fetch_add(&os_returns, 1, __ATOMIC_RELAXED);
 }
@@ -118,7 +106,7 @@ uint64_t rcl_os_returns(void)
 
 int rcl_os_unmap(void *addr, size_t bytes)
 {
-    os_count_return();
+    rcl_os_count_return();
     return sys_errno(sys2(SYS_munmap, addr, bytes));
 }
 
@@ -140,66 +128,6 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
         sys5(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target));
 }
 
-/* Locked memory is refused once; then the kernel is told, here and from then on, that we mean it. */
-static int os_purge_locked(void *addr, size_t bytes)
-{
-    if (!__atomic_load_n(&os_can.purge_locked, __ATOMIC_RELAXED))
-        return EINVAL;
-    os_count_return();
-    int err = sys_errno(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED_LOCKED));
-    if (err == 0)
-        __atomic_store_n(&os_purge_advice, MADV_DONTNEED_LOCKED, __ATOMIC_RELAXED);
-    else
-        __atomic_store_n(&os_can.purge_locked, 0, __ATOMIC_RELAXED);
-    return err;
-}
-
-int rcl_os_purge(void *addr, size_t bytes)
-{
-    int advice = __atomic_load_n(&os_purge_advice, __ATOMIC_RELAXED);
-    os_count_return();
-    int err = sys_errno(sys3(SYS_madvise, addr, bytes, advice));
-    return err == EINVAL && advice == MADV_DONTNEED ? os_purge_locked(addr, bytes) : err;
-}
-
-/* How many of the first ranges went back in one system call.  *unable: perhaps it cannot be made. */
-static size_t os_purge_vector(const struct rcl_os_range *ranges, size_t n, int advice, bool *unable)
-{
-    *unable = false;
-    if (n < 2 || !__atomic_load_n(&os_can.vector_purge, __ATOMIC_RELAXED))
-        return 0;
-    os_count_return();
-    /* struct rcl_os_range is laid out as struct iovec. */
-    long done = sys5(SYS_process_madvise, OS_PIDFD_SELF, ranges, n, advice, 0);
-    if (sys_failed(done)) {
-        *unable = done != -ENOMEM && done != -EAGAIN && done != -EINTR;
-        return 0;
-    }
-    /* It stops at the first range that is refused. */
-    size_t i = 0;
-    while (i < n && (size_t)done >= ranges[i].bytes)
-        done -= (long)ranges[i++].bytes;
-    return i;
-}
-
-uint64_t rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
-{
-    uint64_t refused = 0;
-    for (size_t i = 0; i < n; i++) {
-        bool unable;
-        int advice = __atomic_load_n(&os_purge_advice, __ATOMIC_RELAXED);
-        i += os_purge_vector(ranges + i, n - i, advice, &unable);
-        if (i == n)
-            break;
-        /* By itself, which tells an old kernel or a sandbox from a range that is locked. */
-        if (rcl_os_purge(ranges[i].addr, ranges[i].bytes) != 0)
-            refused |= (uint64_t)1 << i;
-        else if (unable && advice == __atomic_load_n(&os_purge_advice, __ATOMIC_RELAXED))
-            __atomic_store_n(&os_can.vector_purge, 0, __ATOMIC_RELAXED);
-    }
-    return refused;
-}
-
 bool rcl_os_is_resident(void *addr)
 {
     unsigned char in = 0;
@@ -209,6 +137,11 @@ bool rcl_os_is_resident(void *addr)
 void rcl_os_no_hugepage(void *addr, size_t bytes)
 {
     sys3(SYS_madvise, addr, bytes, MADV_NOHUGEPAGE);
+}
+
+bool rcl_os_wipe_on_fork(void *addr, size_t bytes)
+{
+    return sys3(SYS_madvise, addr, bytes, MADV_WIPEONFORK) == 0;
 }
 
 void rcl_os_hugepage(void *addr, size_t bytes)

@@ -56,27 +56,19 @@ void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes);
 /* Move a mapping to `target`, replacing what is there.  errno. */
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target);
 
-/*
- * Return the pages of one range or of several (at most 64) to the kernel; they read as
- * zero when touched again.  Several ranges go in one system call where the kernel
- * can (process_madvise on oneself, Linux 6.13+; probed once, quietly).  Locked memory
- * goes too (MADV_DONTNEED_LOCKED, Linux 5.18+; likewise), and stays locked: a page of it
- * is made and locked when it is touched again.
- * What the kernel refuses (locked memory, where it is older) has unspecified content: not
- * known to be zero.  One: errno; many: bit i for range i.
- */
-int rcl_os_purge(void *addr, size_t bytes);
-uint64_t rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n);
-
 /* Whether the page at `addr` has memory now, for one that nobody has touched: mlockall. */
 bool rcl_os_is_resident(void *addr);
 
-/* System calls that have returned memory since the start: the two above and rcl_os_unmap. */
+/* System calls that have returned memory since the start: rcl_os_unmap and those of release.h. */
 uint64_t rcl_os_returns(void);
+void rcl_os_count_return(void);
 
 /* Ask the kernel not to back the range with huge pages, or to do so.  Advice: failure is silent. */
 void rcl_os_no_hugepage(void *addr, size_t bytes);
 void rcl_os_hugepage(void *addr, size_t bytes);
+
+/* A child finds these pages full of zeros, however it was made.  False: before Linux 4.14. */
+bool rcl_os_wipe_on_fork(void *addr, size_t bytes);
 
 /* Show `name` for the mapping in /proc/PID/maps where the kernel supports it. */
 void rcl_os_name(void *addr, size_t bytes, const char *name);

@@ -8,6 +8,7 @@
 #include "options.h"
 #include "os.h"
 #include "pagemap.h"
+#include "release.h"
 
 #include <string.h>
 
@@ -472,13 +473,13 @@ static void chunk_returned(struct rcl_runs *r, struct rcl_chunk *c, size_t first
     }
 }
 
-/* One page of a run may be locked, and the kernel refused the run: page by page.  Pages returned. */
+/* The kernel refused the run, in which one page may be locked: page by page.  Pages returned. */
 static RCL_COLD size_t runs_purge_pages(struct rcl_runs *r, struct rcl_chunk *c, size_t first,
                                         size_t pages)
 {
     size_t returned = 0;
     for (size_t at = first; at < first + pages; at++) {
-        bool refused = rcl_os_purge(c->base + (at << rcl_page_shift()), rcl_page_size()) != 0;
+        bool refused = rcl_release(c->base + (at << rcl_page_shift()), rcl_page_size()) != 0;
         rcl_lock(&r->lock);
         chunk_returned(r, c, at, 1, refused);
         rcl_unlock(&r->lock);
@@ -514,7 +515,7 @@ size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budge
         if (b.n == 0)
             break;
         uint64_t start = rcl_os_now_ns();
-        uint64_t refused = rcl_os_purge_many(b.range, b.n);
+        uint64_t refused = rcl_release_many(b.range, b.n);
         rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
         rcl_account_count(&rcl_account.purge_calls, 1);
         rcl_account_count(&rcl_account.purge_refused, refused != 0);
