@@ -15,6 +15,7 @@
 
 /* clang-format off */
 #include "os.c"
+#include "release.c"
 #include "look.c"
 #include "file.c"
 #include "out.c"

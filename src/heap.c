@@ -94,6 +94,8 @@ static bool enter(struct rcl_tls *self)
     /* A hit path that missed left `busy` set; from here on, being inside the gate says the same. */
     bool in = rcl_gate_enter(&self->gate);
     rcl_thread_end(self);
+    if (unlikely(__atomic_load_n(&rcl_die_pending, __ATOMIC_RELAXED)))
+        rcl_die_late();
     if (likely(in)) {
         void *deferred = rcl_gate_deferred();
         if (unlikely(deferred != NULL))
