@@ -295,7 +295,7 @@ int rcl_ctl_arena_dss(struct ctl *c)
 
 static bool is_decay_ms(ssize_t ms)
 {
-    return ms >= -1 && ms <= 1000000000;
+    return ms >= -1 && ms <= RCL_DECAY_MS_MAX;
 }
 
 int rcl_ctl_arena_dirty_decay(struct ctl *c)
