@@ -119,6 +119,8 @@ static void assert_same(void)
     assert_int_equal(runs.empty_chunks, empty);
     assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), dirty);
     assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), mapped);
+    assert_int_equal(rcl_account_read(&rcl_account.chunk_bytes), mapped);
+    assert_true(rcl_account_read(&rcl_account.chunk_bytes_max) >= mapped);
 }
 
 /* Where a run should come from by the rules of runs.h; false: from a new chunk. */
