@@ -88,7 +88,7 @@ static int cycle(void)
     rcl_gate_enter_patient(&rcl_tls.gate);
     for (int round = 0; round < 3; round++) {
         bool zero;
-        void *p = rcl_huge_take(32 * MIB, 1, &zero);
+        void *p = rcl_huge_take_in(NULL, 32 * MIB, 1, &zero);
         if (p == NULL)
             return 1;
         rcl_huge_give(rcl_pagemap_desc(p));
