@@ -33,7 +33,6 @@ enum {
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
     OS_IOV_MAX = 512,
-    OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_JOIN_NS = 20000000,
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
