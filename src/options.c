@@ -271,14 +271,17 @@ static bool parse_word(struct slice s, const char *words, int64_t *out)
     return false;
 }
 
-/* Signals whose default is not to stop or to dump, or that programs use for requests. */
+/* Signals that programs use for requests; and two that end them, for what is wanted at the end. */
 static const struct {
     const char *name;
     int number;
+    bool ends;
 } signal_names[] = {
-    {"SIGUSR1", SIGUSR1}, {"SIGUSR2", SIGUSR2},     {"SIGHUP", SIGHUP},   {"SIGALRM", SIGALRM},
-    {"SIGPROF", SIGPROF}, {"SIGVTALRM", SIGVTALRM}, {"SIGIO", SIGIO},     {"SIGURG", SIGURG},
-    {"SIGPWR", SIGPWR},   {"SIGWINCH", SIGWINCH},   {"SIGQUIT", SIGQUIT}, {"none", 0},
+    {"SIGUSR1", SIGUSR1, false},   {"SIGUSR2", SIGUSR2, false}, {"SIGHUP", SIGHUP, false},
+    {"SIGALRM", SIGALRM, false},   {"SIGPROF", SIGPROF, false}, {"SIGVTALRM", SIGVTALRM, false},
+    {"SIGIO", SIGIO, false},       {"SIGURG", SIGURG, false},   {"SIGPWR", SIGPWR, false},
+    {"SIGWINCH", SIGWINCH, false}, {"SIGQUIT", SIGQUIT, false}, {"SIGTERM", SIGTERM, true},
+    {"SIGINT", SIGINT, true},      {"none", 0, false},
 };
 
 static const char *signal_name(int64_t number)
@@ -290,16 +293,20 @@ static const char *signal_name(int64_t number)
 }
 
 /* One of those, with or without SIG, or its number; SIGRTMIN, also with +n. */
-static bool parse_signal(struct slice s, int64_t *out)
+static bool parse_signal(struct slice s, bool may_end, int64_t *out)
 {
+    int64_t n = 0;
+    bool is_number = parse_number(s, false, &n) == NUMBER;
     for (size_t i = 0; i < array_len(signal_names); i++) {
         *out = signal_names[i].number;
-        if (slice_is(s, signal_names[i].name) ||
+        if ((is_number && n == *out) || slice_is(s, signal_names[i].name) ||
             (*out != 0 && slice_is(s, signal_names[i].name + 3)))
-            return true;
+            return may_end || !signal_names[i].ends;
     }
-    if (parse_number(s, false, out) == NUMBER)
-        return signal_name(*out) != NULL || (*out >= SIGRTMIN && *out <= SIGRTMAX);
+    if (is_number) {
+        *out = n;
+        return n >= SIGRTMIN && n <= SIGRTMAX;
+    }
     static const char first[] = "SIGRTMIN";
     size_t i = s.bytes > 0 && s.at[0] == 'R' ? 3 : 0, at = 0;
     while (at < s.bytes && first[i] != '\0' && s.at[at] == first[i]) {
@@ -367,7 +374,9 @@ static const char *parse_value(const struct row *row, struct slice value,
         return parse_word(value, row->words, out) ? NULL : "is none of the words";
     }
     if (row->type == SIGNAL)
-        return parse_signal(value, out) ? NULL : "is no signal that can be used";
+        return parse_signal(value, row->offset == offsetof(struct rcl_options, prof_signal), out)
+                   ? NULL
+                   : "is no signal that can be used";
     e->min = row->min;
     e->max = row->max;
     if (parse_named(row->offset, value, out))

@@ -422,7 +422,17 @@ TEST(signals_have_names_and_numbers)
         assert_value(pair("%s:%d", rows[i].name, SIGRTMAX), i, SIGRTMAX);
         for (size_t k = 0; k < array_len(wrong); k++)
             assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+        /* Those that end a program can be asked for a last profile only. */
+        static const char *const ends[] = {"SIGTERM", "TERM", "15", "INT", "2"};
+        for (size_t k = 0; k < array_len(ends); k++) {
+            const char *text = pair("%s:%s", rows[i].name, ends[k]);
+            if (strcmp(rows[i].name, "prof_signal") != 0)
+                assert_rejected(text);
+            else
+                assert_value(text, i, k < 3 ? SIGTERM : SIGINT);
+        }
     }
+    assert_text("prof_signal:15", row_of("prof_signal"), "SIGTERM");
 }
 
 TEST(what_is_shown_would_be_taken)
