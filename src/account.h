@@ -36,6 +36,8 @@ struct rcl_account {
     uint64_t purge_refused;   /* batches of which the kernel refused some: locked memory */
     uint64_t refaulted_pages; /* taken again after they had been purged */
     uint64_t mapped_bytes;    /* chunks and huge mappings now */
+    uint64_t chunk_bytes;     /* chunks alone, now, */
+    uint64_t chunk_bytes_max; /* and at most */
     uint64_t cache_misses;    /* of caches that are gone: a class was empty, */
     uint64_t cache_overflows; /* or full */
     uint64_t zero_reallocs;   /* calls of realloc with a size of 0 */
@@ -51,6 +53,16 @@ static inline void rcl_account_add(int64_t *field, int64_t n)
 static inline void rcl_account_count(uint64_t *field, uint64_t n)
 {
     __atomic_fetch_add(field, n, __ATOMIC_RELAXED);
+}
+
+/* A count that also falls, and the highest it was. */
+static inline void rcl_account_peak(uint64_t *field, uint64_t n, uint64_t *most)
+{
+    uint64_t now = __atomic_add_fetch(field, n, __ATOMIC_RELAXED);
+    uint64_t old = __atomic_load_n(most, __ATOMIC_RELAXED);
+    while (now > old &&
+           !__atomic_compare_exchange_n(most, &old, now, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        continue;
 }
 
 static inline int64_t rcl_account_get(const int64_t *field)

@@ -158,11 +158,6 @@ void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool
     return h->base;
 }
 
-void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
-{
-    return rcl_huge_take_in(NULL, bytes, align, zero);
-}
-
 void *rcl_huge_take_unlisted(size_t bytes, size_t align)
 {
     size_t page = rcl_page_size();

@@ -34,11 +34,13 @@ void rcl_huge_init(uint64_t window_ns, unsigned thp);
 
 void rcl_huge_set_window(uint64_t window_ns);
 
-/* At least `bytes` aligned to `align` (a power of two).  *zero: all is zero.  NULL: no memory. */
-void *rcl_huge_take(size_t bytes, size_t align, bool *zero);
-
-/* The same, of an explicit arena; and all of them back to the system, however many. */
+/*
+ * At least `bytes` aligned to `align` (a power of two), of an explicit arena or, with NULL, of
+ * none.  *zero: all is zero.  NULL: no memory.
+ */
 void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero);
+
+/* All blocks of an explicit arena back to the system, however many. */
 void rcl_huge_discard(const struct rcl_arena *arena);
 
 /*

@@ -144,7 +144,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
 
 static uint64_t step_of(int64_t ms)
 {
-    return ms <= 0 ? 0 : (uint64_t)ms * 1000000u / RCL_DECAY_STEPS;
+    return ms <= 0 ? 0 : rcl_decay_ns(ms) / RCL_DECAY_STEPS;
 }
 
 /* The shortest there is. */

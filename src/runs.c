@@ -141,6 +141,7 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     rcl_account_count(&rcl_account.mapped_bytes, bytes);
     /* Under mlockall(MCL_FUTURE) the kernel has made all its pages already. */
     c->populated = rcl_os_is_resident(base) ? POPULATED_STEPS : 0;
+    rcl_account_peak(&rcl_account.chunk_bytes, bytes, &rcl_account.chunk_bytes_max);
     return c;
 }
 
@@ -205,6 +206,7 @@ static void chunk_discard(struct rcl_chunk *c)
     rcl_pagemap_forget(c->base, bytes);
     rcl_demand_tell(c->runs->demand, &(struct rcl_demand_note){.purged = c->dirty_pages});
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)bytes);
+    rcl_account_count(&rcl_account.chunk_bytes, -(uint64_t)bytes);
     rcl_os_unmap(c->base, bytes);
     rcl_meta_free(c, sizeof *c);
 }

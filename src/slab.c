@@ -297,34 +297,3 @@ void rcl_slab_finish(struct rcl_span *s, uint64_t pages, uint64_t refused)
     s->age_low &= ~refused;
     s->age_high &= ~refused;
 }
-
-void rcl_slab_verify(const struct rcl_span *s)
-{
-    size_t words = RCL_BITS_WORDS(s->slots), free = 0, ready = 0;
-    for (size_t i = 0; i < s->slots; i++) {
-        bool is_free = rcl_bits_test(s->bits, i), is_ready = rcl_bits_test(s->bits + words, i);
-        uint64_t pages = pages_of_slots(s, i, 1);
-        free += is_free;
-        ready += is_ready;
-        if (is_ready && !is_free)
-            rcl_die_of_bug("slab %p: block %zu is ready but not free", (const void *)s->base, i);
-        if ((!is_free || is_ready) && (pages & ~s->dirty) != 0)
-            rcl_die_of_bug("slab %p: block %zu is on a clean page", (const void *)s->base, i);
-        if (!is_free && (pages & s->returnable) != 0)
-            rcl_die_of_bug("slab %p: block %zu is in use on a returnable page",
-                           (const void *)s->base, i);
-        if (is_free && !is_ready && !s->purging && (pages & ~s->dirty) == 0)
-            rcl_die_of_bug("slab %p: block %zu should be ready", (const void *)s->base, i);
-    }
-    if ((s->refused & ~s->returnable) != 0)
-        rcl_die_of_bug("slab %p: a refused page is not returnable", (const void *)s->base);
-    if (free != s->free_slots || ready != s->ready_slots)
-        rcl_die_of_bug("slab %p: counts %u/%u, maps say %zu/%zu", (const void *)s->base,
-                       s->free_slots, s->ready_slots, free, ready);
-    for (unsigned page = 0; page < s->pages; page++) {
-        bool dirty = (s->dirty >> page) & 1, returnable = (s->returnable >> page) & 1;
-        if (returnable != (dirty && page_is_free(s, page)))
-            rcl_die_of_bug("slab %p: page %u: dirty %d, returnable %d", (const void *)s->base, page,
-                           dirty, returnable);
-    }
-}

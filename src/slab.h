@@ -77,7 +77,4 @@ static inline bool rcl_slab_empty(const struct rcl_span *s)
     return s->free_slots == s->slots && !s->purging;
 }
 
-/* Whole-structure check for debug builds and tests: dies on an inconsistency. */
-void rcl_slab_verify(const struct rcl_span *s);
-
 #endif

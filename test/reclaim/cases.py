@@ -106,7 +106,7 @@ def floor_of(ctx, start, look):
 def rows_at_once(ctx, start, look, what="at once"):
     floor = floor_of(ctx, start, look)
     ceiling = max(CEILING, look.live_bytes() // 8)
-    return [Row(what, look.bytes, floor * 1.10 + ceiling + 2 * MIB)]
+    return [Row(what, look.bytes, floor + ceiling, note="floor %.2f" % (floor / MIB))]
 
 
 def rows_idle(ctx, start, look, what="1.2 s later"):

@@ -9,7 +9,7 @@
 #include "bin.h"
 #include "pagemap.h"
 #include "sizeclass.h"
-#include "slab.h"
+#include "slab_verify.h"
 
 #define LONG_NS UINT64_C(3600000000000)
 
@@ -87,7 +87,7 @@ static unsigned popcount(uint64_t word)
 
 static void assert_slab(struct rcl_span *s)
 {
-    rcl_slab_verify(s);
+    slab_verify(s);
     assert_int_equal(s->cls, bin.cls);
     assert_ptr_equal(s->arena, &arena_of_bin);
     assert_int_equal(rcl_list_linked(&s->queue), s->returnable != 0);

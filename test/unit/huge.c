@@ -69,7 +69,7 @@ static struct rcl_huge *desc(const void *p)
 static char *take(size_t bytes, size_t align)
 {
     bool zero;
-    char *p = rcl_huge_take(bytes, align, &zero);
+    char *p = rcl_huge_take_in(NULL, bytes, align, &zero);
 
     assert_non_null(p);
     assert_int_equal((uintptr_t)p % align, 0);
@@ -151,7 +151,7 @@ TEST(a_freed_block_is_kept_and_used_again)
     assert_int_equal(unit_resident(p, 8 * MIB), 8 * MIB);
 
     bool zero = true;
-    char *q = rcl_huge_take(8 * MIB, 1, &zero);
+    char *q = rcl_huge_take_in(NULL, 8 * MIB, 1, &zero);
     assert_ptr_equal(q, p);
     assert_false(zero);
     assert_ptr_equal(desc(q)->base, q);
@@ -440,16 +440,16 @@ static void use_all_memory(void *arg)
     size_t n = 0;
 
     (void)arg;
-    rcl_huge_give(rcl_pagemap_desc(rcl_huge_take(MIB, 1, &zero)));
+    rcl_huge_give(rcl_pagemap_desc(rcl_huge_take_in(NULL, MIB, 1, &zero)));
     unit_cover_holes();
     unit_limit_memory(16 * MIB);
-    REQUIRE(rcl_huge_take(32 * MIB, 1, &zero) == NULL);
+    REQUIRE(rcl_huge_take_in(NULL, 32 * MIB, 1, &zero) == NULL);
     REQUIRE(rcl_huge_take_unlisted(32 * MIB, 1) == NULL);
-    while (n < 64 && (block[n] = rcl_huge_take(2 * MIB, 1, &zero)) != NULL)
+    while (n < 64 && (block[n] = rcl_huge_take_in(NULL, 2 * MIB, 1, &zero)) != NULL)
         n++;
     REQUIRE(n >= 6 && n <= 8);
     rcl_meta_usage(&mapped, &before);
-    REQUIRE(rcl_huge_take(2 * MIB, 1, &zero) == NULL);
+    REQUIRE(rcl_huge_take_in(NULL, 2 * MIB, 1, &zero) == NULL);
     REQUIRE(rcl_huge_resize(rcl_pagemap_desc(block[0]), 16 * MIB) == NULL);
     REQUIRE(rcl_pagemap_class(block[0]) == RCL_CLASS_HUGE);
     rcl_meta_usage(&mapped, &live);
@@ -481,7 +481,7 @@ static void *work(void *arg)
     for (int i = 0; i < ROUNDS; i++) {
         size_t k = unit_below(&random, OWN), bytes = MIB + unit_below(&random, 3 * MIB);
         if (own[k].p == NULL) {
-            own[k].p = rcl_huge_take(bytes, 1, &zero);
+            own[k].p = rcl_huge_take_in(NULL, bytes, 1, &zero);
             REQUIRE(own[k].p != NULL);
             REQUIRE(!zero || (own[k].p[0] == 0 && own[k].p[bytes - 1] == 0));
         } else {
@@ -564,7 +564,7 @@ TEST(in_place_means_in_place)
     bool zero;
 
     start(0);
-    char *p = rcl_huge_take(8 * MIB, 1, &zero);
+    char *p = rcl_huge_take_in(NULL, 8 * MIB, 1, &zero);
     struct rcl_huge *h = rcl_pagemap_desc(p);
     memset(p, 7, 8 * MIB);
     assert_true(rcl_huge_resize_in_place(h, 4 * MIB));

@@ -70,7 +70,7 @@ static void take(unsigned cls, size_t bytes)
             p[0] = rcl_large_take(&arena()->runs, arena(), size, 1, cls, &run);
         } else {
             size = 3 * MIB;
-            p[0] = rcl_huge_take(size, 1, &zero);
+            p[0] = rcl_huge_take_in(NULL, size, 1, &zero);
         }
         assert_true(n > 0 && p[0] != NULL);
         for (size_t i = 0; i < n; i++) {

@@ -119,6 +119,8 @@ static void assert_same(void)
     assert_int_equal(runs.empty_chunks, empty);
     assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), dirty);
     assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), mapped);
+    assert_int_equal(rcl_account_read(&rcl_account.chunk_bytes), mapped);
+    assert_true(rcl_account_read(&rcl_account.chunk_bytes_max) >= mapped);
 }
 
 /* Where a run should come from by the rules of runs.h; false: from a new chunk. */
@@ -184,7 +186,7 @@ static void enter_pages(struct held *h, size_t from, size_t to, struct unit_rand
         if (m->state[p] == CLEAN)
             assert_true(unit_zero(address(h->run.chunk, p), rcl_page_size()));
         if (m->state[p] == DIRTY)
-            rcl_bits_set(h->run.dirty, i);
+            rcl_bits_set_range(h->run.dirty, i, 1);
         m->state[p] = HELD;
         h->written[i] = false;
         if (unit_below(random, 3) != 0)
@@ -260,7 +262,7 @@ static void give(struct unit_random *random, struct held *h, size_t rest)
         size_t p = h->run.first + rest + i;
         bool is_dirty = all_dirty || h->written[rest + i] || rcl_bits_test(h->run.dirty, rest + i);
         if (is_dirty)
-            rcl_bits_set(dirty, i);
+            rcl_bits_set_range(dirty, i, 1);
         clean += !is_dirty;
         m->state[p] = is_dirty ? DIRTY : CLEAN;
         m->age[p] = age == RCL_AGE_OLD ? RCL_AGE_MAX : 0;
