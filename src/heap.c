@@ -22,10 +22,13 @@
 
 #include <string.h>
 
+enum { GROWTH_ROOM = 8 };
+
 /* What is asked for. */
 struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
+    size_t room;  /* wanted behind it, see with_room */
     bool zero;
     unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
     uint32_t sampled;          /* found on the way: the mode under which it was drawn, or 0 */
@@ -139,10 +142,13 @@ void rcl_heap_settle(void)
 static void *take_run(struct rcl_arena *a, const struct request *r)
 {
     struct rcl_run run;
-    size_t bytes = r->cls == RCL_CLASS_LARGE ? rcl_max(r->size, 1) : rcl_classes[r->cls].size;
+    size_t bytes = r->size + r->room;
+    bytes = r->cls == RCL_CLASS_LARGE ? rcl_max(bytes, 1) : rcl_classes[r->cls].size;
     void *p = rcl_large_take(&a->runs, a, bytes, r->align, r->cls, &run);
     if (p != NULL && r->zero)
         rcl_large_zero(p, r->size, &run);
+    if (p != NULL && r->room != 0 && r->cls == RCL_CLASS_LARGE)
+        rcl_large_note_asked(rcl_pagemap_desc(p), r->size);
     return p;
 }
 
@@ -229,9 +235,12 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
 {
     struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
     bool zero;
-    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, rcl_max(r->size, 1), r->align, &zero);
+    size_t bytes = rcl_max(r->size + r->room, 1);
+    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
+    if (p != NULL && r->room != 0)
+        rcl_huge_note_asked(rcl_pagemap_desc(p), r->size);
     return p;
 }
 
@@ -284,9 +293,10 @@ RCL_OWN static void *try_alloc(struct request *r)
     if (unlikely(rcl_opt.zero)) {
         /* All of the block, not only what is asked for. */
         r->zero = true;
-        r->size = rcl_max(r->size, rcl_heap_real_size(r->size, r->align));
+        r->size = rcl_max(r->size, rcl_heap_real_size(r->size + r->room, r->align));
+        r->room = 0;
     }
-    r->cls = class_of(r->size, r->align);
+    r->cls = class_of(r->size + r->room, r->align);
     if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
         (p = take_freed(self, r)) != NULL)
         return p;
@@ -447,6 +457,43 @@ void rcl_heap_free(void *p, const char *caller)
 
 /* --- changing the size -------------------------------------------------------------------- */
 
+/*
+ * A block that realloc makes longer gets room to grow by another eighth: pages that nobody has
+ * touched, so they cost addresses only.  Growing by equal steps then takes a number of moves that
+ * goes with the logarithm of the size.  Shrinking is exact.
+ */
+static size_t with_room(size_t size)
+{
+    size_t room = size + size / GROWTH_ROOM;
+    return size <= RCL_LARGE_MAX ? rcl_min(room, RCL_LARGE_MAX) : room;
+}
+
+/* Inside the gate. */
+static void *resize_huge(struct rcl_huge *h, size_t size)
+{
+    void *q = NULL;
+    if (size <= h->bytes && size >= h->asked)
+        q = h->base;
+    else if (size > h->bytes)
+        q = rcl_huge_resize(h, with_room(size));
+    if (q == NULL)
+        return rcl_huge_resize(h, size);
+    rcl_huge_note_asked(h, size);
+    return q;
+}
+
+/* Inside the gate. */
+static bool resize_large(struct rcl_span *s, size_t size)
+{
+    size_t bytes = rcl_large_bytes(s);
+    if ((size <= bytes && size >= rcl_large_asked(s)) ||
+        (size > bytes && rcl_large_resize(s, with_room(size)))) {
+        rcl_large_note_asked(s, size);
+        return true;
+    }
+    return rcl_large_resize(s, size);
+}
+
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
 RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
                             const char *caller)
@@ -461,12 +508,13 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
             return NULL;
         struct rcl_huge *h = rcl_block_huge(p, caller);
         real_class(p); /* as if it was freed and allocated again */
-        q = may_move ? rcl_huge_resize(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
+        q = may_move ? resize_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
         real_class(p);
-        q = rcl_large_resize(rcl_block_run(p, caller), size) ? p : NULL;
+        struct rcl_span *s = rcl_block_run(p, caller);
+        q = (may_move ? resize_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
@@ -496,7 +544,13 @@ static bool fits(unsigned cls, size_t usable, size_t size)
 RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
 {
     size_t size = r->size;
+    if (size > usable && size > RCL_SMALL_MAX)
+        r->room = with_room(size) - size;
     void *q = try_alloc(r);
+    if (q == NULL && r->room != 0) {
+        r->room = 0;
+        q = try_alloc(r);
+    }
     if (q == NULL) {
         /* Shrinking cannot fail for want of a smaller block. */
         if (size <= usable && ((uintptr_t)p & (r->align - 1)) == 0)

@@ -248,7 +248,7 @@ void rcl_huge_discard(const struct rcl_arena *arena)
     }
 }
 
-static void note_asked(struct rcl_huge *h, size_t asked)
+void rcl_huge_note_asked(struct rcl_huge *h, size_t asked)
 {
     rcl_lock(&huge.lock);
     if (!h->unlisted)
@@ -262,7 +262,7 @@ static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
     size_t old = h->bytes, asked = bytes;
     bytes = rcl_align_up(bytes, rcl_page_size());
     if (bytes == old) {
-        note_asked(h, asked);
+        rcl_huge_note_asked(h, asked);
         return h->base;
     }
     /* Once moved, the old address may be another thread's in the same instant. */
@@ -288,7 +288,7 @@ static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
     if (!h->unlisted)
         huge.stats.live_bytes += bytes - old;
     rcl_unlock(&huge.lock);
-    note_asked(h, asked);
+    rcl_huge_note_asked(h, asked);
     if (bytes > old)
         advise_huge(h);
     rcl_pagemap_set(base, 1, RCL_CLASS_HUGE, h);

@@ -53,6 +53,9 @@ void rcl_huge_give(struct rcl_huge *h);
 /* The block `bytes` (above RCL_LARGE_MAX) long, perhaps elsewhere.  NULL: it is unchanged. */
 void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
 
+/* So much of a live block is what the program asked for; at most its bytes. */
+void rcl_huge_note_asked(struct rcl_huge *h, size_t asked);
+
 /* The same without moving it.  False: it is unchanged. */
 bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes);
 

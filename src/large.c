@@ -12,9 +12,9 @@
 #include <string.h>
 
 /* What is behind the bytes asked for; where a cache may hand the block out again, nobody knows. */
-static uint16_t tail_of(unsigned cls, size_t pages, size_t bytes)
+static uint32_t tail_of(unsigned cls, size_t pages, size_t bytes)
 {
-    return cls == RCL_CLASS_LARGE ? (uint16_t)(pages * rcl_page_size() - bytes) : 0;
+    return cls == RCL_CLASS_LARGE ? (uint32_t)(pages * rcl_page_size() - bytes) : 0;
 }
 
 /* For statistics. */
@@ -32,7 +32,7 @@ static void count_pages(struct rcl_runs *r, const struct rcl_span *s, int64_t pa
 
 static int64_t asked_of(const struct rcl_span *s)
 {
-    return (int64_t)(rcl_large_bytes(s) - s->tail);
+    return (int64_t)rcl_large_asked(s);
 }
 
 void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, size_t align,
@@ -72,6 +72,13 @@ void rcl_large_give(struct rcl_span *s, enum rcl_age age)
     rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = s->pages});
     rcl_runs_give(r, s->chunk, s->first, s->pages, NULL, age);
     rcl_meta_free(s, rcl_span_bytes(1));
+}
+
+void rcl_large_note_asked(struct rcl_span *s, size_t bytes)
+{
+    int64_t before = asked_of(s);
+    s->tail = tail_of(s->cls, s->pages, bytes);
+    count_pages(s->chunk->runs, s, 0, asked_of(s) - before);
 }
 
 bool rcl_large_resize(struct rcl_span *s, size_t bytes)

@@ -31,6 +31,14 @@ void rcl_large_give(struct rcl_span *s, enum rcl_age age);
 /* Make a block without a class `bytes` (at least 1) long where it stands.  False: unchanged. */
 bool rcl_large_resize(struct rcl_span *s, size_t bytes);
 
+/* A block without a class: so much of it is what the program asked for; at most its bytes. */
+void rcl_large_note_asked(struct rcl_span *s, size_t bytes);
+
+static inline size_t rcl_large_asked(const struct rcl_span *s)
+{
+    return (size_t)s->pages * rcl_page_size() - s->tail;
+}
+
 static inline size_t rcl_large_bytes(const struct rcl_span *s)
 {
     return (size_t)s->pages * rcl_page_size();

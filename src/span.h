@@ -70,7 +70,7 @@ struct rcl_span {
     uint32_t first; /* page number in the chunk */
     uint16_t pages;
     uint16_t slots;
-    uint16_t tail; /* run without a class: bytes behind those asked for; bin's lock or owner */
+    uint32_t tail; /* run without a class: bytes behind those asked for; bin's lock or owner */
     uint8_t cls;
 
     uint8_t place;         /* enum rcl_place: which list of the bin it is on */
