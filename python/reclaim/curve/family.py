@@ -43,18 +43,29 @@ def children_listed(pid):
 
 
 def family(pid):
-    """The process and its descendants."""
-    found, pending, scanned = [], [pid], None
+    """The process and its descendants, each with its parent: {process: parent or None}; parents
+    come first."""
+    found, pending, scanned = {pid: None}, [pid], None
     while pending:
         current = pending.pop()
-        found.append(current)
         below = children_listed(current)
         if below is None:
             if scanned is None:
                 scanned = parents()
             below = [child for child, parent in scanned.items() if parent == current]
-        pending += [child for child in below if child not in found]
+        for child in below:
+            if child not in found:
+                found[child] = current
+                pending.append(child)
     return found
+
+
+def program(pid):
+    """The file that it runs; None: not known."""
+    try:
+        return os.readlink("/proc/%d/exe" % pid)
+    except OSError:
+        return None
 
 
 def resident(pid):
@@ -62,18 +73,21 @@ def resident(pid):
     return int(words[1]) * PAGE if len(words) > 1 else 0
 
 
-def share(pid):
-    """Resident bytes, with a page that n processes share counted as 1/n; None: not known."""
-    match = re.search(r"^Pss:\s*(\d+)", text_of("/proc/%d/smaps_rollup" % pid), re.M)
-    return int(match.group(1)) * 1024 if match else None
+def proportional(pid):
+    """Resident bytes with a page that n processes share counted as 1/n; and what part of its
+    anonymous memory is its own by that count: (bytes, 0..1)."""
+    text = text_of("/proc/%d/smaps_rollup" % pid)
+    found = {key: int(value) * 1024 for key, value in re.findall(r"^(\w+):\s*(\d+) kB$", text, re.M)}
+    if "Pss" not in found:
+        return resident(pid), 1.0
+    anonymous = found.get("Anonymous", 0)
+    part = found.get("Pss_Anon", anonymous) / anonymous if anonymous else 1.0
+    return found["Pss"], min(part, 1.0)
 
 
-def resident_together(pids):
-    """Resident bytes of a family: what a fork shares counts once."""
+def resident_parts(pids):
+    """{process: (resident bytes, part of its anonymous memory that counts as its own)}: in a family
+    what a fork shares counts once."""
     if len(pids) == 1:
-        return resident(pids[0])
-    total = 0
-    for pid in pids:
-        part = share(pid)
-        total += resident(pid) if part is None else part
-    return total
+        return {pid: (resident(pid), 1.0) for pid in pids}
+    return {pid: proportional(pid) for pid in pids}

@@ -39,15 +39,29 @@ class Recorder:
     def look(self):
         at = time.monotonic() - self.start
         pids = family.family(self.pid)
-        resident = family.resident_together(pids)
+        parts = family.resident_parts(pids)
+        resident = sum(part[0] for part in parts.values())
         if not resident:
             return  # it is ending
-        reports = []
-        if self.path_of is not None:
-            reports = [report for report in (reported(self.path_of(pid)) for pid in pids) if report]
-        live = sum(report[0] for report in reports) if reports else None
-        dirty = sum(report[1] for report in reports) if reports else None
+        live = dirty = None
+        for pid, report in self.reports(pids).items():
+            # A child counts what it has inherited as its own, like its parent.
+            own = parts[pid][1]
+            live = (live or 0) + int(report[0] * own)
+            dirty = (dirty or 0) + int(report[1] * own)
         self.samples.append(Sample(at, resident, live, dirty, len(pids)))
+
+    def reports(self, pids):
+        """{process: its report}; of a fork that has written none yet, its parent's: what it has
+        inherited."""
+        found = {}
+        for pid, parent in pids.items() if self.path_of is not None else ():
+            report = reported(self.path_of(pid))
+            if report is None and parent in found and family.program(pid) == family.program(parent):
+                report = found[parent]
+            if report is not None:
+                found[pid] = report
+        return found
 
     def follow(self, ended, interval):
         """Until ended(seconds) says so, which is called to wait."""

@@ -91,7 +91,7 @@ def build(shown, place, by="function", callers=False):
 
 def tree(shown, counts, by, least=LEAST_SHARE, callers=False):
     root = build(shown, counts.place, by, callers)
-    _, text_of = view.label(by)
+    _, text_of = view.label(by, short=True)
     smallest = abs(root.value) * least
     lines = []
     # Without recursion: stacks may be deeper than Python's own limit.

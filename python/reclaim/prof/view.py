@@ -86,10 +86,11 @@ def function_key(frame):
     return function_name(frame), (frame.file if frame.function else "") or frame.object
 
 
-def label(by):
+def label(by, short=False):
     """What gives a frame its key and the key its text, for function, line, file, object."""
     if by == "function":
-        return function_key, lambda key: "%s  %s" % key if key[1] else key[0]
+        return function_key, lambda key: "%s  %s" % (
+            key[0], os.path.basename(key[1]) if short else key[1]) if key[1] else key[0]
     if by == "line":
         return (lambda frame: (line_name(frame), function_name(frame) if frame.line else "")), (
             lambda key: "%s  %s" % key if key[1] else key[0])
@@ -161,7 +162,7 @@ class View:
             first = 0
             while first < len(frames) - 1 and is_wrapper(frames[first]):
                 first += 1
-            frames = frames[first:]
+            frames = without_repeats(frames[first:])
         if self.python and any(frame.python for frame in frames):
             frames = [frame for frame in frames if frame.python]
         if self.hide:
@@ -176,6 +177,13 @@ class View:
 
     def total(self, place):
         return sum(row.counts[place] for row in self.rows)
+
+
+def without_repeats(frames):
+    """Of neighbours in one binary that have no names the innermost."""
+    return [frame for at, frame in enumerate(frames)
+            if frame.function or not at or frames[at - 1].function
+            or frames[at - 1].object != frame.object]
 
 
 def is_wrapper(frame):
