@@ -12,6 +12,7 @@ from reclaim.curve import draw, record
 
 FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 LEAST_INTERVAL = 0.005
+LEAST_REPORT_MS = 20
 
 
 def pairs(conf):
@@ -53,7 +54,8 @@ def reports(environment, folder, interval):
               file=sys.stderr)
         return None
     if "stats_interval_ms" not in pairs(conf):
-        conf += ",stats_interval_ms:%d" % max(int(interval * 1000), 50)
+        # Twice as often as they are read: half a look old on average.
+        conf += ",stats_interval_ms:%d" % max(int(interval * 500), LEAST_REPORT_MS)
     environment["RECLAIM_CONF"] = conf
     return lambda pid: asked.replace("%p", str(pid))
 
@@ -100,7 +102,7 @@ def run(options, path, command, environment):
             with open(options.csv, "w") as file:
                 file.write("".join(line + "\n" for line in record.csv_lines(samples)))
         if options.plot:
-            title = " ".join(shlex.quote(word) for word in command)
+            title = " ".join(shlex.quote(os.path.basename(word) or word) for word in command)
             draw.draw(options.plot, samples, title if len(title) <= 100 else title[:97] + "...")
     except OSError as error:
         raise Failure("%s: %s" % (error.filename or "output", error.strerror)) from None
