@@ -95,13 +95,14 @@ def run(options, path, command, environment):
     check(options)
     with tempfile.TemporaryDirectory(prefix="reclaim-") as folder:
         code, samples = follow(options, path, command, environment, folder)
-    if not samples:
-        raise Failure("%s ended before it could be looked at" % options.program, code or 1)
     try:
         if options.csv:
             with open(options.csv, "w") as file:
                 file.write("".join(line + "\n" for line in record.csv_lines(samples)))
-        if options.plot:
+        if options.plot and not samples:
+            print("reclaim: %s ended before it could be looked at: there is nothing to draw"
+                  % options.program, file=sys.stderr)
+        elif options.plot:
             title = " ".join(shlex.quote(os.path.basename(word) or word) for word in command)
             draw.draw(options.plot, samples, title if len(title) <= 100 else title[:97] + "...")
     except OSError as error:
