@@ -62,6 +62,7 @@
 #include "report.c"
 #include "monitor.c"
 #include "block.c"
+#include "grow.c"
 #include "heap.c"
 #include "ctlstat.c"
 #include "control.c"

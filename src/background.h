@@ -21,6 +21,9 @@
 
 #include "base.h"
 
+/* Once, when libc is ready (constructor). */
+void rcl_background_boot(void);
+
 /* At the end of a slow path, outside the gate: is it needed? */
 void rcl_background_kick(void);
 

@@ -3,6 +3,7 @@
 #include "boot.h"
 
 #include "arena.h"
+#include "background.h"
 #include "conf.h"
 #include "fork.h"
 #include "huge.h"
@@ -75,7 +76,7 @@ __attribute__((constructor(101))) static void second_stage(void)
         rcl_thread_drop_cache(&rcl_tls);
         rcl_gate_leave(&rcl_tls.gate);
     }
-    rcl_thread_boot();
+    rcl_thread_boot(rcl_background_kick);
     rcl_fork_boot();
     rcl_prof_boot();
 }

@@ -9,6 +9,7 @@
 #include "die.h"
 #include "fill.h"
 #include "gate.h"
+#include "grow.h"
 #include "huge.h"
 #include "large.h"
 #include "monitor.h"
@@ -22,36 +23,16 @@
 
 #include <string.h>
 
-enum { GROWTH_ROOM = 8 };
-
 /* What is asked for. */
 struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
-    size_t room;  /* wanted behind it, see with_room */
+    size_t room;  /* wanted behind it, see rcl_grow_room */
     bool zero;
     unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
     uint32_t sampled;          /* found on the way: the mode under which it was drawn, or 0 */
     const struct rcl_via *via; /* NULL: as usual */
 };
-
-static unsigned class_of(size_t size, size_t align)
-{
-    if (align > RCL_MIN_ALIGN) {
-        unsigned cls = rcl_class_of_aligned(size, align);
-        if (cls != RCL_CLASS_NONE)
-            return cls;
-        /* A medium block starts on a page. */
-        if (align > rcl_page_size() || size <= RCL_SMALL_MAX)
-            return size <= RCL_LARGE_MAX && align <= RCL_LARGE_MAX ? RCL_CLASS_LARGE
-                                                                   : RCL_CLASS_HUGE;
-    }
-    if (size <= RCL_SMALL_MAX)
-        return rcl_class_of_small(size);
-    if (size <= RCL_MEDIUM_MAX)
-        return rcl_class_of_medium(size);
-    return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
-}
 
 /* --- threads that count ------------------------------------------------------------------- */
 
@@ -296,14 +277,14 @@ RCL_OWN static void *try_alloc(struct request *r)
         r->size = rcl_max(r->size, rcl_heap_real_size(r->size + r->room, r->align));
         r->room = 0;
     }
-    r->cls = class_of(r->size + r->room, r->align);
+    r->cls = rcl_block_class_for(r->size + r->room, r->align);
     if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
         (p = take_freed(self, r)) != NULL)
         return p;
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
     p = take(self, r);
-    if (unlikely(p == NULL)) {
+    if (unlikely(p == NULL) && rcl_purge_may_help(r->size)) {
         /* What one size holds free must not keep another from being served. */
         rcl_purge_all(self);
         p = take(self, r);
@@ -349,7 +330,7 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
         }
     }
     if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
-        void *p = tallied_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
+        void *p = tallied_hit(&rcl_tls, rcl_block_class_for(size, RCL_MIN_ALIGN));
         if (p != NULL) {
             rcl_thread_end(&rcl_tls);
             return p;
@@ -457,43 +438,6 @@ void rcl_heap_free(void *p, const char *caller)
 
 /* --- changing the size -------------------------------------------------------------------- */
 
-/*
- * A block that realloc makes longer gets room to grow by another eighth: pages that nobody has
- * touched, so they cost addresses only.  Growing by equal steps then takes a number of moves that
- * goes with the logarithm of the size.  Shrinking is exact.
- */
-static size_t with_room(size_t size)
-{
-    size_t room = size + size / GROWTH_ROOM;
-    return size <= RCL_LARGE_MAX ? rcl_min(room, RCL_LARGE_MAX) : room;
-}
-
-/* Inside the gate. */
-static void *resize_huge(struct rcl_huge *h, size_t size)
-{
-    void *q = NULL;
-    if (size <= h->bytes && size >= h->asked)
-        q = h->base;
-    else if (size > h->bytes)
-        q = rcl_huge_resize(h, with_room(size));
-    if (q == NULL)
-        return rcl_huge_resize(h, size);
-    rcl_huge_note_asked(h, size);
-    return q;
-}
-
-/* Inside the gate. */
-static bool resize_large(struct rcl_span *s, size_t size)
-{
-    size_t bytes = rcl_large_bytes(s);
-    if ((size <= bytes && size >= rcl_large_asked(s)) ||
-        (size > bytes && rcl_large_resize(s, with_room(size)))) {
-        rcl_large_note_asked(s, size);
-        return true;
-    }
-    return rcl_large_resize(s, size);
-}
-
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
 RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
                             const char *caller)
@@ -508,13 +452,13 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
             return NULL;
         struct rcl_huge *h = rcl_block_huge(p, caller);
         real_class(p); /* as if it was freed and allocated again */
-        q = may_move ? resize_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
+        q = may_move ? rcl_grow_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
         real_class(p);
         struct rcl_span *s = rcl_block_run(p, caller);
-        q = (may_move ? resize_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
+        q = (may_move ? rcl_grow_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
@@ -522,6 +466,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
     if (q != NULL)
         note_run(self, &r, q);
     leave(self);
+    rcl_background_kick();
     if (unlikely(r.sampled != 0))
         rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
     if (unlikely(self->tallies) && q != NULL) {
@@ -537,7 +482,8 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
 static bool fits(unsigned cls, size_t usable, size_t size)
 {
     /* One somewhat too large may stay: copying would cost more than it saves. */
-    return (size <= usable && size >= usable - usable / 4) || class_of(size, RCL_MIN_ALIGN) == cls;
+    return (size <= usable && size >= usable - usable / 4) ||
+           rcl_block_class_for(size, RCL_MIN_ALIGN) == cls;
 }
 
 /* Into a new block. */
@@ -545,7 +491,7 @@ RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char 
 {
     size_t size = r->size;
     if (size > usable && size > RCL_SMALL_MAX)
-        r->room = with_room(size) - size;
+        r->room = rcl_grow_room(size) - size;
     void *q = try_alloc(r);
     if (q == NULL && r->room != 0) {
         r->room = 0;
@@ -588,7 +534,7 @@ size_t rcl_heap_real_size(size_t size, size_t align)
     align = rcl_max(align, RCL_MIN_ALIGN);
     if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
         return 0;
-    unsigned cls = class_of(size, align);
+    unsigned cls = rcl_block_class_for(size, align);
     return rcl_class_is_cached(cls) ? rcl_classes[cls].size
                                     : rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }

@@ -180,6 +180,11 @@ void rcl_os_no_hugepage(void *addr, size_t bytes)
     sys3(SYS_madvise, addr, bytes, MADV_NOHUGEPAGE);
 }
 
+bool rcl_os_wipe_on_fork(void *addr, size_t bytes)
+{
+    return sys3(SYS_madvise, addr, bytes, MADV_WIPEONFORK) == 0;
+}
+
 void rcl_os_hugepage(void *addr, size_t bytes)
 {
     sys3(SYS_madvise, addr, bytes, MADV_HUGEPAGE);

@@ -72,6 +72,9 @@ uint64_t rcl_os_returns(void);
 void rcl_os_no_hugepage(void *addr, size_t bytes);
 void rcl_os_hugepage(void *addr, size_t bytes);
 
+/* A child finds these pages full of zeros, however it was made.  False: before Linux 4.14. */
+bool rcl_os_wipe_on_fork(void *addr, size_t bytes);
+
 /* Show `name` for the mapping in /proc/PID/maps where the kernel supports it. */
 void rcl_os_name(void *addr, size_t bytes, const char *name);
 

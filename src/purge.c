@@ -142,9 +142,10 @@ void rcl_purge_before_fork(struct rcl_tls *self)
         return;
     count_run();
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
-    if (!self->busy)
-        rcl_thread_drop_cache(self);
+    rcl_threads_drain(self->busy ? NULL : self, RCL_DRAIN_ALL);
     purge_down_to(0, SIZE_MAX);
+    unmap_empty(KEEP_EMPTY_CHUNKS, false);
+    rcl_meta_purge(0);
 }
 
 /* --- time --------------------------------------------------------------------------------- */
@@ -233,6 +234,22 @@ void rcl_purge_arena(struct rcl_arena *a, bool old)
 }
 
 /* --- all of it ------------------------------------------------------------------------------ */
+
+bool rcl_purge_may_help(size_t bytes)
+{
+    int64_t used = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
+    int64_t held = (int64_t)rcl_account_read(&rcl_account.mapped_bytes) - used +
+                   rcl_account_get(&rcl_account.cache_bytes);
+    if (held >= (int64_t)bytes)
+        return true;
+    /* With all of it gone, that much more would be needed: is it there? */
+    size_t rest = rcl_align_up(bytes - (size_t)(held > 0 ? held : 0), rcl_page_size());
+    void *p = rcl_os_map(rest);
+    if (p == NULL)
+        return false;
+    rcl_os_unmap(p, rest);
+    return true;
+}
 
 size_t rcl_purge_all(struct rcl_tls *self)
 {

@@ -31,6 +31,7 @@ static struct {
     uint32_t shards;     /* of the gate, given out in turn; relaxed */
     bool key_made;
     pthread_key_t key;
+    void (*after_end)(void);
 } threads = {
     .caches = {&threads.caches, &threads.caches},
 };
@@ -200,10 +201,12 @@ static void thread_ended(void *arg)
     self->ended = 1; /* no new one */
     rcl_thread_bind(self, NULL);
     rcl_gate_leave(&self->gate);
+    threads.after_end();
 }
 
-void rcl_thread_boot(void)
+void rcl_thread_boot(void (*after_end)(void))
 {
+    threads.after_end = after_end;
     if (!threads.key_made)
         threads.key_made = pthread_key_create(&threads.key, thread_ended) == 0;
 }

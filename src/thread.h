@@ -150,8 +150,8 @@ void rcl_thread_use_cache(struct rcl_tls *self, bool use);
  */
 void rcl_thread_register(struct rcl_tls *self);
 
-/* Once, when libc is ready (constructor). */
-void rcl_thread_boot(void);
+/* Once, when libc is ready (constructor).  after_end: for a thread that has given its cache up. */
+void rcl_thread_boot(void (*after_end)(void));
 
 /* In the lowest eight bits lg + 1, or 0: nothing is counted; above them the number of changes. */
 extern uint32_t rcl_thread_mode;
