@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -476,6 +477,11 @@ int rcl_os_close(int fd)
 
 int rcl_os_rename(const char *from, const char *to)
 {
+    /* What is not a file shall not become one: a device, a pipe. */
+    struct statx there;
+    if (sys5(SYS_statx, AT_FDCWD, to, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &there) == 0 &&
+        !S_ISREG(there.stx_mode) && !S_ISLNK(there.stx_mode) && !S_ISDIR(there.stx_mode))
+        return ENXIO;
     return sys_errno(sys5(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
