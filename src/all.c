@@ -38,6 +38,7 @@
 #include "huge.c"
 #include "arena.c"
 #include "gate.c"
+#include "prof_count.c"
 #include "tcache.c"
 #include "thread.c"
 #include "xcache.c"

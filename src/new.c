@@ -121,9 +121,18 @@ RCL_OWN static RCL_COLD void *new_failed(size_t size, size_t align)
             size);
 }
 
+/* The hit while profiling, after a miss. */
+static inline void *new_counted(size_t size)
+{
+    return size <= RCL_SMALL_MAX ? rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size))
+                                 : NULL;
+}
+
 RCL_OWN static RCL_NOINLINE void *new_slow(size_t size)
 {
-    void *p = rcl_heap_alloc(size);
+    void *p = new_counted(size);
+    if (p == NULL)
+        p = rcl_heap_alloc(size);
     return likely(p != NULL) ? p : new_failed(size, RCL_MIN_ALIGN);
 }
 
