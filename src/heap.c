@@ -40,7 +40,7 @@ struct request {
 static RCL_NOINLINE void *tallied_hit(struct rcl_tls *self, unsigned cls)
 {
     struct rcl_tcache *tc = rcl_thread_begin_hidden(self);
-    void *p = rcl_tcache_pop(tc->counted != NULL ? &tc->counted->side : tc, cls);
+    void *p = tc->counted != NULL ? rcl_tcache_pop_counted(tc, cls) : rcl_tcache_pop(tc, cls);
     if (p != NULL)
         rcl_thread_tally_in(self, rcl_classes[cls].size);
     return p;
@@ -160,30 +160,16 @@ static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_
     return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
 }
 
-/* While allocations are counted. */
-static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r,
-                          bool *zero)
+/* A block has been taken, from this cache or past all: is it to be sampled? */
+static void note(struct rcl_tls *self, const struct rcl_tcache *tc, struct request *r,
+                 const void *p)
 {
-    uint64_t *random = rcl_thread_random(self);
-    bool sampled = false;
-    void *p = rcl_tcache_pop(&tc->counted->side, r->cls);
-    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
-        p = take_run(tc->arena, r);
-        *zero = true;
-        sampled = p != NULL && rcl_counted_one(tc->counted, r->cls, random);
-    } else if (p == NULL) {
-        p = rcl_counted_refill(tc, r->cls, random, zero, &sampled);
-    }
-    if (sampled)
-        r->sampled = tc->mode;
-    return p;
-}
-
-/* A block that no cache serves has been taken. */
-static void note_run(struct rcl_tls *self, struct request *r, const void *p)
-{
-    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p)))
+    if (unlikely(tc->counted != NULL)) {
+        if (rcl_counted_one(tc->counted, r->cls, rcl_thread_random(self)))
+            r->sampled = tc->mode;
+    } else if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p))) {
         r->sampled = self->distance_mode;
+    }
 }
 
 static void *take_cached_class(struct rcl_tls *self, struct request *r)
@@ -193,21 +179,17 @@ static void *take_cached_class(struct rcl_tls *self, struct request *r)
     bool zero = false;
     void *p;
     rcl_asked_note(&a->asked[r->cls], r->size);
-    if (unlikely(tc->counted != NULL)) {
-        p = take_counted(self, tc, r, &zero);
-    } else {
-        p = rcl_tcache_pop(tc, r->cls);
-        if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
-            p = take_run(a, r);
-            zero = true;
-        } else if (p == NULL && tc != &rcl_tcache_none) {
-            p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
-        } else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0) {
-            p = NULL;
-        }
-        if (p != NULL)
-            note_run(self, r, p);
+    p = rcl_tcache_pop(tc, r->cls);
+    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+        p = take_run(a, r);
+        zero = true;
+    } else if (p == NULL && tc != &rcl_tcache_none) {
+        p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
+    } else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0) {
+        p = NULL;
     }
+    if (p != NULL)
+        note(self, tc, r, p);
     cache_end(tc, r->via);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
@@ -238,29 +220,7 @@ static void *take(struct rcl_tls *self, struct request *r)
     else
         p = take_huge(self, r);
     if (p != NULL)
-        note_run(self, r, p);
-    return p;
-}
-
-/*
- * The first thing to try while allocations are counted: blocks this thread has freed, without the
- * gate.  The thread is busy, so its cache stays its own; NULL if it has been taken just before.
- */
-static void *take_freed(struct rcl_tls *self, const struct request *r)
-{
-    struct rcl_tcache *side = rcl_thread_begin_alloc(self);
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    void *p = NULL;
-    if (tc->counted != NULL && &tc->counted->side == side) {
-        p = rcl_tcache_pop(side, r->cls);
-        if (p == NULL)
-            p = rcl_counted_move(tc, r->cls);
-    }
-    if (p != NULL) {
-        rcl_thread_end(self);
-        if (r->zero)
-            memset(p, 0, r->size);
-    }
+        note(self, &rcl_tcache_none, r, p);
     return p;
 }
 
@@ -280,9 +240,6 @@ RCL_OWN static void *try_alloc(struct request *r)
         r->room = 0;
     }
     r->cls = rcl_block_class_for(r->size + r->room, r->align);
-    if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
-        (p = take_freed(self, r)) != NULL)
-        return p;
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
     p = take(self, r);
@@ -325,11 +282,15 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
     if (size > RCL_SMALL_MAX && size <= RCL_MEDIUM_MAX) {
         /* The hit path of medium blocks: a cached one needs no gate. */
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_medium(size));
+        unsigned cls = rcl_class_of_medium(size);
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
         }
+        p = rcl_thread_pop_counted(self, cls);
+        if (p != NULL)
+            return p;
     }
     if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
         void *p = tallied_hit(&rcl_tls, rcl_block_class_for(size, RCL_MIN_ALIGN));
@@ -344,6 +305,12 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
 
 RCL_OWN void *rcl_heap_alloc_zero(size_t size)
 {
+    if (size <= RCL_SMALL_MAX) {
+        rcl_thread_busy(&rcl_tls);
+        void *p = rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size));
+        if (p != NULL)
+            return memset(p, 0, size);
+    }
     struct request r = {.size = size, .align = RCL_MIN_ALIGN, .zero = true};
     return alloc(&r);
 }
@@ -360,6 +327,9 @@ RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
             rcl_thread_end(self);
             return p;
         }
+        p = rcl_thread_pop_counted(self, cls);
+        if (p != NULL)
+            return p;
     }
     struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN)};
     return alloc(&r);
@@ -466,7 +436,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
         return NULL;
     }
     if (q != NULL)
-        note_run(self, &r, q);
+        note(self, &rcl_tcache_none, &r, q);
     leave(self);
     rcl_background_kick();
     if (unlikely(r.sampled != 0))
@@ -576,7 +546,7 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
     return q;
 }
 
-size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
+RCL_OWN size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
 {
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "xallocx");

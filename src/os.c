@@ -160,7 +160,7 @@ void rcl_os_name(void *addr, size_t bytes, const char *name)
 bool rcl_os_readable(const void *addr)
 {
     /* The kernel copies the new mask in before it looks at `how`, which is impossible. */
-    return sys4(SYS_rt_sigprocmask, -1, addr, NULL, sizeof(uint64_t)) != -EFAULT;
+    return addr != NULL && sys4(SYS_rt_sigprocmask, -1, addr, NULL, sizeof(uint64_t)) != -EFAULT;
 }
 
 bool rcl_os_copy(void *to, const void *from, size_t bytes)

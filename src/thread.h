@@ -6,8 +6,9 @@
  * initial-exec model: no call and no lazy set-up to reach it.  It starts with
  * the constant empty cache, so the hit path needs no "am I ready".
  *
- * malloc goes by the word `alloc`, free by the word `cache`.  They name the same
- * cache but while allocations are counted: then `alloc` names its counted side.
+ * malloc goes by the word `alloc`, free by the word `cache`.  They name the same cache but while
+ * allocations are counted: then `alloc` names the empty one, so every malloc is a miss, and
+ * rcl_thread_pop_counted() its hit.
  *
  * Taking a cache away from a thread that may be running (or may have been
  * stopped anywhere, even in a signal handler in the middle of a malloc):
@@ -114,18 +115,23 @@ void rcl_thread_start_tally(struct rcl_tls *self);
 size_t rcl_thread_cache_pages(const struct rcl_tls *self);
 
 /*
- * After a miss: does malloc pop from a counted side?  A hint, to be followed by a look
- * at both words while busy.
+ * After a miss, still busy: the hit of a thread whose allocations are counted.  NULL: it is no
+ * such thread, or this is a miss for it too.
  */
-static inline bool rcl_thread_is_counted(const struct rcl_tls *self)
+static inline void *rcl_thread_pop_counted(struct rcl_tls *self, unsigned cls)
 {
-    return __atomic_load_n(&self->alloc, __ATOMIC_RELAXED) !=
-           __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    if (likely(tc == __atomic_load_n(&self->alloc, __ATOMIC_RELAXED)) || tc->counted == NULL)
+        return NULL;
+    void *p = rcl_tcache_pop_counted(tc, cls);
+    if (likely(p != NULL))
+        rcl_thread_end(self);
+    return p;
 }
 
 /*
  * The cache to use in a slow path, inside the gate; made if there is none.  It has a
- * counted side if and only if allocations are counted now (or memory is short).
+ * `counted` if and only if allocations are counted now (or memory is short).
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */

@@ -765,6 +765,18 @@ TEST(a_thread_with_another_user_is_seen)
     unit_child_passes(a_thread_becomes_another, NULL);
 }
 
+TEST(memory_that_may_be_gone_is_read_without_a_fault)
+{
+    char *p = rcl_os_map(2 * rcl_page_size()), *end = p + unit_kernel_page();
+    uint64_t word = 0;
+
+    p[0] = 47;
+    assert_true(rcl_os_readable(p) && rcl_os_copy(&word, p, sizeof word) && word == 47);
+    assert_int_equal(munmap(end, (size_t)(p + 2 * rcl_page_size() - end)), 0);
+    assert_false(rcl_os_readable(end) || rcl_os_readable(NULL));
+    assert_false(rcl_os_copy(&word, end - 4, sizeof word));
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -793,6 +805,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_of_it_is_written),
         cmocka_unit_test(the_start_of_a_file),
         cmocka_unit_test(the_text_of_a_link),
+        cmocka_unit_test(memory_that_may_be_gone_is_read_without_a_fault),
         cmocka_unit_test(environment),
         cmocka_unit_test(environment_is_closed_to_set_user_id_programs),
         cmocka_unit_test(a_thread_has_the_user_of_its_process),
