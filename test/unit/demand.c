@@ -144,6 +144,12 @@ TEST(ceiling_by_options)
     assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.used_pages = 80000;
     assert_int_equal(rcl_demand_ceiling(), 10000);
+    /* Pages that are held by survivors count by what is in use on them. */
+    rcl_account.hole_bytes = (int64_t)(64000 * page);
+    assert_int_equal(rcl_demand_ceiling(), 2000);
+    rcl_account.hole_bytes = (int64_t)(90000 * page);
+    assert_int_equal(rcl_demand_ceiling(), 1000);
+    rcl_account.hole_bytes = 0;
     rcl_opt.dirty_share = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.demand_pages = 8000;
