@@ -15,8 +15,8 @@
 
 /* clang-format off */
 #include "os.c"
-#include "look.c"
 #include "release.c"
+#include "look.c"
 #include "file.c"
 #include "out.c"
 #include "die.c"
