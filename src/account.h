@@ -17,6 +17,8 @@ struct rcl_account {
     int64_t used_pages;
     /* Free pages that may be resident: of free runs, slabs and kept mappings. */
     int64_t dirty_pages;
+    /* Those of them that the kernel did not take and that nobody tries again just now. */
+    int64_t refused_pages;
     /* Pages the program has shown it takes back (decay.h), summed over arenas. */
     int64_t demand_pages;
     /* What thread caches may hold at most, summed over threads. */
@@ -31,7 +33,7 @@ struct rcl_account {
     uint64_t purge_calls;
     uint64_t purged_pages;
     uint64_t purge_ns;
-    uint64_t purge_refused;   /* calls the kernel refused: locked memory */
+    uint64_t purge_refused;   /* batches of which the kernel refused some: locked memory */
     uint64_t refaulted_pages; /* taken again after they had been purged */
     uint64_t mapped_bytes;    /* chunks and huge mappings now */
     uint64_t chunk_bytes;     /* chunks alone, now, */

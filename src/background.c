@@ -28,25 +28,49 @@ enum {
 };
 #define RETRY_NS 1000000000u /* after a failed start */
 
-static struct {
+/*
+ * What is true of the thread.  A child of a bare clone() or fork system call, which runs no
+ * handler of ours, has no such thread: there these pages are wiped, and all zeros is "none".
+ */
+struct thread {
     uint32_t state;
     uint32_t stop;     /* futex word: 1 asks it to end */
-    uint32_t hold;     /* fork is near: start none */
-    uint32_t forced;   /* enum forced */
     uint32_t tid_word; /* the kernel clears it at the thread's end */
     int tid;
-    uint64_t not_before;
     uint64_t deadline; /* of its next step; relaxed */
     struct rcl_gate_pass gate;
+};
+
+static struct {
+    struct thread *thread;
+    struct thread unwiped; /* until there are such pages, and where there are none */
+    uint32_t hold;         /* fork is near: start none */
+    uint32_t forced;       /* enum forced */
+    uint64_t not_before;
     char tls[TLS_BYTES] RCL_ALIGNED(RCL_CACHELINE);
     char stack[STACK_BYTES] RCL_ALIGNED(RCL_CACHELINE);
-} helper;
+} helper = {.thread = &helper.unwiped};
 
 static bool change(enum state from, enum state to)
 {
     uint32_t expected = from;
-    return __atomic_compare_exchange_n(&helper.state, &expected, to, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(&helper.thread->state, &expected, to, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/*
+ * It never ends while RUNNING, unless it was made by a child of vfork: in that child's process,
+ * with which it has gone.
+ */
+static bool has_died(void)
+{
+    struct thread *t = helper.thread;
+    for (unsigned i = 0; i < 2;
+         i++) /* twice, or the end of one and the start of the next looks so */
+        if (likely(__atomic_load_n(&t->state, __ATOMIC_ACQUIRE) != RUNNING ||
+                   __atomic_load_n(&t->tid_word, __ATOMIC_ACQUIRE) != 0))
+            return false;
+    return true;
 }
 
 /* Bytes that could be returned sooner or later. */
@@ -58,14 +82,14 @@ static int64_t waiting(void)
 static void helper_step(void)
 {
     size_t spent;
-    rcl_gate_enter_patient(&helper.gate);
+    rcl_gate_enter_patient(&helper.thread->gate);
     rcl_purge_step(NULL);
-    rcl_gate_leave(&helper.gate);
+    rcl_gate_leave(&helper.thread->gate);
     do {
-        rcl_gate_enter_patient(&helper.gate);
+        rcl_gate_enter_patient(&helper.thread->gate);
         spent = rcl_purge_old(SLICE_PAGES);
-        rcl_gate_leave(&helper.gate);
-    } while (spent >= SLICE_PAGES && !__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE));
+        rcl_gate_leave(&helper.thread->gate);
+    } while (spent >= SLICE_PAGES && !__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE));
 }
 
 /* Runs as the helper thread.  No libc call, nothing thread-local. */
@@ -75,15 +99,15 @@ static void run(void *arg)
     unsigned steps = 0, still = 0;
     int64_t before = -1;
     /* Until the starter has noted our id, which is what stopping us needs. */
-    while (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == STARTING)
+    while (__atomic_load_n(&helper.thread->state, __ATOMIC_ACQUIRE) == STARTING)
         rcl_os_yield();
     for (;;) {
         uint64_t deadline = rcl_os_now_ns() + rcl_purge_step_ns();
-        __atomic_store_n(&helper.deadline, deadline, __ATOMIC_RELAXED);
+        __atomic_store_n(&helper.thread->deadline, deadline, __ATOMIC_RELAXED);
         for (uint64_t now; (now = rcl_os_now_ns()) < deadline &&
-                           !__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE);)
-            rcl_os_futex_wait(&helper.stop, 0, deadline - now);
-        if (__atomic_load_n(&helper.stop, __ATOMIC_ACQUIRE))
+                           !__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE);)
+            rcl_os_futex_wait(&helper.thread->stop, 0, deadline - now);
+        if (__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE))
             break;
         helper_step();
         steps++;
@@ -95,27 +119,27 @@ static void run(void *arg)
             (rest > (int64_t)RCL_PURGE_WORTH_BYTES || steps < STEPS_MIN))
             continue;
         /* Who frees much from here on finds IDLE and starts another; who did so before is seen. */
-        __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&helper.thread->state, IDLE, __ATOMIC_SEQ_CST);
         if (still >= STEPS_STILL || waiting() <= (int64_t)RCL_PURGE_WORTH_BYTES ||
             !change(IDLE, RUNNING))
             return;
         steps = 0;
     }
-    __atomic_store_n(&helper.state, IDLE, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&helper.thread->state, IDLE, __ATOMIC_SEQ_CST);
 }
 
 /* The state is STARTING. */
 static void start_thread(uint64_t now)
 {
     /* The last one may still be on its last instructions, on the same stack. */
-    if (__atomic_load_n(&helper.tid_word, __ATOMIC_ACQUIRE) != 0)
-        rcl_os_thread_join(&helper.tid_word, helper.tid);
-    helper.stop = 0;
+    if (__atomic_load_n(&helper.thread->tid_word, __ATOMIC_ACQUIRE) != 0)
+        rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);
+    helper.thread->stop = 0;
     int err = rcl_os_thread_start(run, NULL, helper.stack, sizeof helper.stack, helper.tls,
-                                  sizeof helper.tls, &helper.tid_word, &helper.tid);
+                                  sizeof helper.tls, &helper.thread->tid_word, &helper.thread->tid);
     if (err != 0)
         __atomic_store_n(&helper.not_before, now + RETRY_NS, __ATOMIC_RELAXED);
-    __atomic_store_n(&helper.state, err == 0 ? RUNNING : IDLE, __ATOMIC_RELEASE);
+    __atomic_store_n(&helper.thread->state, err == 0 ? RUNNING : IDLE, __ATOMIC_RELEASE);
 }
 
 static RCL_COLD void start(void)
@@ -144,12 +168,14 @@ void rcl_background_enable(bool on)
 
 bool rcl_background_running(void)
 {
-    return __atomic_load_n(&helper.state, __ATOMIC_RELAXED) == RUNNING;
+    return __atomic_load_n(&helper.thread->state, __ATOMIC_RELAXED) == RUNNING;
 }
 
 void rcl_background_kick(void)
 {
-    if (likely(__atomic_load_n(&helper.state, __ATOMIC_RELAXED) != IDLE) ||
+    if (has_died())
+        change(RUNNING, IDLE);
+    if (likely(__atomic_load_n(&helper.thread->state, __ATOMIC_RELAXED) != IDLE) ||
         !rcl_background_enabled() || rcl_purge_step_ns() == 0)
         return;
     if (waiting() > (int64_t)RCL_PURGE_WORTH_BYTES)
@@ -158,8 +184,8 @@ void rcl_background_kick(void)
 
 uint64_t rcl_background_next_ns(void)
 {
-    bool running = __atomic_load_n(&helper.state, __ATOMIC_RELAXED) == RUNNING;
-    return running ? __atomic_load_n(&helper.deadline, __ATOMIC_RELAXED) : 0;
+    bool running = __atomic_load_n(&helper.thread->state, __ATOMIC_RELAXED) == RUNNING;
+    return running ? __atomic_load_n(&helper.thread->deadline, __ATOMIC_RELAXED) : 0;
 }
 
 void rcl_background_stop(void)
@@ -167,28 +193,49 @@ void rcl_background_stop(void)
     /* Or a busy thread would start the next one as soon as this one has ended. */
     __atomic_store_n(&helper.hold, 1, __ATOMIC_SEQ_CST);
     while (!change(IDLE, BLOCKED)) {
-        if (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == RUNNING) {
-            __atomic_store_n(&helper.stop, 1, __ATOMIC_SEQ_CST);
-            rcl_os_futex_wake(&helper.stop, 1);
-            rcl_os_thread_join(&helper.tid_word, helper.tid);
+        if (has_died()) {
+            change(RUNNING, IDLE);
+        } else if (__atomic_load_n(&helper.thread->state, __ATOMIC_ACQUIRE) == RUNNING) {
+            __atomic_store_n(&helper.thread->stop, 1, __ATOMIC_SEQ_CST);
+            rcl_os_futex_wake(&helper.thread->stop, 1);
+            rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);
         } else {
             rcl_os_yield(); /* being started: a matter of microseconds */
         }
     }
-    rcl_os_thread_join(&helper.tid_word, helper.tid);
+    rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);
+}
+
+void rcl_background_boot(void)
+{
+    struct thread *wiped = rcl_os_map(rcl_page_size());
+    if (wiped == NULL)
+        return;
+    if (!rcl_os_wipe_on_fork(wiped, rcl_page_size())) {
+        rcl_os_unmap(wiped, rcl_page_size());
+        return;
+    }
+    rcl_background_stop();
+    helper.thread = wiped; /* whoever still looks at the other finds BLOCKED */
+    rcl_background_resume();
 }
 
 void rcl_background_resume(void)
 {
     __atomic_store_n(&helper.hold, 0, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&helper.state, IDLE, __ATOMIC_RELEASE);
+    __atomic_store_n(&helper.thread->state, IDLE, __ATOMIC_RELEASE);
 }
 
 void rcl_background_forget(void)
 {
-    helper.tid_word = 0;
-    helper.stop = 0;
+    *helper.thread = (struct thread){0};
     helper.hold = 0;
-    helper.gate = (struct rcl_gate_pass){0};
-    helper.state = IDLE;
+}
+
+void rcl_background_let_go(void)
+{
+    struct thread *t = helper.thread;
+    while (t->gate.inside > 0)
+        rcl_gate_leave(&t->gate);
+    __atomic_store_n(&t->state, IDLE, __ATOMIC_SEQ_CST);
 }

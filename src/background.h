@@ -21,6 +21,9 @@
 
 #include "base.h"
 
+/* Once, when libc is ready (constructor). */
+void rcl_background_boot(void);
+
 /* At the end of a slow path, outside the gate: is it needed? */
 void rcl_background_kick(void);
 
@@ -36,5 +39,8 @@ uint64_t rcl_background_next_ns(void);
 void rcl_background_stop(void);
 void rcl_background_resume(void);
 void rcl_background_forget(void);
+
+/* The calling thread is the helper, and is about to end where it stands (die.h). */
+void rcl_background_let_go(void);
 
 #endif

@@ -93,3 +93,21 @@ size_t rcl_block_bytes(const void *p)
     return cls == RCL_CLASS_LARGE ? rcl_large_bytes(rcl_pagemap_desc(p))
                                   : ((const struct rcl_huge *)rcl_pagemap_desc(p))->bytes;
 }
+
+unsigned rcl_block_class_for(size_t size, size_t align)
+{
+    if (align > RCL_MIN_ALIGN) {
+        unsigned cls = rcl_class_of_aligned(size, align);
+        if (cls != RCL_CLASS_NONE)
+            return cls;
+        /* A medium block starts on a page. */
+        if (align > rcl_page_size() || size <= RCL_SMALL_MAX)
+            return size <= RCL_LARGE_MAX && align <= RCL_LARGE_MAX ? RCL_CLASS_LARGE
+                                                                   : RCL_CLASS_HUGE;
+    }
+    if (size <= RCL_SMALL_MAX)
+        return rcl_class_of_small(size);
+    if (size <= RCL_MEDIUM_MAX)
+        return rcl_class_of_medium(size);
+    return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * block.h - from an address that the program hands over to the block it means.
+ * block.h - from an address that the program hands over to the block it means, and from
+ * a size to the kind of block.
  *
  * What is no live block ends the program with one line that names `caller` and says what
  * is known of the address.  No lock is needed: who owns a block owns what describes it.
@@ -12,6 +13,9 @@
 #include "huge.h"
 #include "large.h"
 #include "span.h"
+
+/* The class of a request: small or medium, or LARGE or HUGE.  align: at least RCL_MIN_ALIGN. */
+unsigned rcl_block_class_for(size_t size, size_t align);
 
 /* The address is that of no live block. */
 __attribute__((noreturn, cold)) void rcl_not_a_block(const void *p, const char *caller);

@@ -53,6 +53,8 @@ static void publish(struct rcl_demand *d, uint64_t now)
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
 {
     size_t taken = note->taken_dirty + note->taken_clean;
+    if (unlikely(note->found != 0))
+        rcl_account_add(&rcl_account.dirty_pages, (int64_t)note->found);
     if ((note->freed | taken | note->purged) == 0)
         return;
     int64_t used = (int64_t)taken - (int64_t)note->freed;

@@ -131,5 +131,6 @@ static void find_libc_fork(void)
 void rcl_fork_boot(void)
 {
     find_libc_fork();
+    rcl_background_boot();
     pthread_atfork(before, parent, child);
 }

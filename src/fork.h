@@ -2,8 +2,8 @@
 /*
  * fork.h - what happens around fork().
  *
- *   before   end the helper thread; return what is dirty beyond the demand, so
- *            that neither side copies it or has to; close the gate (gate.h)
+ *   before   end the helper thread; return all that is dirty, so that neither
+ *            side copies it or has to return it; close the gate (gate.h)
  *   parent   open the gate
  *   child    reset the gate; take over the caches of threads that do not exist
  *

@@ -9,6 +9,7 @@
 #include "die.h"
 #include "fill.h"
 #include "gate.h"
+#include "grow.h"
 #include "huge.h"
 #include "large.h"
 #include "monitor.h"
@@ -22,36 +23,16 @@
 
 #include <string.h>
 
-enum { GROWTH_ROOM = 8 };
-
 /* What is asked for. */
 struct request {
     size_t size;
     size_t align; /* at least RCL_MIN_ALIGN */
-    size_t room;  /* wanted behind it, see with_room */
+    size_t room;  /* wanted behind it, see rcl_grow_room */
     bool zero;
     unsigned cls;              /* small or medium class that fits, or LARGE or HUGE */
     uint32_t sampled;          /* found on the way: the mode under which it was drawn, or 0 */
     const struct rcl_via *via; /* NULL: as usual */
 };
-
-static unsigned class_of(size_t size, size_t align)
-{
-    if (align > RCL_MIN_ALIGN) {
-        unsigned cls = rcl_class_of_aligned(size, align);
-        if (cls != RCL_CLASS_NONE)
-            return cls;
-        /* A medium block starts on a page. */
-        if (align > rcl_page_size() || size <= RCL_SMALL_MAX)
-            return size <= RCL_LARGE_MAX && align <= RCL_LARGE_MAX ? RCL_CLASS_LARGE
-                                                                   : RCL_CLASS_HUGE;
-    }
-    if (size <= RCL_SMALL_MAX)
-        return rcl_class_of_small(size);
-    if (size <= RCL_MEDIUM_MAX)
-        return rcl_class_of_medium(size);
-    return size <= RCL_LARGE_MAX ? RCL_CLASS_LARGE : RCL_CLASS_HUGE;
-}
 
 /* --- threads that count ------------------------------------------------------------------- */
 
@@ -59,7 +40,7 @@ static unsigned class_of(size_t size, size_t align)
 static RCL_NOINLINE void *tallied_hit(struct rcl_tls *self, unsigned cls)
 {
     struct rcl_tcache *tc = rcl_thread_begin_hidden(self);
-    void *p = rcl_tcache_pop(tc->counted != NULL ? &tc->counted->side : tc, cls);
+    void *p = tc->counted != NULL ? rcl_tcache_pop_counted(tc, cls) : rcl_tcache_pop(tc, cls);
     if (p != NULL)
         rcl_thread_tally_in(self, rcl_classes[cls].size);
     return p;
@@ -113,6 +94,8 @@ static bool enter(struct rcl_tls *self)
     /* A hit path that missed left `busy` set; from here on, being inside the gate says the same. */
     bool in = rcl_gate_enter(&self->gate);
     rcl_thread_end(self);
+    if (unlikely(__atomic_load_n(&rcl_die_pending, __ATOMIC_RELAXED)))
+        rcl_die_late();
     if (likely(in)) {
         void *deferred = rcl_gate_deferred();
         if (unlikely(deferred != NULL))
@@ -177,30 +160,16 @@ static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_
     return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
 }
 
-/* While allocations are counted. */
-static void *take_counted(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r,
-                          bool *zero)
+/* A block has been taken, from this cache or past all: is it to be sampled? */
+static void note(struct rcl_tls *self, const struct rcl_tcache *tc, struct request *r,
+                 const void *p)
 {
-    uint64_t *random = rcl_thread_random(self);
-    bool sampled = false;
-    void *p = rcl_tcache_pop(&tc->counted->side, r->cls);
-    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
-        p = take_run(tc->arena, r);
-        *zero = true;
-        sampled = p != NULL && rcl_counted_one(tc->counted, r->cls, random);
-    } else if (p == NULL) {
-        p = rcl_counted_refill(tc, r->cls, random, zero, &sampled);
-    }
-    if (sampled)
-        r->sampled = tc->mode;
-    return p;
-}
-
-/* A block that no cache serves has been taken. */
-static void note_run(struct rcl_tls *self, struct request *r, const void *p)
-{
-    if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p)))
+    if (unlikely(tc->counted != NULL)) {
+        if (rcl_counted_one(tc->counted, r->cls, rcl_thread_random(self)))
+            r->sampled = tc->mode;
+    } else if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p))) {
         r->sampled = self->distance_mode;
+    }
 }
 
 static void *take_cached_class(struct rcl_tls *self, struct request *r)
@@ -210,21 +179,17 @@ static void *take_cached_class(struct rcl_tls *self, struct request *r)
     bool zero = false;
     void *p;
     rcl_asked_note(&a->asked[r->cls], r->size);
-    if (unlikely(tc->counted != NULL)) {
-        p = take_counted(self, tc, r, &zero);
-    } else {
-        p = rcl_tcache_pop(tc, r->cls);
-        if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
-            p = take_run(a, r);
-            zero = true;
-        } else if (p == NULL && tc != &rcl_tcache_none) {
-            p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
-        } else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0) {
-            p = NULL;
-        }
-        if (p != NULL)
-            note_run(self, r, p);
+    p = rcl_tcache_pop(tc, r->cls);
+    if (p == NULL && r->zero && !rcl_class_is_small(r->cls)) {
+        p = take_run(a, r);
+        zero = true;
+    } else if (p == NULL && tc != &rcl_tcache_none) {
+        p = rcl_tcache_refill_from(tc, a, r->cls, &zero);
+    } else if (p == NULL && rcl_blocks_take(a, r->cls, &p, 1, &zero) == 0) {
+        p = NULL;
     }
+    if (p != NULL)
+        note(self, tc, r, p);
     cache_end(tc, r->via);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
@@ -255,29 +220,7 @@ static void *take(struct rcl_tls *self, struct request *r)
     else
         p = take_huge(self, r);
     if (p != NULL)
-        note_run(self, r, p);
-    return p;
-}
-
-/*
- * The first thing to try while allocations are counted: blocks this thread has freed, without the
- * gate.  The thread is busy, so its cache stays its own; NULL if it has been taken just before.
- */
-static void *take_freed(struct rcl_tls *self, const struct request *r)
-{
-    struct rcl_tcache *side = rcl_thread_begin_alloc(self);
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    void *p = NULL;
-    if (tc->counted != NULL && &tc->counted->side == side) {
-        p = rcl_tcache_pop(side, r->cls);
-        if (p == NULL)
-            p = rcl_counted_move(tc, r->cls);
-    }
-    if (p != NULL) {
-        rcl_thread_end(self);
-        if (r->zero)
-            memset(p, 0, r->size);
-    }
+        note(self, &rcl_tcache_none, r, p);
     return p;
 }
 
@@ -296,14 +239,11 @@ RCL_OWN static void *try_alloc(struct request *r)
         r->size = rcl_max(r->size, rcl_heap_real_size(r->size + r->room, r->align));
         r->room = 0;
     }
-    r->cls = class_of(r->size + r->room, r->align);
-    if (unlikely(rcl_thread_is_counted(self)) && rcl_class_is_cached(r->cls) && r->via == NULL &&
-        (p = take_freed(self, r)) != NULL)
-        return p;
+    r->cls = rcl_block_class_for(r->size + r->room, r->align);
     if (unlikely(!enter(self)))
         return alloc_without_locks(r);
     p = take(self, r);
-    if (unlikely(p == NULL)) {
+    if (unlikely(p == NULL) && rcl_purge_may_help(r->size)) {
         /* What one size holds free must not keep another from being served. */
         rcl_purge_all(self);
         p = take(self, r);
@@ -342,14 +282,18 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
     if (size > RCL_SMALL_MAX && size <= RCL_MEDIUM_MAX) {
         /* The hit path of medium blocks: a cached one needs no gate. */
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_medium(size));
+        unsigned cls = rcl_class_of_medium(size);
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
         if (likely(p != NULL)) {
             rcl_thread_end(self);
             return p;
         }
+        p = rcl_thread_pop_counted(self, cls);
+        if (p != NULL)
+            return p;
     }
     if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
-        void *p = tallied_hit(&rcl_tls, class_of(size, RCL_MIN_ALIGN));
+        void *p = tallied_hit(&rcl_tls, rcl_block_class_for(size, RCL_MIN_ALIGN));
         if (p != NULL) {
             rcl_thread_end(&rcl_tls);
             return p;
@@ -361,6 +305,12 @@ RCL_OWN void *rcl_heap_alloc(size_t size)
 
 RCL_OWN void *rcl_heap_alloc_zero(size_t size)
 {
+    if (size <= RCL_SMALL_MAX) {
+        rcl_thread_busy(&rcl_tls);
+        void *p = rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size));
+        if (p != NULL)
+            return memset(p, 0, size);
+    }
     struct request r = {.size = size, .align = RCL_MIN_ALIGN, .zero = true};
     return alloc(&r);
 }
@@ -377,6 +327,9 @@ RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
             rcl_thread_end(self);
             return p;
         }
+        p = rcl_thread_pop_counted(self, cls);
+        if (p != NULL)
+            return p;
     }
     struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN)};
     return alloc(&r);
@@ -457,43 +410,6 @@ void rcl_heap_free(void *p, const char *caller)
 
 /* --- changing the size -------------------------------------------------------------------- */
 
-/*
- * A block that realloc makes longer gets room to grow by another eighth: pages that nobody has
- * touched, so they cost addresses only.  Growing by equal steps then takes a number of moves that
- * goes with the logarithm of the size.  Shrinking is exact.
- */
-static size_t with_room(size_t size)
-{
-    size_t room = size + size / GROWTH_ROOM;
-    return size <= RCL_LARGE_MAX ? rcl_min(room, RCL_LARGE_MAX) : room;
-}
-
-/* Inside the gate. */
-static void *resize_huge(struct rcl_huge *h, size_t size)
-{
-    void *q = NULL;
-    if (size <= h->bytes && size >= h->asked)
-        q = h->base;
-    else if (size > h->bytes)
-        q = rcl_huge_resize(h, with_room(size));
-    if (q == NULL)
-        return rcl_huge_resize(h, size);
-    rcl_huge_note_asked(h, size);
-    return q;
-}
-
-/* Inside the gate. */
-static bool resize_large(struct rcl_span *s, size_t size)
-{
-    size_t bytes = rcl_large_bytes(s);
-    if ((size <= bytes && size >= rcl_large_asked(s)) ||
-        (size > bytes && rcl_large_resize(s, with_room(size)))) {
-        rcl_large_note_asked(s, size);
-        return true;
-    }
-    return rcl_large_resize(s, size);
-}
-
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
 RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
                             const char *caller)
@@ -508,20 +424,21 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
             return NULL;
         struct rcl_huge *h = rcl_block_huge(p, caller);
         real_class(p); /* as if it was freed and allocated again */
-        q = may_move ? resize_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
+        q = may_move ? rcl_grow_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
     } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
         if (!enter(self))
             return NULL;
         real_class(p);
         struct rcl_span *s = rcl_block_run(p, caller);
-        q = (may_move ? resize_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
+        q = (may_move ? rcl_grow_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
         rcl_purge_excess(self);
     } else {
         return NULL;
     }
     if (q != NULL)
-        note_run(self, &r, q);
+        note(self, &rcl_tcache_none, &r, q);
     leave(self);
+    rcl_background_kick();
     if (unlikely(r.sampled != 0))
         rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);
     if (unlikely(self->tallies) && q != NULL) {
@@ -537,7 +454,8 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, b
 static bool fits(unsigned cls, size_t usable, size_t size)
 {
     /* One somewhat too large may stay: copying would cost more than it saves. */
-    return (size <= usable && size >= usable - usable / 4) || class_of(size, RCL_MIN_ALIGN) == cls;
+    return (size <= usable && size >= usable - usable / 4) ||
+           rcl_block_class_for(size, RCL_MIN_ALIGN) == cls;
 }
 
 /* Into a new block. */
@@ -545,7 +463,7 @@ RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char 
 {
     size_t size = r->size;
     if (size > usable && size > RCL_SMALL_MAX)
-        r->room = with_room(size) - size;
+        r->room = rcl_grow_room(size) - size;
     void *q = try_alloc(r);
     if (q == NULL && r->room != 0) {
         r->room = 0;
@@ -588,7 +506,7 @@ size_t rcl_heap_real_size(size_t size, size_t align)
     align = rcl_max(align, RCL_MIN_ALIGN);
     if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
         return 0;
-    unsigned cls = class_of(size, align);
+    unsigned cls = rcl_block_class_for(size, align);
     return rcl_class_is_cached(cls) ? rcl_classes[cls].size
                                     : rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }
@@ -628,7 +546,7 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
     return q;
 }
 
-size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
+RCL_OWN size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
 {
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "xallocx");

@@ -28,10 +28,21 @@ static RCL_COLD void *out_of_memory(size_t size)
     return NULL;
 }
 
-RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
+RCL_OWN static RCL_NOINLINE void *malloc_slowest(size_t size)
 {
     void *p = rcl_heap_alloc(size);
     return likely(p != NULL) ? p : out_of_memory(size);
+}
+
+RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
+{
+    /* A hit too, while profiling: made as short as it can be. */
+    if (likely(size <= RCL_SMALL_MAX)) {
+        void *p = rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size));
+        if (likely(p != NULL))
+            return p;
+    }
+    return malloc_slowest(size);
 }
 
 /* The bodies are apart from the names, so that our own uses cannot be interposed. */

@@ -21,9 +21,6 @@ enum {
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
-#define REFUSED_PAUSE_NS 100000000u /* after the kernel refused (locked memory): do not insist */
-
-static uint64_t refused_until; /* relaxed; a lost update costs a system call */
 
 /* --- one round over everything ------------------------------------------------------------ */
 
@@ -34,7 +31,7 @@ static size_t purge_bins(struct rcl_arena *a, enum rcl_purge_what what, size_t b
     unsigned first = __atomic_load_n(&a->next_purge, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < RCL_SMALL_LAST && spent < budget; i++) {
         unsigned cls = RCL_CLASS_FIRST + (first + i) % RCL_SMALL_LAST;
-        if (!rcl_bin_has_work(&a->bin[cls]))
+        if (!rcl_bin_has_work(&a->bin[cls], what))
             continue;
         spent += rcl_bin_purge(&a->bin[cls], what, budget - spent);
         __atomic_store_n(&a->next_purge, (first + i) % RCL_SMALL_LAST, __ATOMIC_RELAXED);
@@ -113,15 +110,10 @@ static RCL_COLD void purge_at_once(void)
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
     drop_large_cache(self, ceiling / CACHE_SHARE);
-    if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
-        return;
-    uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
     count_run();
     int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned() -
                      rcl_purge_described();
     purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
-    if (rcl_account_read(&rcl_account.purge_refused) != refused)
-        __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(META_KEEP_BYTES);
 }
@@ -142,9 +134,10 @@ void rcl_purge_before_fork(struct rcl_tls *self)
         return;
     count_run();
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
-    if (!self->busy)
-        rcl_thread_drop_cache(self);
+    rcl_threads_drain(self->busy ? NULL : self, RCL_DRAIN_ALL);
     purge_down_to(0, SIZE_MAX);
+    unmap_empty(KEEP_EMPTY_CHUNKS, false);
+    rcl_meta_purge(0);
 }
 
 /* --- time --------------------------------------------------------------------------------- */
@@ -185,7 +178,7 @@ static void age_arena(struct rcl_arena *a)
 {
     rcl_runs_age(&a->runs);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
-        if (rcl_bin_has_work(&a->bin[cls]))
+        if (rcl_bin_has_work(&a->bin[cls], RCL_PURGE_OLD))
             rcl_bin_age(&a->bin[cls]);
     rcl_demand_tick(&a->demand);
 }
@@ -225,7 +218,7 @@ size_t rcl_purge_old(size_t budget)
 
 void rcl_purge_arena(struct rcl_arena *a, bool old)
 {
-    enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ANY;
+    enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ALL;
     purge_bins(a, what, SIZE_MAX);
     rcl_runs_purge(&a->runs, what, SIZE_MAX);
     if (!rcl_opt.retain)
@@ -234,14 +227,30 @@ void rcl_purge_arena(struct rcl_arena *a, bool old)
 
 /* --- all of it ------------------------------------------------------------------------------ */
 
+bool rcl_purge_may_help(size_t bytes)
+{
+    int64_t used = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
+    int64_t held = (int64_t)rcl_account_read(&rcl_account.mapped_bytes) - used +
+                   rcl_account_get(&rcl_account.cache_bytes);
+    if (held >= (int64_t)bytes)
+        return true;
+    /* With all of it gone, that much more would be needed: is it there? */
+    size_t rest = rcl_align_up(bytes - (size_t)(held > 0 ? held : 0), rcl_page_size());
+    void *p = rcl_os_map(rest);
+    if (p == NULL)
+        return false;
+    rcl_os_unmap(p, rest);
+    return true;
+}
+
 size_t rcl_purge_all(struct rcl_tls *self)
 {
     uint64_t before = rcl_account_read(&rcl_account.purged_pages);
     count_run();
     rcl_threads_drain(self, RCL_DRAIN_ALL);
     rcl_xcaches_drain(true);
-    purge_slabs(RCL_PURGE_ANY, SIZE_MAX);
-    purge_runs(RCL_PURGE_ANY, SIZE_MAX);
+    purge_slabs(RCL_PURGE_ALL, SIZE_MAX);
+    purge_runs(RCL_PURGE_ALL, SIZE_MAX);
     unmap_empty(0, true);
     return rcl_meta_purge(0) +
            ((rcl_account_read(&rcl_account.purged_pages) - before) << rcl_page_shift());

@@ -38,10 +38,10 @@ static inline int64_t rcl_purge_described(void)
            rcl_page_shift();
 }
 
-/* Free pages that may be resident, in runs, slabs and kept mappings. */
+/* Free pages that may be resident and can be returned, in runs, slabs and kept mappings. */
 static inline int64_t rcl_purge_dirty(void)
 {
-    return rcl_account_get(&rcl_account.dirty_pages);
+    return rcl_account_get(&rcl_account.dirty_pages) - rcl_account_get(&rcl_account.refused_pages);
 }
 
 /*
@@ -65,10 +65,13 @@ size_t rcl_purge_all(struct rcl_tls *self);
 /* The same for what is dirty in one arena; old: only what is due. */
 void rcl_purge_arena(struct rcl_arena *a, bool old);
 
+/* Could a request for so many bytes, which the kernel has refused, be served after that? */
+bool rcl_purge_may_help(size_t bytes);
+
 /*
- * Before a fork: the same for what is dirty and the caller's own cache, unless
- * that is too little to mind.  Afterwards nothing waits for the helper thread,
- * which fork ends, and neither side has to copy free pages.
+ * Before a fork: all that is dirty, and all caches, unless that is too little to
+ * mind.  Afterwards nothing waits for the helper thread, which fork ends; and a
+ * page kept for its next use would be copied for it, which costs more than a fresh one.
  */
 void rcl_purge_before_fork(struct rcl_tls *self);
 

@@ -8,8 +8,8 @@
 enum {
     CACHE_SMALL_BYTES = 128 * 1024, /* of one class of at most 1 KiB in one thread cache */
     CACHE_LARGE_BYTES = 256 * 1024, /* of one class above that */
-    SLAB_SLOTS_WANTED = 32,         /* enough to spread the cost of making a slab, */
-    SLAB_BYTES_WANTED = 64 * 1024,  /* and this much at least */
+    SLAB_SLOTS_WANTED = 16,         /* enough to spread the cost of making a slab, */
+    SLAB_BYTES_WANTED = 48 * 1024,  /* and this much at least */
     SLAB_WASTE_SHARE = 128,         /* accept a tail of 1/128 of the slab */
 };
 

@@ -86,6 +86,7 @@ void rcl_slab_init(struct rcl_span *s, uint64_t dirty)
     rcl_list_init(&s->queue);
     s->dirty = dirty;
     s->returnable = dirty;
+    s->refused = 0;
     s->age_low = 0;
     s->age_high = 0;
     memset(s->bits, 0, 2 * words * sizeof s->bits[0]);
@@ -135,6 +136,7 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         if (page_is_free(s, rcl_ctz(left)))
             again &= ~(left & -left);
     s->returnable &= ~again;
+    s->refused &= ~again;
     *retaken = rcl_popcount(again);
     return taken;
 }
@@ -267,7 +269,7 @@ void rcl_slab_age(struct rcl_span *s)
 
 uint64_t rcl_slab_old(const struct rcl_span *s)
 {
-    return s->returnable & s->age_low & s->age_high;
+    return s->returnable & ~s->refused & s->age_low & s->age_high;
 }
 
 void rcl_slab_hold(struct rcl_span *s, uint64_t pages)
@@ -284,16 +286,14 @@ void rcl_slab_hold(struct rcl_span *s, uint64_t pages)
     s->purging = true;
 }
 
-void rcl_slab_finish(struct rcl_span *s, uint64_t pages, bool purged)
+void rcl_slab_finish(struct rcl_span *s, uint64_t pages, uint64_t refused)
 {
     s->purging = false;
-    if (purged) {
-        s->dirty &= ~pages;
-        s->returnable &= ~pages;
-        return;
-    }
-    for (uint64_t left = pages; left != 0; left &= left - 1)
+    s->dirty &= ~(pages & ~refused);
+    s->returnable &= ~(pages & ~refused);
+    for (uint64_t left = refused; left != 0; left &= left - 1)
         ready_on_pages(s, rcl_ctz(left), rcl_ctz(left));
-    s->age_low &= ~pages;
-    s->age_high &= ~pages;
+    s->refused = (s->refused & ~pages) | refused;
+    s->age_low &= ~refused;
+    s->age_high &= ~refused;
 }

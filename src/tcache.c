@@ -7,15 +7,11 @@
 #include "meta.h"
 #include "options.h"
 #include "os.h"
-#include "prof_rate.h"
 
 #include <string.h>
 
 enum {
-    USED_SHARE = 16,       /* all caches together may hold 1/16 of what the program uses, */
-    SIDE_BYTES = 8 * 1024, /* of a class on a counted side: what comes back is still in the L1 */
-    SIDE_BLOCKS_MAX = 32,
-    SIDE_SIZE_MAX = 1024,
+    USED_SHARE = 16, /* all caches together may hold 1/16 of what the program uses, */
 };
 #define CACHES_BYTES_MIN (4 * MIB) /* or this much, */
 #define CACHE_BYTES_MAX (2 * MIB)  /* and one thread's this much */
@@ -108,10 +104,11 @@ static void budget_give(struct rcl_tcache *tc, size_t blocks, size_t bytes)
 }
 
 /* A larger array, if the class, the options and the budgets allow; blocks keep their order. */
-static bool grow_to(struct rcl_tcache *tc, unsigned cls, size_t cap)
+static bool grow(struct rcl_tcache *tc, unsigned cls)
 {
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
+    size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
     if (cap == old || !rcl_options_caching() || c->size > (size_t)rcl_opt.tcache_max ||
         !budget_take(tc, cap - old, c->size))
         return false;
@@ -131,13 +128,6 @@ static bool grow_to(struct rcl_tcache *tc, unsigned cls, size_t cap)
     return true;
 }
 
-static bool grow(struct rcl_tcache *tc, unsigned cls)
-{
-    const struct rcl_class *c = &rcl_classes[cls];
-    size_t old = tc->cap[cls];
-    return grow_to(tc, cls, old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max));
-}
-
 void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 {
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
@@ -154,7 +144,7 @@ void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
 {
     if (tc->counted != NULL)
-        rcl_counted_delete(tc->counted, age);
+        rcl_counted_delete(tc->counted);
     rcl_tcache_empty(tc, age);
     rcl_account_count(&rcl_account.cache_misses, tc->misses);
     rcl_account_count(&rcl_account.cache_overflows, tc->overflows);
@@ -166,31 +156,24 @@ void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
 
 /* --- miss and overflow -------------------------------------------------------------------- */
 
-/* So many blocks from the bin, lowest address on top, and one of them taken; how many.  0: none. */
-static size_t fill(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, size_t want,
-                   void **one, bool *zero)
-{
-    struct rcl_cbin *b = &tc->bin[cls];
-    void **end = array_end(tc, cls);
-    tc->misses++;
-    if (want == 0)
-        return rcl_blocks_take(a, cls, one, 1, zero);
-    size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
-    if (got == 0)
-        return 0;
-    if (got < want)
-        memmove(end - got, end - want, got * sizeof *end);
-    b->top = end - got + 1;
-    *one = end[-(ptrdiff_t)got];
-    return got;
-}
-
 void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigned cls, bool *zero)
 {
     void *one;
-    grow(tc, cls);
-    /* Half, so that frees have room too. */
-    return fill(tc, a, cls, (tc->cap[cls] + 1u) / 2, &one, zero) != 0 ? one : NULL;
+    tc->misses++;
+    if (!grow(tc, cls) && tc->cap[cls] == 0)
+        return rcl_blocks_take(a, cls, &one, 1, zero) != 0 ? one : NULL;
+
+    /* Half, so that frees have room too; lowest address on top. */
+    struct rcl_cbin *b = &tc->bin[cls];
+    void **end = array_end(tc, cls);
+    size_t want = (tc->cap[cls] + 1u) / 2;
+    size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
+    if (got == 0)
+        return NULL;
+    if (got < want)
+        memmove(end - got, end - want, got * sizeof *end);
+    b->top = end - got + 1;
+    return end[-(ptrdiff_t)got];
 }
 
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
@@ -210,136 +193,4 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
         b->top += give;
     }
     rcl_tcache_push(tc, cls, p);
-}
-
-/* --- the counted side --------------------------------------------------------------------- */
-
-/*
- * Values of left[]: a number of blocks; the same with FAR, when the sampled one lies further
- * away than can be written here: at its end nothing is sampled and the rest is drawn anew,
- * which is the same, since the distribution has no memory; UNDRAWN.
- */
-#define FAR ((uint32_t)1 << 31)
-#define FAR_BLOCKS (FAR - 2)
-#define UNDRAWN UINT32_MAX
-
-struct rcl_counted *rcl_counted_new(const struct rcl_tcache *tc, unsigned lg)
-{
-    struct rcl_counted *c = rcl_meta_alloc(sizeof *c);
-    if (c == NULL)
-        return NULL;
-    tcache_init(&c->side, tc->arena);
-    c->lg = lg;
-    for (size_t i = 0; i < array_len(c->left); i++)
-        c->left[i] = UNDRAWN;
-    return c;
-}
-
-void rcl_counted_delete(struct rcl_counted *c, enum rcl_age age)
-{
-    rcl_tcache_empty(&c->side, age);
-    rcl_meta_free(c, sizeof *c);
-}
-
-/* Blocks that may be handed out before the sampled one; 0: the next is it. */
-static uint32_t blocks_left(struct rcl_counted *c, unsigned cls, uint64_t *random)
-{
-    while (c->left[cls] == UNDRAWN || c->left[cls] == FAR) {
-        uint64_t blocks = rcl_prof_distance(random, c->lg) / rcl_classes[cls].size;
-        c->left[cls] = blocks < FAR ? (uint32_t)blocks : FAR | FAR_BLOCKS;
-    }
-    return c->left[cls] & ~FAR;
-}
-
-bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random)
-{
-    bool sampled = blocks_left(c, cls, random) == 0;
-    if (sampled)
-        c->left[cls] = UNDRAWN;
-    else
-        c->left[cls]--;
-    return sampled;
-}
-
-/* n of the most recent blocks of `tc` to its counted side, which is empty; one of them is taken. */
-static void *move_blocks(struct rcl_tcache *tc, unsigned cls, size_t n)
-{
-    struct rcl_cbin *from = &tc->bin[cls], *to = &tc->counted->side.bin[cls];
-    void **at = array_end(&tc->counted->side, cls) - n;
-    memcpy(at, from->top, n * sizeof *at);
-    from->top += n;
-    to->top = at + 1;
-    tc->counted->left[cls] -= (uint32_t)n;
-    return at[0];
-}
-
-/*
- * Blocks of a class that a counted side holds.  All of it can be used, as nothing is pushed
- * there.  Larger blocks go from the cache to the program one by one, each by a miss that their
- * use outweighs: a second cache of them would keep much memory from being returned.
- */
-static size_t side_cap(unsigned cls)
-{
-    const struct rcl_class *c = &rcl_classes[cls];
-    return c->size > SIDE_SIZE_MAX
-               ? 0
-               : rcl_min(rcl_min(SIDE_BYTES / c->size, SIDE_BLOCKS_MAX), c->cache_max);
-}
-
-/* One block straight from the cache. */
-static void *pop_counted(struct rcl_tcache *tc, unsigned cls)
-{
-    void *p = rcl_tcache_pop(tc, cls);
-    if (p != NULL)
-        tc->counted->left[cls]--;
-    return p;
-}
-
-void *rcl_counted_move(struct rcl_tcache *tc, unsigned cls)
-{
-    struct rcl_counted *c = tc->counted;
-    size_t have = rcl_tcache_count(tc, cls), most = c->side.cap[cls];
-    uint32_t left = c->left[cls];
-    if (left == UNDRAWN || (left &= ~FAR) == 0)
-        return NULL;
-    if (most == 0)
-        return rcl_classes[cls].size > SIDE_SIZE_MAX ? pop_counted(tc, cls) : NULL;
-    most = rcl_min(most, left);
-    /* A few only: then the bin adds some, or every other allocation would miss from here on. */
-    return have >= (most + 1) / 2 ? move_blocks(tc, cls, rcl_min(have, most)) : NULL;
-}
-
-/* There are blocks left before the sampled one, but the cache has too few of them. */
-static void *refill_counted(struct rcl_tcache *tc, unsigned cls, uint32_t left, bool *zero)
-{
-    struct rcl_counted *c = tc->counted;
-    void *p = NULL;
-    if (c->side.cap[cls] == 0)
-        grow_to(&c->side, cls, side_cap(cls));
-    if (c->side.cap[cls] != 0) {
-        c->left[cls] -= (uint32_t)fill(&c->side, tc->arena, cls, rcl_min(c->side.cap[cls], left),
-                                       &p, zero);
-        return p;
-    }
-    p = pop_counted(tc, cls);
-    if (p == NULL && (p = rcl_tcache_refill(tc, cls, zero)) != NULL)
-        c->left[cls]--;
-    return p;
-}
-
-void *rcl_counted_refill(struct rcl_tcache *tc, unsigned cls, uint64_t *random, bool *zero,
-                         bool *sampled)
-{
-    uint32_t left = blocks_left(tc->counted, cls, random);
-    void *p;
-    *sampled = false;
-    if (left > 0) {
-        p = rcl_counted_move(tc, cls);
-        return p != NULL ? p : refill_counted(tc, cls, left, zero);
-    }
-    p = rcl_tcache_pop(tc, cls);
-    if (p == NULL && rcl_blocks_take(tc->arena, cls, &p, 1, zero) == 0)
-        return NULL;
-    *sampled = rcl_counted_one(tc->counted, cls, random);
-    return p;
 }

@@ -17,16 +17,8 @@
  * Capacities start small and double with use, within a budget per thread and one
  * for the process.
  *
- * While allocations are counted (heap profiles) malloc pops from a second cache, the
- * counted side, which nothing is pushed on: what has gone from it since it was filled is
- * the number of blocks allocated.  `left` says how many more of a class may be put
- * there before the one that is to be sampled; that one is always a miss.
- *
- *     bin --+--------> counted side --malloc--> program
- *           |   at most left     ^
- *           +--> cache <--free-- | --- program
- *                  |  by batches |
- *                  +-------------+
+ * While allocations are counted (heap profiles) the hit path of malloc is led past the cache,
+ * and rcl_tcache_pop_counted() stands in for it.
  *
  * Locking: none; a cache belongs to its thread, or to whoever has taken it away.
  */
@@ -37,6 +29,7 @@
 #include "base.h"
 #include "list.h"
 #include "os.h"
+#include "prof_count.h"
 #include "sizeclass.h"
 
 struct rcl_cbin {
@@ -50,7 +43,7 @@ struct rcl_tcache {
     struct rcl_arena *arena;     /* where misses go; NULL: an explicit cache, told each time */
     size_t bytes;                /* sum of cap * size: what it may hold */
     size_t blocks;               /* sum of cap */
-    struct rcl_counted *counted; /* NULL: malloc pops from this cache itself */
+    struct rcl_counted *counted; /* NULL: allocations are not counted */
     uint32_t mode;               /* thread.c: of rcl_thread_mode, when `counted` was decided */
     struct rcl_list link;        /* thread.c: all caches */
     struct rcl_tls *owner;       /* thread.c */
@@ -58,13 +51,6 @@ struct rcl_tcache {
     uint32_t idle_steps;         /* thread.c */
     uint32_t generation;         /* thread.c: forks its process has come through */
     uint64_t misses, overflows;
-};
-
-/* Of a thread's cache, see above.  left[] has values of its own: tcache.c. */
-struct rcl_counted {
-    struct rcl_tcache side;
-    unsigned lg; /* as in prof_rate.h */
-    uint32_t left[RCL_MEDIUM_LAST + 1];
 };
 
 extern const struct rcl_tcache rcl_tcache_none;
@@ -113,35 +99,25 @@ static inline void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool 
 /* Make room by growing or by giving the oldest half back, then push. */
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller);
 
-/* Blocks of a class it holds now, without its counted side. */
+/* Blocks of a class it holds now. */
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
 
-/* Pages that it may pin, counted side included: 1 + n / page for a block of n bytes. */
+/* Pages that it may pin: 1 + n / page for a block of n bytes. */
 static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
 {
-    size_t blocks = tc->blocks, bytes = tc->bytes;
-    if (tc->counted != NULL) {
-        blocks += tc->counted->side.blocks;
-        bytes += tc->counted->side.bytes;
-    }
-    return blocks + (bytes >> rcl_page_shift());
+    return tc->blocks + (tc->bytes >> rcl_page_shift());
 }
 
-/* A counted side for `tc`, empty, nothing drawn; NULL: out of memory. */
-struct rcl_counted *rcl_counted_new(const struct rcl_tcache *tc, unsigned lg);
-void rcl_counted_delete(struct rcl_counted *c, enum rcl_age age);
-
-/*
- * A block after a miss on the counted side, without a lock: moved over from `tc` with
- * others, most recent first.  NULL: there are too few, or the next is the sampled one.
- */
-void *rcl_counted_move(struct rcl_tcache *tc, unsigned cls);
-
-/* The same in the slow path, from wherever there is one.  NULL: out of memory. */
-void *rcl_counted_refill(struct rcl_tcache *tc, unsigned cls, uint64_t *random, bool *zero,
-                         bool *sampled);
-
-/* A block was allocated that did not come through the side: is it the sampled one? */
-bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random);
+/* Pop where allocations are counted: NULL is a miss, or the next block is the sampled one. */
+static inline void *rcl_tcache_pop_counted(struct rcl_tcache *tc, unsigned cls)
+{
+    uint32_t *left = &tc->counted->left[cls];
+    void *p = NULL;
+    if (likely(*left > 0)) {
+        p = rcl_tcache_pop(tc, cls);
+        *left -= p != NULL;
+    }
+    return p;
+}
 
 #endif

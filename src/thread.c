@@ -31,6 +31,7 @@ static struct {
     uint32_t shards;     /* of the gate, given out in turn; relaxed */
     bool key_made;
     pthread_key_t key;
+    void (*after_end)(void);
 } threads = {
     .caches = {&threads.caches, &threads.caches},
 };
@@ -50,7 +51,7 @@ static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
 {
     struct rcl_tcache **word = cache_word(self);
     if (word == &self->cache) {
-        const struct rcl_tcache *alloc = tc->counted != NULL ? &tc->counted->side : tc;
+        const struct rcl_tcache *alloc = tc->counted != NULL ? &rcl_tcache_none : tc;
         __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
     }
     __atomic_store_n(word, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
@@ -68,7 +69,7 @@ static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_
 {
     struct rcl_counted *fresh = NULL, *old;
     if (lg_of(mode) >= 0) {
-        fresh = rcl_counted_new(tc, (unsigned)lg_of(mode));
+        fresh = rcl_counted_new((unsigned)lg_of(mode));
         if (fresh == NULL)
             return; /* tried again at the next slow path */
     }
@@ -79,7 +80,7 @@ static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_
     set_cache(self, tc);
     rcl_unlock(&threads.lock);
     if (old != NULL)
-        rcl_counted_delete(old, RCL_AGE_NEW);
+        rcl_counted_delete(old);
 }
 
 uint64_t *rcl_thread_random(struct rcl_tls *self)
@@ -160,6 +161,20 @@ void rcl_thread_drop_cache(struct rcl_tls *self)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+void rcl_thread_let_go(struct rcl_tls *self)
+{
+    rcl_thread_end(self);
+    self->no_cache = true;
+    rcl_lock(&threads.lock);
+    struct rcl_tcache *tc = get_cache(self);
+    set_cache(self, &rcl_tcache_none);
+    if (tc != &rcl_tcache_none)
+        rcl_list_remove(&tc->link);
+    rcl_unlock(&threads.lock);
+    if (self->gate.inside > 0)
+        rcl_gate_leave(&self->gate);
+}
+
 void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a)
 {
     rcl_thread_drop_cache(self);
@@ -200,10 +215,12 @@ static void thread_ended(void *arg)
     self->ended = 1; /* no new one */
     rcl_thread_bind(self, NULL);
     rcl_gate_leave(&self->gate);
+    threads.after_end();
 }
 
-void rcl_thread_boot(void)
+void rcl_thread_boot(void (*after_end)(void))
 {
+    threads.after_end = after_end;
     if (!threads.key_made)
         threads.key_made = pthread_key_create(&threads.key, thread_ended) == 0;
 }
@@ -219,19 +236,12 @@ void rcl_thread_register(struct rcl_tls *self)
 
 /* --- taking caches away ------------------------------------------------------------------- */
 
-static uintptr_t sum_of_tops(const struct rcl_tcache *tc, uintptr_t sum)
-{
-    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
-        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
-    return sum;
-}
-
 /* Has the owner used it since the last step?  A race here costs a wrong guess, nothing else. */
 static bool step_idle(struct rcl_tcache *tc)
 {
-    uintptr_t sum = sum_of_tops(tc, 0);
-    if (tc->counted != NULL)
-        sum = sum_of_tops(&tc->counted->side, sum);
+    uintptr_t sum = 0;
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+        sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
     tc->idle_steps = sum == tc->seen ? tc->idle_steps + 1 : 0;
     tc->seen = sum;
     return tc->idle_steps >= IDLE_STEPS;
@@ -373,8 +383,6 @@ void rcl_thread_add_usage(struct rcl_caches_stats *out, const struct rcl_tcache 
     out->misses += tc->misses;
     out->overflows += tc->overflows;
     add_blocks(out, tc);
-    if (tc->counted != NULL)
-        add_blocks(out, &tc->counted->side);
 }
 
 void rcl_threads_usage(struct rcl_caches_stats *out)

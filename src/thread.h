@@ -6,8 +6,9 @@
  * initial-exec model: no call and no lazy set-up to reach it.  It starts with
  * the constant empty cache, so the hit path needs no "am I ready".
  *
- * malloc goes by the word `alloc`, free by the word `cache`.  They name the same
- * cache but while allocations are counted: then `alloc` names its counted side.
+ * malloc goes by the word `alloc`, free by the word `cache`.  They name the same cache but while
+ * allocations are counted: then `alloc` names the empty one, so every malloc is a miss, and
+ * rcl_thread_pop_counted() its hit.
  *
  * Taking a cache away from a thread that may be running (or may have been
  * stopped anywhere, even in a signal handler in the middle of a malloc):
@@ -114,18 +115,23 @@ void rcl_thread_start_tally(struct rcl_tls *self);
 size_t rcl_thread_cache_pages(const struct rcl_tls *self);
 
 /*
- * After a miss: does malloc pop from a counted side?  A hint, to be followed by a look
- * at both words while busy.
+ * After a miss, still busy: the hit of a thread whose allocations are counted.  NULL: it is no
+ * such thread, or this is a miss for it too.
  */
-static inline bool rcl_thread_is_counted(const struct rcl_tls *self)
+static inline void *rcl_thread_pop_counted(struct rcl_tls *self, unsigned cls)
 {
-    return __atomic_load_n(&self->alloc, __ATOMIC_RELAXED) !=
-           __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
+    if (likely(tc == __atomic_load_n(&self->alloc, __ATOMIC_RELAXED)) || tc->counted == NULL)
+        return NULL;
+    void *p = rcl_tcache_pop_counted(tc, cls);
+    if (likely(p != NULL))
+        rcl_thread_end(self);
+    return p;
 }
 
 /*
  * The cache to use in a slow path, inside the gate; made if there is none.  It has a
- * counted side if and only if allocations are counted now (or memory is short).
+ * `counted` if and only if allocations are counted now (or memory is short).
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */
@@ -150,8 +156,8 @@ void rcl_thread_use_cache(struct rcl_tls *self, bool use);
  */
 void rcl_thread_register(struct rcl_tls *self);
 
-/* Once, when libc is ready (constructor). */
-void rcl_thread_boot(void);
+/* Once, when libc is ready (constructor).  after_end: for a thread that has given its cache up. */
+void rcl_thread_boot(void (*after_end)(void));
 
 /* In the lowest eight bits lg + 1, or 0: nothing is counted; above them the number of changes. */
 extern uint32_t rcl_thread_mode;
@@ -195,6 +201,12 @@ void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
 
 /* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
 void rcl_thread_drop_cache(struct rcl_tls *self);
+
+/*
+ * The caller is about to abort, perhaps inside the gate: out of it, and its cache, which may hold
+ * what is free already, is not used any more.  Nothing goes back to the bins.
+ */
+void rcl_thread_let_go(struct rcl_tls *self);
 
 /*
  * In a forked child: every cache but the caller's is that of a thread that is

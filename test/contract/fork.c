@@ -7,6 +7,7 @@
 #include "../testlib.h"
 
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -376,10 +377,77 @@ static void test_bare_fork_of_a_single_thread(void **state)
     test_unwatch();
 }
 
+static void make_burst(void)
+{
+    static void *burst[400];
+
+    for (size_t i = 0; i < COUNT_OF(burst); i++) {
+        burst[i] = malloc(50 * KIB);
+        REQUIRE(burst[i] != NULL);
+        memset(burst[i], 1, 50 * KIB);
+    }
+    for (size_t i = 0; i < COUNT_OF(burst); i++)
+        free(burst[i]);
+}
+
+/* Time does its work here, and fork goes on working. */
+static void go_on_by_time_and_fork(size_t start)
+{
+    make_burst();
+    usleep(1500 * 1000);
+    REQUIRE(test_foreign() || test_page() > 4096 || test_resident() <= start + 3 * MIB);
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+        _exit(0);
+    REQUIRE(test_exited_well(test_wait_watched(child)));
+}
+
+/* Container tools make their children so; no library is told of it. */
+static void test_the_bare_system_call_of_a_single_thread(void **state)
+{
+    (void)state;
+
+    test_watch(60, "clone(SIGCHLD) in a single-threaded program");
+    size_t start = test_resident();
+    make_burst();
+    usleep(20 * 1000); /* whoever works beside us waits for its time now */
+    pid_t child = (pid_t)syscall(SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L);
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        go_on_by_time_and_fork(start);
+        use_every_way();
+        _exit(0);
+    }
+    assert_true(test_exited_well(test_wait_watched(child)));
+    go_on_by_time_and_fork(start);
+    test_unwatch();
+}
+
+/* It should not, but everywhere else it may: what its frees start in our memory ends with it. */
+static void test_a_child_of_vfork_frees(void **state)
+{
+    (void)state;
+
+    test_watch(60, "free in a child of vfork");
+    size_t start = test_resident();
+    pid_t child = vfork();
+    if (child == 0) {
+        make_burst();
+        _exit(0);
+    }
+    REQUIRE(child > 0);
+    assert_true(test_exited_well(test_wait_watched(child)));
+    go_on_by_time_and_fork(start);
+    test_unwatch();
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_child_gives_back),
+        cmocka_unit_test(test_the_bare_system_call_of_a_single_thread),
+        cmocka_unit_test(test_a_child_of_vfork_frees),
         cmocka_unit_test(test_bare_fork_of_a_single_thread),
         cmocka_unit_test(test_a_thousand_forks),
         cmocka_unit_test(test_forks_beside_a_rush),

@@ -13,6 +13,10 @@
 #include "thread.h"
 
 /* As boot.c does it; options are set. */
+static inline void block_nothing(void)
+{
+}
+
 static inline bool block_boot(uint64_t window_ns)
 {
     rcl_os_init();
@@ -20,7 +24,7 @@ static inline bool block_boot(uint64_t window_ns)
     rcl_huge_init(window_ns, RCL_THP_AUTO);
     if (!rcl_arena_boot())
         return false;
-    rcl_thread_boot();
+    rcl_thread_boot(block_nothing);
     return true;
 }
 

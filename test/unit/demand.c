@@ -16,7 +16,7 @@ static const struct rcl_account zero;
 static void tell(struct rcl_demand *d, size_t freed, size_t taken_dirty, size_t taken_clean,
                  size_t purged)
 {
-    struct rcl_demand_note note = {freed, taken_dirty, taken_clean, purged};
+    struct rcl_demand_note note = {freed, taken_dirty, taken_clean, purged, 0};
 
     rcl_demand_tell(d, &note);
 }

@@ -29,16 +29,19 @@ static const struct rcl_options defaults = {
 #undef OPT
 };
 
-/* As malloc() and free() do it: a hit, or the slow path. */
+/* As malloc() and free() do it: a hit, the hit while profiling, or the slow path. */
 static void *take(size_t size)
 {
     if (size <= RCL_SMALL_MAX) {
-        struct rcl_tcache *tc = rcl_thread_begin_alloc(&rcl_tls);
-        void *p = rcl_tcache_pop(tc, rcl_class_of_small(size));
+        unsigned cls = rcl_class_of_small(size);
+        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(&rcl_tls), cls);
         if (p != NULL) {
             rcl_thread_end(&rcl_tls);
             return p;
         }
+        p = rcl_thread_pop_counted(&rcl_tls, cls);
+        if (p != NULL)
+            return p;
     }
     void *p = rcl_heap_alloc(size);
     REQUIRE(p != NULL);
@@ -387,7 +390,7 @@ TEST(a_page_is_marked_as_long_as_a_sample_begins_on_it)
     assert_int_equal(rcl_pagemap_class(b), rcl_class_of_small(64));
 }
 
-TEST(off_it_costs_no_second_side_and_samples_nothing)
+TEST(off_the_hit_path_finds_the_cache_and_nothing_is_sampled)
 {
     void *p = take(100);
 
@@ -396,7 +399,8 @@ TEST(off_it_costs_no_second_side_and_samples_nothing)
     assert_false(rcl_prof_set_active(true));
     assert_true(rcl_prof_active());
     give(take(100));
-    assert_ptr_not_equal(rcl_tls.alloc, rcl_tls.cache);
+    assert_ptr_equal(rcl_tls.alloc, &rcl_tcache_none);
+    assert_ptr_not_equal(rcl_tls.cache, &rcl_tcache_none);
     assert_true(rcl_prof_set_active(false));
     give(take(100));
     assert_ptr_equal(rcl_tls.alloc, rcl_tls.cache);
@@ -540,7 +544,7 @@ int main(void)
         TESTED(threads_count_together_and_free_each_others_samples),
         TESTED(at_rate_0_every_block_is_a_sample_and_every_byte_is_known),
         TESTED(a_page_is_marked_as_long_as_a_sample_begins_on_it),
-        TESTED(off_it_costs_no_second_side_and_samples_nothing),
+        TESTED(off_the_hit_path_finds_the_cache_and_nothing_is_sampled),
         TESTED(samples_survive_a_pause_and_end_when_they_are_freed),
         TESTED(reset_forgets_samples_and_leaves_blocks_alone),
         TESTED(the_peak_is_kept),

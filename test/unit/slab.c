@@ -21,6 +21,7 @@ struct model {
     bool dirty[RCL_SLAB_PAGES_MAX];
     bool held[RCL_SLAB_PAGES_MAX];    /* in the purge that is under way */
     unsigned age[RCL_SLAB_PAGES_MAX]; /* where returnable */
+    uint64_t refused;                 /* by the kernel, and not in use since */
     bool purging;
 };
 
@@ -107,6 +108,9 @@ static void assert_same(void)
             assert_int_equal(age, m.age[p]);
         old |= (uint64_t)((idle >> p & 1) != 0 && m.age[p] == RCL_AGE_MAX) << p;
     }
+    m.refused &= idle;
+    assert_int_equal(s->refused, m.refused);
+    old &= ~m.refused;
     assert_int_equal(rcl_slab_old(s), old);
 }
 
@@ -271,7 +275,10 @@ static void hold(uint64_t pages)
 
 static void finish(bool purged)
 {
-    rcl_slab_finish(m.s, mask_of(m.held), purged);
+    uint64_t refused = purged ? 0 : mask_of(m.held);
+
+    rcl_slab_finish(m.s, mask_of(m.held), refused);
+    m.refused |= refused;
     for (size_t p = 0; p < m.s->pages; p++) {
         if (m.held[p]) {
             m.dirty[p] = !purged;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* grow.c - see grow.h. */
+#include "grow.h"
+
+#include "large.h"
+#include "sizeclass.h"
+
+enum { ROOM_SHARE = 8 };
+
+size_t rcl_grow_room(size_t size)
+{
+    size_t room = size + size / ROOM_SHARE;
+    return size <= RCL_LARGE_MAX ? rcl_min(room, RCL_LARGE_MAX) : room;
+}
+
+void *rcl_grow_huge(struct rcl_huge *h, size_t size)
+{
+    void *p = NULL;
+    if (size <= h->bytes && size >= h->asked)
+        p = h->base;
+    else if (size > h->bytes)
+        p = rcl_huge_resize(h, rcl_grow_room(size));
+    if (p == NULL)
+        return rcl_huge_resize(h, size);
+    rcl_huge_note_asked(h, size);
+    return p;
+}
+
+bool rcl_grow_large(struct rcl_span *s, size_t size)
+{
+    size_t bytes = rcl_large_bytes(s);
+    if ((size <= bytes && size >= rcl_large_asked(s)) ||
+        (size > bytes && rcl_large_resize(s, rcl_grow_room(size)))) {
+        rcl_large_note_asked(s, size);
+        return true;
+    }
+    return rcl_large_resize(s, size);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * grow.h - realloc of blocks that have pages of their own: where they stand, or by
+ * moving the pages.
+ *
+ * A block that is made longer gets room for another eighth behind it: pages that
+ * nobody has touched, so they cost addresses only.  Growing by equal steps then
+ * takes a number of moves that goes with the logarithm of the size, and steps
+ * within the room take no system call.  Shrinking is exact.  What was asked for is
+ * kept beside the descriptor's bytes, so that both can be told apart.
+ *
+ * All calls inside the gate; the block is the caller's.
+ */
+#ifndef RCL_GROW_H
+#define RCL_GROW_H
+
+#include "base.h"
+#include "huge.h"
+#include "span.h"
+
+/* Bytes to take for a block that has grown to `size`, above RCL_SMALL_MAX. */
+size_t rcl_grow_room(size_t size);
+
+/* size: above RCL_LARGE_MAX.  The block, perhaps elsewhere; NULL: it is unchanged. */
+void *rcl_grow_huge(struct rcl_huge *h, size_t size);
+
+/* size: RCL_MEDIUM_MAX .. RCL_LARGE_MAX.  False: it cannot stay here, and is unchanged. */
+bool rcl_grow_large(struct rcl_span *s, size_t size);
+
+#endif
