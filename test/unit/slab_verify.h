@@ -34,14 +34,16 @@ static void slab_verify(const struct rcl_span *s)
         ready += is_ready;
         in_use |= is_free ? 0 : pages;
         if (is_ready && !is_free)
-            rcl_die("slab %p: block %zu is ready but not free", base, i);
+            rcl_die_of_bug("slab %p: block %zu is ready but not free", base, i);
         if ((!is_free || is_ready) && !all_dirty)
-            rcl_die("slab %p: block %zu is on a clean page", base, i);
+            rcl_die_of_bug("slab %p: block %zu is on a clean page", base, i);
         if (!is_free && (pages & s->returnable) != 0)
-            rcl_die("slab %p: block %zu is in use on a returnable page", base, i);
+            rcl_die_of_bug("slab %p: block %zu is in use on a returnable page", base, i);
         if (is_free && !is_ready && !s->purging && all_dirty)
-            rcl_die("slab %p: block %zu should be ready", base, i);
+            rcl_die_of_bug("slab %p: block %zu should be ready", base, i);
     }
+    if ((s->refused & ~s->returnable) != 0)
+        rcl_die_of_bug("slab %p: a refused page is not returnable", base);
     if (free != s->free_slots || ready != s->ready_slots)
         rcl_die("slab %p: counts %u/%u, maps say %zu/%zu", base, s->free_slots, s->ready_slots,
                 free, ready);
@@ -51,7 +53,8 @@ static void slab_verify(const struct rcl_span *s)
         bool dirty = (s->dirty >> page) & 1, returnable = (s->returnable >> page) & 1;
 
         if (returnable != (dirty && ((in_use >> page) & 1) == 0))
-            rcl_die("slab %p: page %u: dirty %d, returnable %d", base, page, dirty, returnable);
+            rcl_die_of_bug("slab %p: page %u: dirty %d, returnable %d", base, page, dirty,
+                           returnable);
     }
 }
 
