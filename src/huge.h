@@ -5,7 +5,7 @@
  * It grows by mremap, so realloc never holds two copies, and is unmapped when it
  * goes, so that what was advised on it (MADV_HUGEPAGE) goes with it.  A freed
  * block is kept for reuse while the ceiling of free pages allows (demand.h) and
- * until it is a window old; a kept block has its huge-page advice taken back.
+ * until it is a window old; as to huge pages it is then like a fresh one.
  *
  * Thread-safe: one lock around two lists; no system call is made with it held.
  */

@@ -14,7 +14,7 @@
  * object of its own, reclaim-cxx.o: it needs the run time, and in an archive only a strong
  * reference finds something.  The definitions are weak, so that the program's own win.
  *
- * Compiled with -fexceptions, so that an exception can pass through, and with -fno-plt.
+ * Compiled with -fexceptions, so that an exception can pass through.
  */
 #include "die.h"
 #include "heap.h"
@@ -48,9 +48,13 @@ extern new_handler *std_get_new_handler(void) __asm__("_ZSt15get_new_handlerv") 
 extern void std_throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") RUN_TIME
     __attribute__((noreturn));
 
-/* For forms that C++ defines by others: sizes, and entries of the page map's root, that miss. */
-static size_t new_bound;
-static size_t delete_bound;
+/*
+ * For forms that C++ defines by others: sizes, and entries of the page map's root, that miss.
+ * Not static: of two possible values clang would make a flag, and then choose in every hit.
+ */
+extern size_t rcl_new_bound, rcl_delete_bound;
+size_t rcl_new_bound;
+size_t rcl_delete_bound;
 
 /* --- the C++ run time --------------------------------------------------------------------- */
 
@@ -161,7 +165,7 @@ static inline void *new_hit(size_t size, size_t bound)
     OPERATOR void *name(size_t size) __asm__(mangled);                          \
     RCL_OWN void *name(size_t size)                                             \
     {                                                                           \
-        void *p = new_hit(size, new_bound);                                     \
+        void *p = new_hit(size, rcl_new_bound);                                 \
         return likely(p != NULL) ? p : other(size);                             \
     }                                                                           \
     OWN(name, mangled)
@@ -210,7 +214,7 @@ static inline bool delete_hit(void *p, size_t bound)
     OPERATOR void name(void *p) __asm__(mangled);                               \
     APART void name(void *p)                                                    \
     {                                                                           \
-        if (unlikely(!delete_hit(p, delete_bound)))                             \
+        if (unlikely(!delete_hit(p, rcl_delete_bound)))                         \
             other(p);                                                           \
     }                                                                           \
     OWN(name, mangled)
@@ -228,7 +232,7 @@ static inline bool delete_hit(void *p, size_t bound)
     OPERATOR void name(void *p, size_t align) __asm__(mangled);                 \
     APART void name(void *p, size_t align)                                      \
     {                                                                           \
-        if (unlikely(!delete_hit(p, delete_bound)))                             \
+        if (unlikely(!delete_hit(p, rcl_delete_bound)))                         \
             other(p, align);                                                    \
     }                                                                           \
     OWN(name, mangled)
@@ -237,7 +241,7 @@ static inline bool delete_hit(void *p, size_t bound)
     APART void name(void *p, size_t size, size_t align)                         \
     {                                                                           \
         (void)size;                                                             \
-        if (unlikely(!delete_hit(p, delete_bound)))                             \
+        if (unlikely(!delete_hit(p, rcl_delete_bound)))                         \
             other(p, align);                                                    \
     }
 
@@ -284,8 +288,8 @@ __attribute__((constructor)) static void operators_boot(void)
 {
     if (is_replaced())
         return;
-    new_bound = RCL_SMALL_MAX + 1;
-    delete_bound = RCL_ROOT_ENTRIES;
+    rcl_new_bound = RCL_SMALL_MAX + 1;
+    rcl_delete_bound = RCL_ROOT_ENTRIES;
 }
 
 /* --- operator new(nothrow) ---------------------------------------------------------------- */
@@ -331,7 +335,7 @@ RCL_OWN static RCL_NOINLINE void *nothrow_aligned(size_t size, size_t align, con
     OPERATOR void *name(size_t size, const void *tag) __asm__(mangled);         \
     RCL_OWN void *name(size_t size, const void *tag)                            \
     {                                                                           \
-        void *p = new_hit(size, new_bound);                                     \
+        void *p = new_hit(size, rcl_new_bound);                                 \
         return likely(p != NULL) ? p : nothrow_slow(size, tag, mangled, other); \
     }
 #define NEW_ALIGNED_NOTHROW(other, name, mangled)                               \

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -28,6 +29,7 @@
 enum {
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
+    OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_JOIN_NS = 20000000,
     OS_CLONE_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -475,6 +477,11 @@ int rcl_os_close(int fd)
 
 int rcl_os_rename(const char *from, const char *to)
 {
+    /* What is not a file shall not become one: a device, a pipe. */
+    struct statx there;
+    if (sys5(SYS_statx, AT_FDCWD, to, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &there) == 0 &&
+        !S_ISREG(there.stx_mode) && !S_ISLNK(there.stx_mode) && !S_ISDIR(there.stx_mode))
+        return ENXIO;
     return sys_errno(sys5(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 

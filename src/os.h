@@ -142,6 +142,8 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 int rcl_os_write(int fd, const char *text, size_t bytes);
 
 int rcl_os_close(int fd);
+
+/* ENXIO where `to` is a device or the like; a link is replaced, not followed. */
 int rcl_os_rename(const char *from, const char *to);
 int rcl_os_unlink(const char *path);
 

@@ -27,10 +27,9 @@ static struct {
 
 /* For samples whose stack cannot be kept.  Not in a bucket, and on the list from its first use. */
 static struct {
-    struct rcl_stack stack;
-    uint64_t frame[1];
+    uint64_t words[sizeof(struct rcl_stack) / sizeof(uint64_t) + 1]; /* with one frame */
     uint32_t listed;
-} other_stacks = {.stack = {.frames = 1}, .frame = {RCL_FRAME_TOO_MANY}};
+} other_stacks;
 
 static void list_stack(struct rcl_stack *s)
 {
@@ -41,9 +40,12 @@ static void list_stack(struct rcl_stack *s)
 
 static RCL_COLD struct rcl_stack *the_rest(void)
 {
+    struct rcl_stack *s = (struct rcl_stack *)other_stacks.words;
+    __atomic_store_n(&s->frame[0], RCL_FRAME_TOO_MANY, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->frames, 1, __ATOMIC_RELAXED); /* by whoever comes, always the same */
     if (__atomic_exchange_n(&other_stacks.listed, 1, __ATOMIC_RELAXED) == 0)
-        list_stack(&other_stacks.stack);
-    return &other_stacks.stack;
+        list_stack(s);
+    return s;
 }
 
 static uint64_t stack_hash(const uint64_t *frame, unsigned frames, unsigned thread)

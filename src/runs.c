@@ -139,9 +139,9 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     rcl_list_init(&c->dirty_link);
     rcl_bits_set_range(c->free, 0, c->pages);
     rcl_account_count(&rcl_account.mapped_bytes, bytes);
-    rcl_account_peak(&rcl_account.chunk_bytes, bytes, &rcl_account.chunk_bytes_max);
     /* Under mlockall(MCL_FUTURE) the kernel has made all its pages already. */
     c->populated = rcl_os_is_resident(base) ? POPULATED_STEPS : 0;
+    rcl_account_peak(&rcl_account.chunk_bytes, bytes, &rcl_account.chunk_bytes_max);
     return c;
 }
 

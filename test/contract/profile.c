@@ -29,11 +29,11 @@ static void keep(void *p)
     kept[keeping++] = p;
 }
 
-#define CALLER(name, call)                                    \
-    __attribute__((noinline, noclone)) static void name(void) \
-    {                                                         \
-        for (int i = 0; i < BLOCKS; i++)                      \
-            keep(call);                                       \
+#define CALLER(name, call)                           \
+    __attribute__((noinline)) static void name(void) \
+    {                                                \
+        for (int i = 0; i < BLOCKS; i++)             \
+            keep(call);                              \
     }
 
 CALLER(use_malloc, malloc(opaque_size(3000)))
@@ -49,7 +49,7 @@ CALLER(use_valloc, valloc(opaque_size(3000)))
 CALLER(use_pvalloc, pvalloc(opaque_size(3000)))
 CALLER(use_grown, realloc(malloc(100), opaque_size(3000)))
 
-__attribute__((noinline, noclone)) static void use_posix_memalign(void)
+__attribute__((noinline)) static void use_posix_memalign(void)
 {
     for (int i = 0; i < BLOCKS; i++) {
         void *p;
@@ -84,9 +84,9 @@ static int part_entries(char **arguments)
 }
 
 /* One stack for each number of 14 bits. */
-__attribute__((noinline, noclone)) static int left(unsigned number, unsigned bits);
+__attribute__((noinline)) static int left(unsigned number, unsigned bits);
 
-__attribute__((noinline, noclone)) static int right(unsigned number, unsigned bits)
+__attribute__((noinline)) static int right(unsigned number, unsigned bits)
 {
     if (bits == 0) {
         keep(malloc(opaque_size(64)));
@@ -96,7 +96,7 @@ __attribute__((noinline, noclone)) static int right(unsigned number, unsigned bi
     return below + 1; /* not a loop in disguise */
 }
 
-__attribute__((noinline, noclone)) static int left(unsigned number, unsigned bits)
+__attribute__((noinline)) static int left(unsigned number, unsigned bits)
 {
     if (bits == 0) {
         keep(malloc(opaque_size(64)));
@@ -114,7 +114,7 @@ static int part_many(char **arguments)
     return 0;
 }
 
-__attribute__((noinline, noclone)) static int deep(unsigned depth)
+__attribute__((noinline)) static int deep(unsigned depth)
 {
     if (depth == 0) {
         keep(malloc(opaque_size(100)));
@@ -141,18 +141,22 @@ static int part_broken(char **arguments)
         uintptr_t frame = i % 3 == 0   ? test_next(&random)
                           : i % 3 == 1 ? (uintptr_t)&random + test_below(&random, 1 << 20)
                                        : (uintptr_t)kept[0] + test_below(&random, 1 << 20);
+        size_t size = 100;
         void *p;
         if (keeping == 0)
             keep(malloc(100000));
-        __asm__ volatile("push %%rbp\n\t"
-                         "mov %%rsp, %%rbx\n\t"
+        __asm__ volatile("mov %%rsp, %%rbx\n\t"
+                         "lea -256(%%rsp), %%rsp\n\t" /* past what a leaf may use below */
                          "and $-16, %%rsp\n\t"
+                         "push %%rbp\n\t"
+                         "push %%rbp\n\t"
                          "mov %[frame], %%rbp\n\t"
                          "call *%[fn]\n\t"
-                         "mov %%rbx, %%rsp\n\t"
-                         "pop %%rbp"
-                         : "=a"(p)
-                         : "D"((size_t)100), [frame] "r"(frame), [fn] "r"(malloc)
+                         "pop %%rbp\n\t"
+                         "pop %%rbp\n\t"
+                         "mov %%rbx, %%rsp"
+                         : "=a"(p), "+D"(size)
+                         : [frame] "r"(frame), [fn] "r"(malloc)
                          : "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
         keep(p);
     }
@@ -274,7 +278,7 @@ static unsigned long long blocks_of(uintptr_t start, uintptr_t end)
 
     for (const char *at = profile; (at = strstr(at, "\n@ 0x")) != NULL; at++) {
         uintptr_t first = (uintptr_t)strtoull(at + 3, NULL, 16);
-        unsigned long long n;
+        unsigned long long n = 0;
         if (first < start || first >= end)
             continue;
         const char *counts = strstr(at, "t*: ");

@@ -32,7 +32,9 @@ try_python() { # INTERPRETER VERSION
             "$1" "$top/test/python/test_module.py"
     done
     unset PYTHONMALLOC
-    one_test "reclaim-command-$2" "$1" "$top/test/python/test_command.py"
+    for part in command profile plot; do
+        one_test "reclaim-$part-$2" "$1" "$top/test/python/test_$part.py"
+    done
 }
 
 seen= failed=0

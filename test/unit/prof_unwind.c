@@ -53,17 +53,21 @@ TEST(no_more_than_asked_for)
 /* Call rcl_unwind with any frame pointer, as code does that uses the register for itself. */
 static unsigned unwind_from(uintptr_t frame_pointer)
 {
-    unsigned got;
+    struct rcl_frame *out = found;
+    unsigned got, max = MAX;
 
-    __asm__ volatile("push %%rbp\n\t"
-                     "mov %%rsp, %%rbx\n\t"
+    __asm__ volatile("mov %%rsp, %%rbx\n\t"
+                     "lea -256(%%rsp), %%rsp\n\t" /* past what a leaf may use below */
                      "and $-16, %%rsp\n\t"
+                     "push %%rbp\n\t"
+                     "push %%rbp\n\t"
                      "mov %[fp], %%rbp\n\t"
                      "call *%[fn]\n\t"
-                     "mov %%rbx, %%rsp\n\t"
-                     "pop %%rbp"
-                     : "=a"(got)
-                     : "D"(found), "S"(MAX), [fp] "r"(frame_pointer), [fn] "r"(rcl_unwind)
+                     "pop %%rbp\n\t"
+                     "pop %%rbp\n\t"
+                     "mov %%rbx, %%rsp"
+                     : "=a"(got), "+D"(out), "+S"(max)
+                     : [fp] "r"(frame_pointer), [fn] "r"(rcl_unwind)
                      : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
     return got;
 }

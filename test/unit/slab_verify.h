@@ -45,8 +45,10 @@ static void slab_verify(const struct rcl_span *s)
     if ((s->refused & ~s->returnable) != 0)
         rcl_die_of_bug("slab %p: a refused page is not returnable", base);
     if (free != s->free_slots || ready != s->ready_slots)
-        rcl_die_of_bug("slab %p: counts %u/%u, maps say %zu/%zu", base, s->free_slots,
-                       s->ready_slots, free, ready);
+        rcl_die("slab %p: counts %u/%u, maps say %zu/%zu", base, s->free_slots, s->ready_slots,
+                free, ready);
+    if ((s->refused & ~s->returnable) != 0)
+        rcl_die("slab %p: a refused page is not returnable", base);
     for (unsigned page = 0; page < s->pages; page++) {
         bool dirty = (s->dirty >> page) & 1, returnable = (s->returnable >> page) & 1;
 
