@@ -108,7 +108,7 @@ def rows_at_once(ctx, start, look, what="at once", several=False):
     floor = floor_of(ctx, start, look)
     bound = floor + max(CEILING, look.live_bytes() // 8)
     if several:
-        bound += floor * 0.10 + 2 * MIB
+        bound += MIB
     return [Row(what, look.bytes, bound, note="floor %.2f" % (floor / MIB))]
 
 
