@@ -142,7 +142,7 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
     s->base = run.chunk->base + (run.first << rcl_page_shift());
     s->chunk = run.chunk;
     s->arena = b->arena;
-    s->first = (uint32_t)run.first;
+    s->first = (uint16_t)run.first;
     s->pages = c->slab_pages;
     s->slots = c->slots;
     s->cls = b->cls;

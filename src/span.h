@@ -68,24 +68,28 @@ struct rcl_chunk {
 /*
  * Pages in use: a slab (many blocks of a class) or a run (one block).
  * base .. slots are constant for the span's life; the rest belongs to the lock
- * of its bin.  A run uses nothing below `slots`.
+ * of its bin.  A run uses nothing behind `tail`.
  */
 struct rcl_span {
     char *base;
     struct rcl_chunk *chunk;
     struct rcl_arena *arena;
-    uint32_t first; /* page number in the chunk */
+    uint16_t first; /* page number in the chunk */
     uint16_t pages;
     uint16_t slots;
-    uint32_t tail; /* run without a class: bytes behind those asked for; bin's lock or owner */
     uint8_t cls;
+    uint8_t place; /* enum rcl_place: which list of the bin it is on */
+    union {
+        uint32_t tail; /* run without a class: bytes behind those asked for; the owner's */
+        struct {
+            uint16_t free_slots;  /* bits set in the free map */
+            uint16_t ready_slots; /* bits set in the ready map */
+        };
+    };
 
-    uint8_t place;         /* enum rcl_place: which list of the bin it is on */
-    bool purging;          /* some of its pages are in a purge, see slab.h */
-    bool aside;            /* linked in bin->aside, not bin->queue */
+    bool purging : 1;      /* some of its pages are in a purge, see slab.h */
+    bool aside : 1;        /* linked in bin->aside, not bin->queue */
     uint8_t step;          /* decay step in which it was last aged */
-    uint16_t free_slots;   /* bits set in the free map */
-    uint16_t ready_slots;  /* bits set in the ready map */
     uint16_t clean_hint;   /* no free slot that is not ready below this one */
     struct rcl_list link;  /* of the bin, by place */
     struct rcl_list queue; /* bin->queue or bin->aside: linked iff returnable != 0 */
@@ -96,6 +100,10 @@ struct rcl_span {
     uint64_t age_high;
     uint64_t bits[]; /* free map, then ready map: RCL_BITS_WORDS(slots) words each */
 };
+
+/* Hundreds of them describe what few survivors hold: a slab of up to 64 blocks in two lines. */
+_Static_assert(offsetof(struct rcl_span, bits) + 2 * sizeof(uint64_t) <= 2 * RCL_CACHELINE,
+               "grown");
 
 /* The class of the blocks that begin around `p`: the page map's, or the descriptor's. */
 static inline unsigned rcl_block_class(const void *p)
@@ -111,7 +119,7 @@ static inline unsigned rcl_block_class(const void *p)
 static inline size_t rcl_span_bytes(size_t slots)
 {
     if (slots <= 1)
-        return offsetof(struct rcl_span, place);
+        return offsetof(struct rcl_span, step);
     return offsetof(struct rcl_span, bits) + 2 * RCL_BITS_WORDS(slots) * sizeof(uint64_t);
 }
 
