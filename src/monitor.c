@@ -356,8 +356,7 @@ static void in_child(void)
 {
     monitor.pid = rcl_os_pid();
     monitor.tid_word = 0;
-    monitor.wanted = 0;
-    monitor.complained = 0;
+    monitor.wanted = 0; /* `complained` stays: one line for a program, not for each of its children */
     monitor.gate = (struct rcl_gate_pass){0};
     after_fork();
 }
