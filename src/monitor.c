@@ -356,7 +356,8 @@ static void in_child(void)
 {
     monitor.pid = rcl_os_pid();
     monitor.tid_word = 0;
-    monitor.wanted = 0; /* `complained` stays: one line for a program, not for each of its children */
+    /* `complained` stays: one line for a program, not for each of its children. */
+    monitor.wanted = 0;
     monitor.gate = (struct rcl_gate_pass){0};
     after_fork();
 }
