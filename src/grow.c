@@ -9,8 +9,7 @@ enum { ROOM_SHARE = 8 };
 
 size_t rcl_grow_room(size_t size)
 {
-    size_t room = size + size / ROOM_SHARE;
-    return size <= RCL_LARGE_MAX ? rcl_min(room, RCL_LARGE_MAX) : room;
+    return size <= RCL_LARGE_MAX ? size : size + size / ROOM_SHARE;
 }
 
 void *rcl_grow_huge(struct rcl_huge *h, size_t size)

@@ -462,7 +462,7 @@ static bool fits(unsigned cls, size_t usable, size_t size)
 RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
 {
     size_t size = r->size;
-    if (size > usable && size > RCL_SMALL_MAX)
+    if (size > usable && size > RCL_MEDIUM_MAX)
         r->room = rcl_grow_room(size) - size;
     void *q = try_alloc(r);
     if (q == NULL && r->room != 0) {

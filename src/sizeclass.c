@@ -6,8 +6,8 @@
 #include "die.h"
 
 enum {
-    CACHE_SMALL_BYTES = 128 * 1024, /* of one class of at most 1 KiB in one thread cache */
-    CACHE_LARGE_BYTES = 256 * 1024, /* of one class above that */
+    CACHE_BYTES = 128 * 1024,       /* of one class in one thread cache; */
+    CACHE_LARGE_BYTES = 256 * 1024, /* of the larger small ones, where that would be few blocks */
     SLAB_SLOTS_WANTED = 16,         /* enough to spread the cost of making a slab, */
     SLAB_BYTES_WANTED = 48 * 1024,  /* and this much at least */
     SLAB_WASTE_SHARE = 128,         /* accept a tail of 1/128 of the slab */
@@ -59,7 +59,8 @@ static struct shape slab_shape(size_t size, size_t page)
 static void class_fill(unsigned cls, size_t size, size_t page)
 {
     struct rcl_class *c = &rcl_classes[cls];
-    size_t cached = (size <= 1024 ? CACHE_SMALL_BYTES : CACHE_LARGE_BYTES) / size;
+    bool middle = size > 1024 && size <= RCL_SMALL_MAX;
+    size_t cached = (middle ? CACHE_LARGE_BYTES : CACHE_BYTES) / size;
     c->size = (uint32_t)size;
     c->reciprocal = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
     if (rcl_class_is_small(cls)) {
