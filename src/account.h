@@ -17,6 +17,8 @@ struct rcl_account {
     int64_t used_pages;
     /* Free pages that may be resident: of free runs, slabs and kept mappings. */
     int64_t dirty_pages;
+    /* Those of them that the kernel did not take and that nobody tries again just now. */
+    int64_t refused_pages;
     /* Pages the program has shown it takes back (decay.h), summed over arenas. */
     int64_t demand_pages;
     /* What thread caches may hold at most, summed over threads. */
@@ -31,9 +33,11 @@ struct rcl_account {
     uint64_t purge_calls;
     uint64_t purged_pages;
     uint64_t purge_ns;
-    uint64_t purge_refused;   /* calls the kernel refused: locked memory */
+    uint64_t purge_refused;   /* batches of which the kernel refused some: locked memory */
     uint64_t refaulted_pages; /* taken again after they had been purged */
     uint64_t mapped_bytes;    /* chunks and huge mappings now */
+    uint64_t chunk_bytes;     /* chunks alone, now, */
+    uint64_t chunk_bytes_max; /* and at most */
     uint64_t cache_misses;    /* of caches that are gone: a class was empty, */
     uint64_t cache_overflows; /* or full */
     uint64_t zero_reallocs;   /* calls of realloc with a size of 0 */
@@ -49,6 +53,16 @@ static inline void rcl_account_add(int64_t *field, int64_t n)
 static inline void rcl_account_count(uint64_t *field, uint64_t n)
 {
     __atomic_fetch_add(field, n, __ATOMIC_RELAXED);
+}
+
+/* A count that also falls, and the highest it was. */
+static inline void rcl_account_peak(uint64_t *field, uint64_t n, uint64_t *most)
+{
+    uint64_t now = __atomic_add_fetch(field, n, __ATOMIC_RELAXED);
+    uint64_t old = __atomic_load_n(most, __ATOMIC_RELAXED);
+    while (now > old &&
+           !__atomic_compare_exchange_n(most, &old, now, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        continue;
 }
 
 static inline int64_t rcl_account_get(const int64_t *field)

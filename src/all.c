@@ -3,7 +3,8 @@
  * all.c - the whole library as one translation unit, in the order of src/LAYERS.
  *
  * libreclaim.a and reclaim.o are made of it: a program that links either gets
- * every replaced function or none, never a mixture with libc's.
+ * every replaced function or none, never a mixture with libc's.  The C++ operators
+ * are an object beside it, because only C++ programs have the run time they need.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -14,6 +15,7 @@
 
 /* clang-format off */
 #include "os.c"
+#include "release.c"
 #include "look.c"
 #include "file.c"
 #include "out.c"
@@ -67,7 +69,9 @@
 #include "heap.c"
 #include "ctlstat.c"
 #include "control.c"
+#ifndef RCL_STATIC
 #include "new.c"
+#endif
 #include "inspect.c"
 #include "ctlread.c"
 #include "ctlact.c"

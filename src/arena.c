@@ -62,7 +62,7 @@ static struct {
 static uint64_t window_ns(int64_t ms)
 {
     /* "Never" still remembers for a while what is taken back: it decides what stays. */
-    return ms < 0 ? 1000000000u : (uint64_t)ms * 1000000u;
+    return ms < 0 ? 1000000000u : rcl_decay_ns(ms);
 }
 
 uint64_t rcl_arena_window_ns(void)

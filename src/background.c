@@ -231,3 +231,11 @@ void rcl_background_forget(void)
     *helper.thread = (struct thread){0};
     helper.hold = 0;
 }
+
+void rcl_background_let_go(void)
+{
+    struct thread *t = helper.thread;
+    while (t->gate.inside > 0)
+        rcl_gate_leave(&t->gate);
+    __atomic_store_n(&t->state, IDLE, __ATOMIC_SEQ_CST);
+}

@@ -40,4 +40,7 @@ void rcl_background_stop(void);
 void rcl_background_resume(void);
 void rcl_background_forget(void);
 
+/* The calling thread is the helper, and is about to end where it stands (die.h). */
+void rcl_background_let_go(void);
+
 #endif

@@ -7,6 +7,7 @@
 #include "meta.h"
 #include "os.h"
 #include "pagemap.h"
+#include "release.h"
 #include "sizeclass.h"
 #include "slab.h"
 
@@ -23,6 +24,7 @@ void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, stru
     for (unsigned i = 0; i < RCL_PLACES; i++)
         rcl_list_init(&b->place[i]);
     rcl_list_init(&b->queue);
+    rcl_list_init(&b->aside);
 }
 
 void rcl_bad_block(const char *caller, const struct rcl_span *s, const void *p, bool in_block)
@@ -70,15 +72,35 @@ static struct rcl_span *first_at(struct rcl_bin *b, unsigned from, unsigned to)
     return NULL;
 }
 
-/* Keep the queue true: linked iff something is returnable. */
+/* Keep the queue true: linked iff something is returnable, and aside iff all of it was refused. */
 static void enqueue(struct rcl_bin *b, struct rcl_span *s)
 {
-    if (s->returnable == 0) {
-        if (rcl_list_linked(&s->queue))
-            rcl_list_remove(&s->queue);
-    } else if (!rcl_list_linked(&s->queue)) {
-        rcl_list_push_back(&b->queue, &s->queue);
+    bool aside = (s->returnable & ~s->refused) == 0;
+    if (rcl_list_linked(&s->queue)) {
+        if (s->returnable != 0 && aside == s->aside)
+            return;
+        rcl_list_remove(&s->queue);
     }
+    if (s->returnable != 0) {
+        rcl_list_push_back(aside ? &b->aside : &b->queue, &s->queue);
+        s->aside = aside;
+    }
+}
+
+/* So many more pages, or fewer, are refused than `before`. */
+static void count_refused(const struct rcl_span *s, uint64_t before)
+{
+    if (unlikely(s->refused != before))
+        rcl_account_add(&rcl_account.refused_pages,
+                        (int64_t)rcl_popcount(s->refused) - (int64_t)rcl_popcount(before));
+}
+
+/* What was refused may be tried again.  The lock is held. */
+static void slab_forget_refused(struct rcl_span *s)
+{
+    uint64_t before = s->refused;
+    s->refused = 0;
+    count_refused(s, before);
 }
 
 /*
@@ -120,7 +142,7 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
     s->base = run.chunk->base + (run.first << rcl_page_shift());
     s->chunk = run.chunk;
     s->arena = b->arena;
-    s->first = (uint32_t)run.first;
+    s->first = (uint16_t)run.first;
     s->pages = c->slab_pages;
     s->slots = c->slots;
     s->cls = b->cls;
@@ -143,6 +165,7 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
     }
     if (rcl_list_linked(&s->queue))
         rcl_list_remove(&s->queue);
+    slab_forget_refused(s);
     b->slabs--;
 }
 
@@ -170,7 +193,9 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
                         struct rcl_demand_note *note)
 {
     size_t retaken;
+    uint64_t refused = s->refused;
     n = rcl_slab_take(s, out, n, &retaken);
+    count_refused(s, refused);
     b->live += n;
     b->taken += n;
     if (s == b->spare)
@@ -238,6 +263,9 @@ struct put {
     enum rcl_age age;
     struct rcl_list empty; /* slabs to give up */
     struct rcl_demand_note note;
+    const void *bad; /* the one that ends it all, and what is known of it */
+    const struct rcl_span *bad_slab;
+    bool in_block;
 };
 
 /* The batch has no more for this slab: queue it, move it, or give it up.  The lock is held. */
@@ -263,18 +291,30 @@ static void put_done(struct rcl_bin *b, struct put *put)
     settle(b, s);
 }
 
+/* With nothing half done and no lock held: the program may handle SIGABRT. */
+__attribute__((noreturn, cold)) static void put_failed(const struct rcl_bin *b,
+                                                       const struct put *put, const char *caller)
+{
+    if (put->bad_slab != NULL)
+        rcl_bad_block(caller, put->bad_slab, put->bad, put->in_block);
+    rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, put->bad,
+            rcl_classes[b->cls].size);
+}
+
 size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, const char *caller)
 {
-    size_t others = 0;
+    size_t others = 0, back = 0;
     struct put put = {.age = age};
     rcl_list_init(&put.empty);
     rcl_lock(&b->lock);
     b->flushes++;
     for (size_t i = 0, done; i < n; i += done) {
         /* Waiting in a thread cache, a block freed twice may have outlived its slab. */
-        if (unlikely(rcl_block_class(p[i]) != b->cls))
-            rcl_die("%s(): double free of %p: the block of %u bytes is free already", caller, p[i],
-                    rcl_classes[b->cls].size);
+        if (unlikely(rcl_block_class(p[i]) != b->cls)) {
+            put.bad = p[i];
+            put.bad_slab = NULL;
+            break;
+        }
         struct rcl_span *s = rcl_pagemap_desc(p[i]);
         if (s->arena != b->arena) {
             p[others++] = p[i];
@@ -287,13 +327,20 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
             put.touched = 0;
         }
         enum rcl_slab_error err = rcl_slab_put(s, p + i, n - i, &done, &put.touched);
-        if (unlikely(err != RCL_SLAB_OK))
-            rcl_bad_block(caller, s, p[i + done], err == RCL_SLAB_NOT_A_BLOCK);
+        back += done;
+        if (unlikely(err != RCL_SLAB_OK)) {
+            put.bad = p[i + done];
+            put.bad_slab = s;
+            put.in_block = err == RCL_SLAB_NOT_A_BLOCK;
+            break;
+        }
     }
     put_done(b, &put);
-    b->live -= n - others;
+    b->live -= back;
     rcl_unlock(&b->lock);
-    bin_tell(b, &put.note, -(int64_t)(n - others));
+    bin_tell(b, &put.note, -(int64_t)back);
+    if (unlikely(put.bad != NULL))
+        put_failed(b, &put, caller);
     slabs_drop(b, &put.empty, age);
     return others;
 }
@@ -350,8 +397,9 @@ struct bin_batch {
     struct rcl_os_range range[BIN_BATCH];
     struct {
         struct rcl_span *slab;
-        uint64_t pages;
+        uint64_t pages, refused;
     } part[BIN_BATCH];
+    uint8_t part_of[BIN_BATCH]; /* by range */
     size_t ranges, parts, pages;
 };
 
@@ -364,6 +412,7 @@ static void batch_add(struct bin_batch *t, struct rcl_span *s, uint64_t pages, s
         size_t end = rcl_bits_next_clear(&pages, at, 64);
         t->range[t->ranges].addr = s->base + (at << rcl_page_shift());
         t->range[t->ranges].bytes = (end - at) << rcl_page_shift();
+        t->part_of[t->ranges] = (uint8_t)t->parts;
         t->ranges++;
         t->pages += end - at;
         held |= rcl_bits_mask((unsigned)at, (unsigned)(end - at));
@@ -372,6 +421,7 @@ static void batch_add(struct bin_batch *t, struct rcl_span *s, uint64_t pages, s
     rcl_slab_hold(s, held);
     t->part[t->parts].slab = s;
     t->part[t->parts].pages = held;
+    t->part[t->parts].refused = 0;
     t->parts++;
 }
 
@@ -386,7 +436,7 @@ static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budg
         n = n->next;
         if (s->purging)
             continue;
-        uint64_t pages = what == RCL_PURGE_ANY ? s->returnable : rcl_slab_old(s);
+        uint64_t pages = what == RCL_PURGE_OLD ? rcl_slab_old(s) : s->returnable & ~s->refused;
         if (pages == 0)
             break; /* the old ones stand in front */
         batch_add(t, s, pages, budget);
@@ -394,13 +444,42 @@ static void bin_collect(struct rcl_bin *b, enum rcl_purge_what what, size_t budg
     }
 }
 
+/* One page of a range may be locked, and the kernel refused the range: page by page. */
+static RCL_COLD void batch_purge_pages(struct bin_batch *t, size_t range)
+{
+    const struct rcl_os_range *o = &t->range[range];
+    struct rcl_span *s = t->part[t->part_of[range]].slab;
+    for (size_t at = 0; at < o->bytes; at += rcl_page_size()) {
+        char *page = (char *)o->addr + at;
+        if (rcl_release(page, rcl_page_size()) != 0) {
+            t->part[t->part_of[range]].refused |= (uint64_t)1
+                                                  << ((size_t)(page - s->base) >> rcl_page_shift());
+            t->pages--;
+        }
+    }
+}
+
+/* The system call or calls.  No lock is held. */
+static void batch_purge(struct bin_batch *t)
+{
+    uint64_t start = rcl_os_now_ns();
+    uint64_t refused = rcl_release_many(t->range, t->ranges);
+    rcl_account_count(&rcl_account.purge_refused, refused != 0);
+    for (; refused != 0; refused &= refused - 1)
+        batch_purge_pages(t, rcl_ctz(refused));
+    rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
+    rcl_account_count(&rcl_account.purge_calls, 1);
+}
+
 /* The lock is held. */
-static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, struct rcl_list *empty)
+static void bin_finish(struct rcl_bin *b, struct bin_batch *t, struct rcl_list *empty)
 {
     for (size_t i = 0; i < t->parts; i++) {
         struct rcl_span *s = t->part[i].slab;
-        rcl_slab_finish(s, t->part[i].pages, purged);
-        if (rcl_slab_empty(s) && (s != b->spare || s->dirty == 0)) {
+        uint64_t before = s->refused;
+        rcl_slab_finish(s, t->part[i].pages, t->part[i].refused);
+        count_refused(s, before);
+        if (rcl_slab_empty(s) && (s != b->spare || (s->dirty & ~s->refused) == 0)) {
             slab_detach(b, s);
             rcl_list_push_back(empty, &s->link);
             continue;
@@ -412,10 +491,26 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, bool purged, stru
     }
 }
 
+/* Everything that was refused may be tried again. */
+static void bin_forget_refused(struct rcl_bin *b)
+{
+    rcl_lock(&b->lock);
+    while (!rcl_list_empty(&b->aside)) {
+        struct rcl_span *s = container_of(b->aside.next, struct rcl_span, queue);
+        slab_forget_refused(s);
+        enqueue(b, s);
+    }
+    for (struct rcl_list *n = b->queue.next; n != &b->queue; n = n->next)
+        slab_forget_refused(container_of(n, struct rcl_span, queue));
+    rcl_unlock(&b->lock);
+}
+
 size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
 {
     size_t returned = 0;
-    struct bin_batch t; /* 2 KiB; the thread with the smallest stack comes through here */
+    struct bin_batch t; /* 3 KiB; the thread with the smallest stack comes through here */
+    if (what == RCL_PURGE_ALL)
+        bin_forget_refused(b);
     while (returned < budget) {
         struct rcl_list empty;
         rcl_list_init(&empty);
@@ -424,20 +519,12 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
         rcl_unlock(&b->lock);
         if (t.parts == 0)
             break;
-        uint64_t start = rcl_os_now_ns();
-        bool purged = rcl_os_purge_many(t.range, t.ranges) == 0;
-        rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
-        rcl_account_count(&rcl_account.purge_calls, 1);
+        batch_purge(&t);
         rcl_lock(&b->lock);
-        bin_finish(b, &t, purged, &empty);
+        bin_finish(b, &t, &empty);
         rcl_unlock(&b->lock);
-        if (purged)
-            rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages});
+        rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages});
         slabs_drop(b, &empty, RCL_AGE_NEW);
-        if (!purged) {
-            rcl_account_count(&rcl_account.purge_refused, 1);
-            break;
-        }
         returned += t.pages;
     }
     return returned;

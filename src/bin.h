@@ -10,7 +10,8 @@
  *
  * Slabs with returnable pages stand in a queue: those with pages whose window is
  * over in front, the others behind them in the order of their first such page.
- * Purging looks there and nowhere else.
+ * Purging looks there and nowhere else.  Pages that the kernel refused are passed by;
+ * a slab with no other returnable ones stands aside.
  *
  * One empty slab is kept while it has pages to return, as slabs are taken and given
  * up in quick turns elsewhere; any other goes back to the runs at once.
@@ -42,6 +43,7 @@ struct rcl_bin {
     struct rcl_runs *runs;
     struct rcl_list place[RCL_PLACES];
     struct rcl_list queue;
+    struct rcl_list aside;  /* slabs whose returnable pages the kernel has refused, all of them */
     struct rcl_span *spare; /* the one slab kept though it is empty, or NULL */
     size_t slabs;
     size_t live;             /* blocks not in the bin: the program's and in thread caches */
@@ -77,9 +79,11 @@ void rcl_bin_age(struct rcl_bin *b);
 size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget);
 
 /* Anything to return?  A hint, without the lock. */
-static inline bool rcl_bin_has_work(const struct rcl_bin *b)
+static inline bool rcl_bin_has_work(const struct rcl_bin *b, enum rcl_purge_what what)
 {
-    return __atomic_load_n(&b->queue.next, __ATOMIC_RELAXED) != &b->queue;
+    return __atomic_load_n(&b->queue.next, __ATOMIC_RELAXED) != &b->queue ||
+           (what == RCL_PURGE_ALL &&
+            __atomic_load_n(&b->aside.next, __ATOMIC_RELAXED) != &b->aside);
 }
 
 /* Die with one line about a bad pointer handed to `caller`. */

@@ -47,16 +47,6 @@ static inline bool rcl_bits_test(const uint64_t *map, size_t i)
     return (map[i / 64] >> (i % 64)) & 1;
 }
 
-static inline void rcl_bits_set(uint64_t *map, size_t i)
-{
-    map[i / 64] |= (uint64_t)1 << (i % 64);
-}
-
-static inline void rcl_bits_clear(uint64_t *map, size_t i)
-{
-    map[i / 64] &= ~((uint64_t)1 << (i % 64));
-}
-
 /* The piece of [from, from+n) that lies in the word of `from`: its length. */
 static inline unsigned rcl_bits_piece(size_t from, size_t n)
 {

@@ -5,6 +5,7 @@
 #include "arena.h"
 #include "background.h"
 #include "conf.h"
+#include "die.h"
 #include "fork.h"
 #include "huge.h"
 #include "options.h"
@@ -62,9 +63,19 @@ bool rcl_boot_slow(void)
 
 /* --- stage 2 ------------------------------------------------------------------------------ */
 
+/* Before an abort, for rcl_die(). */
+static void let_go(void)
+{
+    if (rcl_os_thread_is_bare())
+        rcl_background_let_go();
+    else
+        rcl_thread_let_go(&rcl_tls);
+}
+
 __attribute__((constructor(101))) static void second_stage(void)
 {
     rcl_boot();
+    rcl_die_let_go = let_go;
     if (!options_read) {
         /* The first allocation came before the environment; what is made keeps its defaults. */
         options_read = rcl_conf_read();
@@ -79,4 +90,18 @@ __attribute__((constructor(101))) static void second_stage(void)
     rcl_thread_boot(rcl_background_kick);
     rcl_fork_boot();
     rcl_prof_boot();
+}
+
+/*
+ * What waits in this thread's cache has not been looked at: a block freed twice, or a pointer
+ * into one, is said before the process ends.  Not by _exit, and not where exit() was called in a
+ * handler that interrupted us.
+ */
+__attribute__((destructor(101))) static void last_look(void)
+{
+    struct rcl_tls *self = &rcl_tls;
+    if (self->busy || self->gate.inside != 0 || self->gate.crossing || !rcl_gate_enter(&self->gate))
+        return;
+    rcl_thread_drop_cache(self);
+    rcl_gate_leave(&self->gate);
 }

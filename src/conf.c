@@ -99,15 +99,17 @@ static void complain(const struct rcl_option_error *e, void *arg)
     const char *value = printable(value_text, sizeof value_text, e->value, e->value_bytes);
     struct rcl_out o = {.buf = line, .size = sizeof line - 1};
 
-    if (e->value_bytes > 0 && e->nearest == NULL && e->max != 0)
-        rcl_out_print(&o, "%s: %s: \"%s\" %s", c->source, key, value, e->what);
-    else
+    if (!e->of_value)
         rcl_out_print(&o, "%s: \"%s\" %s", c->source, key, e->what);
+    else if (e->key_bytes == 0)
+        rcl_out_print(&o, "%s: \":%s\" %s", c->source, value, e->what);
+    else
+        rcl_out_print(&o, "%s: %s: \"%s\" %s", c->source, key, value, e->what);
     if (e->nearest != NULL)
         rcl_out_print(&o, "; did you mean \"%s\"?", e->nearest);
     else if (e->words != NULL)
         rcl_out_print(&o, " (%s)", e->words);
-    else if (e->max > 1)
+    else if (e->max > 0)
         rcl_out_print(&o, " (%s%zu to %zu)", e->min < 0 ? "-" : "",
                       (size_t)(e->min < 0 ? -e->min : e->min), (size_t)e->max);
     rcl_out_print(&o, "; ignored");

@@ -36,7 +36,7 @@ void rcl_control_purge_arena(struct rcl_arena *a, bool old)
     rcl_purge_arena(a, old);
     /* Huge blocks kept for reuse are of no arena: they go with the first. */
     if (a == rcl_arena_get(0))
-        rcl_huge_purge(old ? RCL_PURGE_OLD : RCL_PURGE_ANY, SIZE_MAX);
+        rcl_huge_purge(old ? RCL_PURGE_OLD : RCL_PURGE_ALL, SIZE_MAX);
     rcl_gate_leave(&self->gate);
 }
 

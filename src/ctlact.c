@@ -11,6 +11,7 @@
 #include "options.h"
 #include "prof.h"
 #include "prof_dump.h"
+#include "prof_when.h"
 #include "pagemap.h"
 #include "span.h"
 #include "thread.h"
@@ -208,8 +209,10 @@ int rcl_ctl_prof_prefix(struct ctl *c)
 
 int rcl_ctl_prof_gdump(struct ctl *c)
 {
-    c->old.b = rcl_opt.prof_gdump != 0;
-    return c->in == NULL || c->in->b == c->old.b ? 0 : EFAULT;
+    c->old.b = rcl_prof_gdump();
+    if (c->in != NULL)
+        rcl_prof_set_gdump(c->in->b);
+    return 0;
 }
 
 /* Nothing written: the rate stays. */
@@ -295,7 +298,7 @@ int rcl_ctl_arena_dss(struct ctl *c)
 
 static bool is_decay_ms(ssize_t ms)
 {
-    return ms >= -1 && ms <= 1000000000;
+    return ms >= -1 && ms <= RCL_DECAY_MS_MAX;
 }
 
 int rcl_ctl_arena_dirty_decay(struct ctl *c)

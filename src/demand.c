@@ -53,6 +53,8 @@ static void publish(struct rcl_demand *d, uint64_t now)
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
 {
     size_t taken = note->taken_dirty + note->taken_clean;
+    if (unlikely(note->found != 0))
+        rcl_account_add(&rcl_account.dirty_pages, (int64_t)note->found);
     if ((note->freed | taken | note->purged) == 0)
         return;
     int64_t used = (int64_t)taken - (int64_t)note->freed;
@@ -96,8 +98,10 @@ size_t rcl_demand_ceiling(void)
 {
     if (rcl_demand_decay_ms() == 0)
         return 0;
+    /* The share is one of what is in use, not of the pages that survivors pin. */
+    int64_t holes = rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift();
     return rcl_decay_ceiling((size_t)rcl_opt.dirty_min >> rcl_page_shift(),
-                             positive(rcl_account_get(&rcl_account.used_pages)),
+                             positive(rcl_account_get(&rcl_account.used_pages) - holes),
                              (size_t)rcl_opt.dirty_share,
                              positive(rcl_account_get(&rcl_account.demand_pages)));
 }

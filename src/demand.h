@@ -41,6 +41,7 @@ struct rcl_demand_note {
     size_t taken_dirty; /* free, counted as dirty -> used */
     size_t taken_clean; /* free and clean -> used */
     size_t purged;      /* free and dirty -> clean, or unmapped */
+    size_t found;       /* free and new to us, but dirty: the kernel made them (mlockall) */
 };
 
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note);

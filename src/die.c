@@ -58,7 +58,34 @@ void rcl_warn(const char *format, ...)
         rcl_die("abort: stopped because of the warning above");
 }
 
+bool rcl_die_pending;
+void (*rcl_die_let_go)(void);
+
 void rcl_die(const char *format, ...)
+{
+    va_list args;
+    if (rcl_die_let_go != NULL)
+        rcl_die_let_go();
+    va_start(args, format);
+    die_line(format, args);
+    va_end(args);
+    if (!rcl_os_thread_is_bare())
+        abort();
+    __atomic_store_n(&rcl_die_pending, true, __ATOMIC_RELAXED);
+    rcl_os_abort_unhandled();
+    rcl_os_thread_exit();
+}
+
+void rcl_die_late(void)
+{
+    if (!__atomic_exchange_n(&rcl_die_pending, false, __ATOMIC_RELAXED))
+        return; /* somebody else does */
+    if (rcl_die_let_go != NULL)
+        rcl_die_let_go();
+    abort();
+}
+
+void rcl_die_of_bug(const char *format, ...)
 {
     va_list args;
     va_start(args, format);

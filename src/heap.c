@@ -94,6 +94,8 @@ static bool enter(struct rcl_tls *self)
     /* A hit path that missed left `busy` set; from here on, being inside the gate says the same. */
     bool in = rcl_gate_enter(&self->gate);
     rcl_thread_end(self);
+    if (unlikely(__atomic_load_n(&rcl_die_pending, __ATOMIC_RELAXED)))
+        rcl_die_late();
     if (likely(in)) {
         void *deferred = rcl_gate_deferred();
         if (unlikely(deferred != NULL))
@@ -505,8 +507,10 @@ size_t rcl_heap_real_size(size_t size, size_t align)
     if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
         return 0;
     unsigned cls = rcl_block_class_for(size, align);
-    return rcl_class_is_cached(cls) ? rcl_classes[cls].size
-                                    : rcl_align_up(rcl_max(size, 1), rcl_page_size());
+    if (rcl_class_is_cached(cls))
+        return rcl_classes[cls].size;
+    size_t bytes = rcl_align_up(rcl_max(size, 1), rcl_page_size());
+    return bytes <= PTRDIFF_MAX ? bytes : 0;
 }
 
 RCL_OWN void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)

@@ -10,7 +10,10 @@
 #include "options.h"
 #include "os.h"
 #include "pagemap.h"
+#include "release.h"
 #include "sizeclass.h"
+
+#include <string.h>
 
 enum {
     REUSE_SLACK = 8, /* a kept block serves a request of at least 7/8 of its size */
@@ -155,11 +158,6 @@ void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool
     return h->base;
 }
 
-void *rcl_huge_take(size_t bytes, size_t align, bool *zero)
-{
-    return rcl_huge_take_in(NULL, bytes, align, zero);
-}
-
 void *rcl_huge_take_unlisted(size_t bytes, size_t align)
 {
     size_t page = rcl_page_size();
@@ -189,7 +187,7 @@ static void discard(struct rcl_huge *h)
     uint64_t start = rcl_os_now_ns();
     /* munmap can fail when it would split a mapping and there are too many: then only purge. */
     if (rcl_os_unmap(h->base, h->bytes) != 0)
-        rcl_os_purge(h->base, h->bytes);
+        rcl_release(h->base, h->bytes);
     rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
     rcl_account_count(&rcl_account.purge_calls, 1);
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)h->bytes);
@@ -204,6 +202,35 @@ static bool room_for(size_t pages)
     return dirty + (int64_t)pages <= (int64_t)rcl_demand_ceiling();
 }
 
+/* Whether the system backs memory with huge pages where nobody asks for them; read once. */
+static bool system_uses_thp(void)
+{
+    static uint32_t known; /* 0: not yet; 1: no; 2: yes; relaxed */
+    uint32_t now = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (now == 0) {
+        char text[64];
+        long n = rcl_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text,
+                                  sizeof text - 1);
+        text[n > 0 ? n : 0] = '\0';
+        /* Where it cannot be read, leave things alone: a huge page lost is lost for long. */
+        now = strstr(text, "[madvise]") != NULL || strstr(text, "[never]") != NULL ? 1 : 2;
+        __atomic_store_n(&known, now, __ATOMIC_RELAXED);
+    }
+    return now == 2;
+}
+
+/*
+ * The next user of the block shall find it like a fresh one, though the last may have asked for
+ * huge pages, and the kernel has no way to take that back.  Where a fresh one has huge pages
+ * anyway it makes no difference; where it has none, forbidding them makes none, and who wants
+ * them may ask again.
+ */
+static void forget_advice(const struct rcl_huge *h)
+{
+    if (h->bytes >= THP_BYTES && huge.thp != RCL_THP_ALWAYS && !system_uses_thp())
+        rcl_os_no_hugepage(h->base, h->bytes);
+}
+
 void rcl_huge_give(struct rcl_huge *h)
 {
     size_t pages = pages_of(h->bytes);
@@ -214,8 +241,8 @@ void rcl_huge_give(struct rcl_huge *h)
         return;
     }
     bool keep = room_for(pages);
-    if (keep && h->bytes >= THP_BYTES)
-        rcl_os_no_hugepage(h->base, h->bytes);
+    if (keep)
+        forget_advice(h);
     tell((struct rcl_demand_note){.freed = pages});
     rcl_lock(&huge.lock);
     leave_live(h);

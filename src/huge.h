@@ -5,7 +5,7 @@
  * It grows by mremap, so realloc never holds two copies, and is unmapped when it
  * goes, so that what was advised on it (MADV_HUGEPAGE) goes with it.  A freed
  * block is kept for reuse while the ceiling of free pages allows (demand.h) and
- * until it is a window old; a kept block has its huge-page advice taken back.
+ * until it is a window old; as to huge pages it is then like a fresh one.
  *
  * Thread-safe: one lock around two lists; no system call is made with it held.
  */
@@ -34,11 +34,13 @@ void rcl_huge_init(uint64_t window_ns, unsigned thp);
 
 void rcl_huge_set_window(uint64_t window_ns);
 
-/* At least `bytes` aligned to `align` (a power of two).  *zero: all is zero.  NULL: no memory. */
-void *rcl_huge_take(size_t bytes, size_t align, bool *zero);
-
-/* The same, of an explicit arena; and all of them back to the system, however many. */
+/*
+ * At least `bytes` aligned to `align` (a power of two), of an explicit arena or, with NULL, of
+ * none.  *zero: all is zero.  NULL: no memory.
+ */
 void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero);
+
+/* All blocks of an explicit arena back to the system, however many. */
 void rcl_huge_discard(const struct rcl_arena *arena);
 
 /*

@@ -52,7 +52,7 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
     s->base = run->chunk->base + (run->first << rcl_page_shift());
     s->chunk = run->chunk;
     s->arena = arena;
-    s->first = (uint32_t)run->first;
+    s->first = (uint16_t)run->first;
     s->pages = (uint16_t)pages;
     s->slots = 1;
     s->cls = (uint8_t)cls;

@@ -70,7 +70,7 @@ void rcl_lock_held(void)
     for (unsigned i = 0; i < HOLDERS_MAX; i++) {
         int *slot = &holders[((unsigned)me + i) % HOLDERS_MAX], none = 0;
         if (__atomic_load_n(slot, __ATOMIC_RELAXED) == me)
-            rcl_die("internal error, please report: a lock is taken while another is held");
+            rcl_die_of_bug("internal error, please report: a lock is taken while another is held");
         if (__atomic_compare_exchange_n(slot, &none, me, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
             return;
     }

@@ -6,6 +6,7 @@
 #include "list.h"
 #include "lock.h"
 #include "os.h"
+#include "release.h"
 
 #ifndef RCL_META_BLOCK_BYTES
 #define RCL_META_BLOCK_BYTES (16 * KIB)
@@ -161,7 +162,7 @@ size_t rcl_meta_purge(size_t keep)
         b->dirty = false;
         meta.dirty_blocks--;
         rcl_unlock(&meta.lock);
-        if (rcl_os_purge(block_base(b), meta.block_bytes) == 0)
+        if (rcl_release(block_base(b), meta.block_bytes) == 0)
             returned += meta.block_bytes;
         rcl_lock(&meta.lock);
         rcl_list_push_back(&meta.empty, &b->link);

@@ -56,8 +56,7 @@ static struct {
     uint64_t not_before; /* for rcl_monitor_restart */
     struct rcl_gate_pass gate;
     struct sigaction report_before, purge_before; /* handlers of the program */
-    char tls[MONITOR_TLS_BYTES] RCL_ALIGNED(RCL_CACHELINE);
-    char stack[MONITOR_STACK_BYTES] RCL_ALIGNED(RCL_CACHELINE);
+    char *room; /* stack, then what stands for thread-local memory; made with the first thread */
 } monitor;
 
 static bool turn(enum presence from, enum presence to)
@@ -254,8 +253,13 @@ static void begin_thread(void)
     if (__atomic_load_n(&monitor.tid_word, __ATOMIC_ACQUIRE) != 0)
         rcl_os_thread_join(&monitor.tid_word, monitor.tid);
     monitor.stop = 0;
-    int err = rcl_os_thread_start(serve, NULL, monitor.stack, sizeof monitor.stack, monitor.tls,
-                                  sizeof monitor.tls, &monitor.tid_word, &monitor.tid);
+    if (monitor.room == NULL)
+        monitor.room = rcl_os_map(MONITOR_STACK_BYTES + MONITOR_TLS_BYTES);
+    int err = ENOMEM;
+    if (monitor.room != NULL)
+        err = rcl_os_thread_start(serve, NULL, monitor.room, MONITOR_STACK_BYTES,
+                                  monitor.room + MONITOR_STACK_BYTES, MONITOR_TLS_BYTES,
+                                  &monitor.tid_word, &monitor.tid);
     if (err != 0 && interval_ns() != 0) {
         __atomic_store_n(&monitor.not_before, rcl_os_now_ns() + AGAIN_NS, __ATOMIC_RELAXED);
         __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
@@ -352,8 +356,8 @@ static void in_child(void)
 {
     monitor.pid = rcl_os_pid();
     monitor.tid_word = 0;
+    /* `complained` stays: one line for a program, not for each of its children. */
     monitor.wanted = 0;
-    monitor.complained = 0;
     monitor.gate = (struct rcl_gate_pass){0};
     after_fork();
 }

@@ -34,6 +34,27 @@ static const struct alias {
 #include "options.def"
 };
 
+static const size_t clipped[] = {
+#define OPT_CLIP(name) offsetof(struct rcl_options, name),
+#include "options.def"
+};
+
+static const struct named {
+    size_t offset;
+    const char *word;
+    int64_t value;
+} named_values[] = {
+#define OPT_NAMED(name, word, value) {offsetof(struct rcl_options, name), word, value},
+#include "options.def"
+};
+
+static const struct same {
+    const char *name, *of;
+} same_rows[] = {
+#define OPT_SAME(name, of) {#name, #of},
+#include "options.def"
+};
+
 static const struct idle {
     const char *name;
     const char *reason;
@@ -79,6 +100,11 @@ static bool slice_is(struct slice s, const char *word)
     return i == s.bytes && word[i] == '\0';
 }
 
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
 /* Levenshtein distance, words cut at 31 bytes: enough to suggest a key. */
 static unsigned distance(struct slice a, const char *b)
 {
@@ -90,7 +116,7 @@ static unsigned distance(struct slice a, const char *b)
         unsigned diagonal = row[0];
         row[0] = (unsigned)j + 1;
         for (size_t i = 0; i < n; i++) {
-            unsigned best = diagonal + (a.at[i] != b[j]);
+            unsigned best = diagonal + (lower(a.at[i]) != b[j]);
             diagonal = row[i + 1];
             best = best < row[i] + 1 ? best : row[i] + 1;
             row[i + 1] = best < diagonal + 1 ? best : diagonal + 1;
@@ -99,33 +125,85 @@ static unsigned distance(struct slice a, const char *b)
     return row[n];
 }
 
+/* What two words have in common at their beginning: all of one of them, from three letters on. */
+static unsigned common(const char *a, size_t a_bytes, const char *b)
+{
+    unsigned n = 0;
+    while (n < a_bytes && b[n] != '\0' && b[n] != '_' && lower(a[n]) == b[n])
+        n++;
+    bool whole_a = n == a_bytes, whole_b = b[n] == '\0' || b[n] == '_';
+    return n >= 3 && (whole_a || whole_b) ? n : 0;
+}
+
+/* The letters of words, between underscores, that a key shares with a name. */
+static unsigned shared(struct slice key, const char *name)
+{
+    unsigned sum = 0;
+    for (size_t i = 0; i < key.bytes; i++) {
+        if (i > 0 && key.at[i - 1] != '_')
+            continue;
+        size_t bytes = 0;
+        while (i + bytes < key.bytes && key.at[i + bytes] != '_')
+            bytes++;
+        unsigned most = 0;
+        for (size_t k = 0; name[k] != '\0'; k++)
+            if (k == 0 || name[k - 1] == '_')
+                most = (unsigned)rcl_max(most, common(key.at + i, bytes, name + k));
+        sum += most;
+    }
+    return sum;
+}
+
 struct guess {
     const char *name;
-    unsigned distance;
+    unsigned distance, shared;
 };
+
+/* So many letters wrong are a slip of the fingers. */
+static unsigned slip(struct slice key)
+{
+    return key.bytes < 3 ? 0 : key.bytes < 4 ? 1 : 2;
+}
+
+/* A slip is the nearest, then what shares most letters of whole words, then what is like it. */
+static bool better(struct guess a, struct guess b, unsigned slip)
+{
+    if (a.distance <= slip || b.distance <= slip || a.shared == b.shared)
+        return a.distance < b.distance;
+    return a.shared > b.shared;
+}
 
 static void try_name(struct guess *best, struct slice key, const char *name)
 {
-    unsigned d = distance(key, name);
-    if (d < best->distance)
-        *best = (struct guess){name, d};
+    struct guess guess = {name, distance(key, name), shared(key, name)};
+    bool is_near = guess.shared > 0 || guess.distance <= slip(key) ||
+                   guess.distance <= rcl_min(key.bytes / 3, 5);
+    if (is_near && (best->name == NULL || better(guess, *best, slip(key))))
+        *best = guess;
 }
 
+/* NULL where none is near.  What has no effect is suggested only where nothing else is as near. */
 static const char *nearest_key(struct slice key)
 {
-    /* Further away is no suggestion: two letters, or a third of the word. */
-    struct guess best = {NULL, (unsigned)rcl_max(2, rcl_min(key.bytes / 3, 5)) + 1};
+    struct guess best = {NULL, 0, 0}, idle = {NULL, 0, 0};
     for (size_t i = 0; i < array_len(rows); i++)
         try_name(&best, key, rows[i].name);
     for (size_t i = 0; i < array_len(aliases); i++)
         try_name(&best, key, aliases[i].name);
+    for (size_t i = 0; i < array_len(same_rows); i++)
+        try_name(&best, key, same_rows[i].name);
     for (size_t i = 0; i < array_len(idle_rows); i++)
-        try_name(&best, key, idle_rows[i].name);
+        try_name(&idle, key, idle_rows[i].name);
+    bool idle_slip = idle.name != NULL && idle.distance <= slip(key);
+    if (best.name == NULL || (idle_slip && idle.distance < best.distance))
+        return idle.name;
     return best.name;
 }
 
+enum number { NUMBER, NO_NUMBER, TOO_LARGE };
+
 /* The digits of a number at s.at[*i], as C writes them: decimal, 0x..., 0...; *i moves behind. */
-static bool parse_digits(struct slice s, size_t *i, int64_t most, int64_t *out)
+static enum number parse_digits(struct slice s, size_t *i, uint64_t *out)
 {
     unsigned base = 10;
     if (*i + 1 < s.bytes && s.at[*i] == '0') {
@@ -134,6 +212,7 @@ static bool parse_digits(struct slice s, size_t *i, int64_t most, int64_t *out)
         *i += hex ? 2 : 0;
     }
     size_t start = *i;
+    bool large = false;
     for (*out = 0; *i < s.bytes; ++*i) {
         char c = s.at[*i];
         unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
@@ -142,35 +221,30 @@ static bool parse_digits(struct slice s, size_t *i, int64_t most, int64_t *out)
                                                 : base;
         if (digit >= base)
             break;
-        *out = *out * base + digit;
-        if (*out > most)
-            return false;
+        large |= __builtin_mul_overflow(*out, (uint64_t)base, out) ||
+                 __builtin_add_overflow(*out, (uint64_t)digit, out);
     }
-    return *i > start;
+    return *i == start ? NO_NUMBER : large ? TOO_LARGE : NUMBER;
 }
 
-static bool parse_number(struct slice s, bool suffix, int64_t *out)
+/* Up to 64 bits; what an int64_t cannot hold is its largest, or smallest. */
+static enum number parse_number(struct slice s, bool suffix, int64_t *out)
 {
-    const int64_t most = INT64_MAX / 2048;
+    static const char letters[] = "kKmMgG";
     bool negative = s.bytes > 0 && s.at[0] == '-';
-    size_t i = negative;
-    int64_t n;
-    if (!parse_digits(s, &i, most, &n))
-        return false;
-    if (suffix && i + 1 == s.bytes) {
-        static const char letters[] = "kKmMgG";
-        for (unsigned k = 0; letters[k] != '\0'; k++) {
-            if (s.at[i] == letters[k]) {
-                if (n > (most >> (10 * (k / 2 + 1))))
-                    return false;
-                n <<= 10 * (k / 2 + 1);
-                i++;
-                break;
-            }
-        }
+    size_t i = negative || (s.bytes > 0 && s.at[0] == '+');
+    uint64_t n;
+    enum number is = parse_digits(s, &i, &n);
+    for (unsigned k = 0; suffix && !negative && i + 1 == s.bytes && letters[k] != '\0'; k++) {
+        if (s.at[i] != letters[k])
+            continue;
+        if (__builtin_mul_overflow(n, (uint64_t)1 << (10 * (k / 2 + 1)), &n) && is == NUMBER)
+            is = TOO_LARGE;
+        i++;
     }
-    *out = negative ? -n : n;
-    return i == s.bytes;
+    int64_t value = (int64_t)rcl_min(n, (uint64_t)INT64_MAX);
+    *out = negative ? -value : value;
+    return i == s.bytes ? is : NO_NUMBER;
 }
 
 /* The n-th of "a|b|c"; no bytes: there is none. */
@@ -197,14 +271,17 @@ static bool parse_word(struct slice s, const char *words, int64_t *out)
     return false;
 }
 
-/* Signals whose default is not to stop or to dump, or that programs use for requests. */
+/* Signals that programs use for requests; and two that end them, for what is wanted at the end. */
 static const struct {
     const char *name;
     int number;
+    bool ends;
 } signal_names[] = {
-    {"SIGUSR1", SIGUSR1}, {"SIGUSR2", SIGUSR2},     {"SIGHUP", SIGHUP},   {"SIGALRM", SIGALRM},
-    {"SIGPROF", SIGPROF}, {"SIGVTALRM", SIGVTALRM}, {"SIGIO", SIGIO},     {"SIGURG", SIGURG},
-    {"SIGPWR", SIGPWR},   {"SIGWINCH", SIGWINCH},   {"SIGQUIT", SIGQUIT}, {"none", 0},
+    {"SIGUSR1", SIGUSR1, false},   {"SIGUSR2", SIGUSR2, false}, {"SIGHUP", SIGHUP, false},
+    {"SIGALRM", SIGALRM, false},   {"SIGPROF", SIGPROF, false}, {"SIGVTALRM", SIGVTALRM, false},
+    {"SIGIO", SIGIO, false},       {"SIGURG", SIGURG, false},   {"SIGPWR", SIGPWR, false},
+    {"SIGWINCH", SIGWINCH, false}, {"SIGQUIT", SIGQUIT, false}, {"SIGTERM", SIGTERM, true},
+    {"SIGINT", SIGINT, true},      {"none", 0, false},
 };
 
 static const char *signal_name(int64_t number)
@@ -216,16 +293,20 @@ static const char *signal_name(int64_t number)
 }
 
 /* One of those, with or without SIG, or its number; SIGRTMIN, also with +n. */
-static bool parse_signal(struct slice s, int64_t *out)
+static bool parse_signal(struct slice s, bool may_end, int64_t *out)
 {
+    int64_t n = 0;
+    bool is_number = parse_number(s, false, &n) == NUMBER;
     for (size_t i = 0; i < array_len(signal_names); i++) {
         *out = signal_names[i].number;
-        if (slice_is(s, signal_names[i].name) ||
+        if ((is_number && n == *out) || slice_is(s, signal_names[i].name) ||
             (*out != 0 && slice_is(s, signal_names[i].name + 3)))
-            return true;
+            return may_end || !signal_names[i].ends;
     }
-    if (parse_number(s, false, out))
-        return signal_name(*out) != NULL || (*out >= SIGRTMIN && *out <= SIGRTMAX);
+    if (is_number) {
+        *out = n;
+        return n >= SIGRTMIN && n <= SIGRTMAX;
+    }
     static const char first[] = "SIGRTMIN";
     size_t i = s.bytes > 0 && s.at[0] == 'R' ? 3 : 0, at = 0;
     while (at < s.bytes && first[i] != '\0' && s.at[at] == first[i]) {
@@ -235,35 +316,82 @@ static bool parse_signal(struct slice s, int64_t *out)
     *out = 0;
     if (first[i] != '\0' || (at < s.bytes && s.at[at] != '+'))
         return false;
-    if (at < s.bytes && !parse_number((struct slice){s.at + at + 1, s.bytes - at - 1}, false, out))
+    struct slice more = {s.at + at + 1, s.bytes - at - 1};
+    if (at < s.bytes && parse_number(more, false, out) != NUMBER)
         return false;
-    *out += SIGRTMIN;
-    return *out >= SIGRTMIN && *out <= SIGRTMAX;
+    bool within = *out >= 0 && *out <= SIGRTMAX - SIGRTMIN;
+    *out += within ? SIGRTMIN : 0;
+    return within;
 }
 
-static const char *parse_value(const struct row *row, struct slice value, int64_t *out)
+/* jemalloc reads a negative number where none is possible as a very large one. */
+static int64_t clip(int64_t n, int64_t min, int64_t max)
+{
+    return n > max || (n < 0 && min >= 0) ? max : n < min ? min : n;
+}
+
+static const char *parse_in_range(struct slice value, bool suffix, bool clips,
+                                  struct rcl_option_error *e, int64_t *out)
+{
+    enum number is = parse_number(value, suffix, out);
+    if (is == NO_NUMBER)
+        return suffix ? "is not a size in bytes (like 65536, 64k or 8m)" : "is not a number";
+    if (is == NUMBER && clips)
+        *out = clip(*out, e->min, e->max);
+    if (is == NUMBER && *out >= e->min && *out <= e->max)
+        return NULL;
+    return is == TOO_LARGE ? "is too large" : "is out of range";
+}
+
+static bool is_clipped(size_t offset)
+{
+    size_t i = 0;
+    while (i < array_len(clipped) && clipped[i] != offset)
+        i++;
+    return i < array_len(clipped);
+}
+
+static bool parse_named(size_t offset, struct slice value, int64_t *out)
+{
+    for (size_t i = 0; i < array_len(named_values); i++) {
+        if (named_values[i].offset == offset && slice_is(value, named_values[i].word)) {
+            *out = named_values[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *parse_value(const struct row *row, struct slice value,
+                               struct rcl_option_error *e, int64_t *out)
 {
     if (row->type == BOOL) {
         *out = slice_is(value, "true");
         return *out || slice_is(value, "false") ? NULL : "is neither true nor false";
     }
-    if (row->type == WORD)
+    if (row->type == WORD) {
+        e->words = row->words;
         return parse_word(value, row->words, out) ? NULL : "is none of the words";
+    }
     if (row->type == SIGNAL)
-        return parse_signal(value, out) ? NULL : "is no signal that can be used";
-    if (!parse_number(value, row->type == SIZE, out))
-        return row->type == SIZE ? "is not a size in bytes (like 65536, 64k or 8m)"
-                                 : "is not a number";
-    return *out < row->min || *out > row->max ? "is out of range" : NULL;
+        return parse_signal(value, row->offset == offsetof(struct rcl_options, prof_signal), out)
+                   ? NULL
+                   : "is no signal that can be used";
+    e->min = row->min;
+    e->max = row->max;
+    if (parse_named(row->offset, value, out))
+        return NULL;
+    return parse_in_range(value, row->type == SIZE, is_clipped(row->offset), e, out);
 }
 
 static const char *parse_text(const struct row *row, struct slice value, char *field)
 {
-    if (value.bytes > (size_t)row->max)
+    if (value.bytes > (size_t)row->max && !is_clipped(row->offset))
         return "is too long";
-    for (size_t i = 0; i < value.bytes; i++)
+    size_t bytes = rcl_min(value.bytes, (size_t)row->max);
+    for (size_t i = 0; i < bytes; i++)
         field[i] = value.at[i];
-    field[value.bytes] = '\0';
+    field[bytes] = '\0';
     return NULL;
 }
 
@@ -272,13 +400,10 @@ static const char *set_row(struct rcl_options *o, const struct row *row, struct 
 {
     int64_t n = 0;
     void *field = (char *)o + row->offset;
-    bool has_range = row->type != TEXT && row->type != SIGNAL && row->type != WORD;
-    const char *what = row->type == TEXT ? parse_text(row, value, field)
-                                         : parse_value(row, value, &n);
-    e->min = row->min;
-    e->max = has_range ? row->max : 1;
-    e->words = row->words;
-    if (what == NULL && row->type != TEXT)
+    if (row->type == TEXT)
+        return parse_text(row, value, field);
+    const char *what = parse_value(row, value, e, &n);
+    if (what == NULL)
         *(int64_t *)field = n;
     return what;
 }
@@ -289,12 +414,10 @@ static const char *set_alias(struct rcl_options *o, const struct alias *a, struc
     int64_t n;
     e->min = a->min;
     e->max = a->max;
-    if (!parse_number(value, false, &n))
-        return "is not a number";
-    if (n < a->min || n > a->max)
-        return "is out of range";
-    *(int64_t *)((char *)o + a->offset) = (int64_t)1 << n;
-    return NULL;
+    const char *what = parse_in_range(value, false, true, e, &n);
+    if (what == NULL)
+        *(int64_t *)((char *)o + a->offset) = (int64_t)1 << n;
+    return what;
 }
 
 #define FIND(table, key) find_name(&(table)[0].name, array_len(table), sizeof(table)[0], key)
@@ -308,25 +431,40 @@ static size_t find_name(const char *const *names, size_t n, size_t row_bytes, st
     return n;
 }
 
+static struct slice proper_name(struct slice key)
+{
+    size_t i = FIND(same_rows, key), bytes = 0;
+    if (i == array_len(same_rows))
+        return key;
+    while (same_rows[i].of[bytes] != '\0')
+        bytes++;
+    return (struct slice){same_rows[i].of, bytes};
+}
+
 static void parse_pair(struct rcl_options *o, struct slice key, struct slice value, bool has_value,
                        rcl_option_complain *complain, void *arg)
 {
     struct rcl_option_error e = {
         .key = key.at, .key_bytes = key.bytes, .value = value.at, .value_bytes = value.bytes};
-    size_t row = FIND(rows, key), alias = FIND(aliases, key), none = FIND(idle_rows, key);
+    struct slice name = proper_name(key);
+    size_t row = FIND(rows, name), alias = FIND(aliases, name), none = FIND(idle_rows, name);
+    bool is_row = row < array_len(rows);
     if (none < array_len(idle_rows)) {
         *(bool *)((char *)o + idle_rows[none].offset) = true;
         return;
     }
-    if (row == array_len(rows) && alias == array_len(aliases)) {
+    if (key.bytes == 0) {
+        e.what = "has no key (write key:value)";
+        e.of_value = true;
+    } else if (!is_row && alias == array_len(aliases)) {
         e.what = "is no option";
         e.nearest = nearest_key(key);
-    } else if (!has_value) {
+    } else if (!has_value || (value.bytes == 0 && !(is_row && rows[row].type == TEXT))) {
         e.what = "has no value (write key:value)";
-    } else if (row < array_len(rows)) {
-        e.what = set_row(o, &rows[row], value, &e);
     } else {
-        e.what = set_alias(o, &aliases[alias], value, &e);
+        e.what = is_row ? set_row(o, &rows[row], value, &e)
+                        : set_alias(o, &aliases[alias], value, &e);
+        e.of_value = true;
     }
     if (e.what != NULL)
         complain(&e, arg);

@@ -22,6 +22,15 @@ struct rcl_options {
 #include "options.def"
 };
 
+/* The longest decay, as jemalloc has it: its nanoseconds fit 64 bits.  Counted is less. */
+#define RCL_DECAY_MS_MAX INT64_C(18446744072000)
+
+/* A decay time of at least 0 as it counts. */
+static inline uint64_t rcl_decay_ns(int64_t ms)
+{
+    return (uint64_t)rcl_min(ms, 1000000000) * 1000000u;
+}
+
 /* The words of options that have some, by number. */
 enum { RCL_THP_AUTO, RCL_THP_NEVER, RCL_THP_DEFAULT, RCL_THP_ALWAYS };
 enum { RCL_JUNK_NO, RCL_JUNK_BOTH, RCL_JUNK_ALLOC, RCL_JUNK_FREE };
@@ -36,15 +45,16 @@ static inline bool rcl_options_caching(void)
     return rcl_opt.tcache && !rcl_opt.zero && rcl_opt.junk == RCL_JUNK_NO;
 }
 
-/* One complaint: `what` is a full sentence part, key and value point into the text. */
+/* One complaint: `what` is said of the value, or else of the key; both point into the text. */
 struct rcl_option_error {
     const char *what;
     const char *key;
     size_t key_bytes;
     const char *value;
     size_t value_bytes;
+    bool of_value;
     const char *nearest; /* the valid key most like `key`, or NULL */
-    int64_t min, max;    /* of the key, where `what` is about a range */
+    int64_t min, max;    /* of the key; max 0: `what` is not about a range */
     const char *words;   /* "a|b|c": what the value could be, or NULL */
 };
 

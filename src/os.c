@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -25,14 +26,9 @@
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
-#ifndef SYS_process_madvise
-#define SYS_process_madvise 440 /* the same number on every architecture */
-#endif
 enum {
-    OS_PIDFD_SELF = -10001, /* PIDFD_SELF_THREAD_GROUP, Linux 6.14 */
     OS_MEMBARRIER_PRIVATE = 1 << 3,
     OS_MEMBARRIER_REGISTER_PRIVATE = 1 << 4,
-    OS_IOV_MAX = 512,
     OS_KEPT_FD = 200,    /* programs that count on low numbers do not count so far */
     OS_JOIN_SPINS = 200, /* system calls of 0.2 us */
     OS_JOIN_NS = 20000000,
@@ -44,10 +40,9 @@ unsigned rcl_os_page_shift = RCL_GRANULE_SHIFT;
 
 /* What the kernel turned out not to have; each flips once, from 1 to 0. */
 static struct {
-    int vector_purge;
     int barrier; /* 0: no; 1: not registered yet; 2: registered */
     int vma_name;
-} os_can = {1, 1, 1};
+} os_can = {1, 1};
 
 static uint64_t os_returns; /* relaxed */
 
@@ -100,7 +95,7 @@ void *rcl_os_map(size_t bytes)
     return rcl_os_map_aligned(bytes, rcl_page_size());
 }
 
-static void os_count_return(void)
+void rcl_os_count_return(void)
 {
     __atomic_fetch_add(&os_returns, 1, __ATOMIC_RELAXED);
 }
@@ -112,7 +107,7 @@ uint64_t rcl_os_returns(void)
 
 int rcl_os_unmap(void *addr, size_t bytes)
 {
-    os_count_return();
+    rcl_os_count_return();
     return sys_errno(sys2(SYS_munmap, addr, bytes));
 }
 
@@ -134,45 +129,10 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
         sys5(SYS_mremap, addr, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target));
 }
 
-int rcl_os_purge(void *addr, size_t bytes)
+bool rcl_os_is_resident(void *addr)
 {
-    os_count_return();
-    return sys_errno(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED));
-}
-
-static int os_purge_each(const struct rcl_os_range *ranges, size_t n)
-{
-    int first = 0;
-    for (size_t i = 0; i < n; i++) {
-        int err = rcl_os_purge(ranges[i].addr, ranges[i].bytes);
-        if (err != 0 && first == 0)
-            first = err;
-    }
-    return first;
-}
-
-int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n)
-{
-    while (n > 1 && __atomic_load_n(&os_can.vector_purge, __ATOMIC_RELAXED)) {
-        size_t batch = rcl_min(n, OS_IOV_MAX);
-        size_t want = 0;
-        for (size_t i = 0; i < batch; i++)
-            want += ranges[i].bytes;
-        os_count_return();
-        /* struct rcl_os_range is laid out as struct iovec. */
-        long done = sys5(SYS_process_madvise, OS_PIDFD_SELF, ranges, batch, MADV_DONTNEED, 0);
-        if (sys_failed(done)) {
-            /* Old kernel, seccomp, locked memory: one by one tells which. */
-            if (done != -ENOMEM && done != -EAGAIN && done != -EINTR)
-                __atomic_store_n(&os_can.vector_purge, 0, __ATOMIC_RELAXED);
-            break;
-        }
-        if ((size_t)done != want)
-            break; /* partly done: purging a purged page again is harmless */
-        ranges += batch;
-        n -= batch;
-    }
-    return os_purge_each(ranges, n);
+    unsigned char in = 0;
+    return sys3(SYS_mincore, addr, 1, &in) == 0 && (in & 1) != 0;
 }
 
 void rcl_os_no_hugepage(void *addr, size_t bytes)
@@ -326,12 +286,33 @@ struct os_thread_start {
     void *arg;
 };
 
+static uint32_t *os_bare_tid; /* of the last one; relaxed */
+
+bool rcl_os_thread_is_bare(void)
+{
+    const uint32_t *tid = __atomic_load_n(&os_bare_tid, __ATOMIC_RELAXED);
+    return tid != NULL && __atomic_load_n(tid, __ATOMIC_RELAXED) == (uint32_t)rcl_os_tid();
+}
+
+void rcl_os_thread_exit(void)
+{
+    for (;;)
+        sys1(SYS_exit, 0);
+}
+
+void rcl_os_abort_unhandled(void)
+{
+    long action[8] = {0}; /* the kernel's structure begins with the handler */
+    sys4(SYS_rt_sigaction, SIGABRT, NULL, action, sizeof(uint64_t));
+    if (action[0] == (long)SIG_DFL)
+        sys2(SYS_kill, rcl_os_pid(), SIGABRT);
+}
+
 /* Runs on the new stack; returns only by ending the thread. */
 __attribute__((noreturn, used)) static void os_thread_main(struct os_thread_start *start)
 {
     start->fn(start->arg);
-    for (;;)
-        sys1(SYS_exit, 0);
+    rcl_os_thread_exit();
 }
 
 /*
@@ -395,6 +376,7 @@ int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack
     char *tp = (char *)rcl_align_down((uintptr_t)tls_block + tls_bytes / 2, 64);
     *(void **)tp = tp; /* x86-64: %fs:0 holds the thread pointer itself */
 
+    __atomic_store_n(&os_bare_tid, tid_word, __ATOMIC_RELAXED);
     long ret = os_clone(start, tp, tid_word, start);
     *tid = sys_failed(ret) ? 0 : (int)ret;
     return sys_errno(ret);
@@ -495,6 +477,11 @@ int rcl_os_close(int fd)
 
 int rcl_os_rename(const char *from, const char *to)
 {
+    /* What is not a file shall not become one: a device, a pipe. */
+    struct statx there;
+    if (sys5(SYS_statx, AT_FDCWD, to, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &there) == 0 &&
+        !S_ISREG(there.stx_mode) && !S_ISLNK(there.stx_mode) && !S_ISDIR(there.stx_mode))
+        return ENXIO;
     return sys_errno(sys5(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 

@@ -56,17 +56,12 @@ void *rcl_os_remap_in_place(void *addr, size_t old_bytes, size_t new_bytes);
 /* Move a mapping to `target`, replacing what is there.  errno. */
 int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target);
 
-/*
- * Return the pages of one range or of several to the kernel; they read as zero
- * when touched again.  Several ranges go in one system call where the kernel
- * can (process_madvise on oneself, Linux 6.13+; probed once, quietly).
- * On failure (locked memory) the content is unspecified: not known to be zero.
- */
-int rcl_os_purge(void *addr, size_t bytes);
-int rcl_os_purge_many(const struct rcl_os_range *ranges, size_t n);
+/* Whether the page at `addr` has memory now, for one that nobody has touched: mlockall. */
+bool rcl_os_is_resident(void *addr);
 
-/* System calls that have returned memory since the start: the two above and rcl_os_unmap. */
+/* System calls that have returned memory since the start: rcl_os_unmap and those of release.h. */
 uint64_t rcl_os_returns(void);
+void rcl_os_count_return(void);
 
 /* Ask the kernel not to back the range with huge pages, or to do so.  Advice: failure is silent. */
 void rcl_os_no_hugepage(void *addr, size_t bytes);
@@ -131,6 +126,13 @@ bool rcl_os_same_user(void);
 int rcl_os_thread_start(void (*fn)(void *), void *arg, void *stack, size_t stack_bytes,
                         void *tls_block, size_t tls_bytes, uint32_t *tid_word, int *tid);
 
+/* Whether the caller is the one that was started last; and its end. */
+bool rcl_os_thread_is_bare(void);
+__attribute__((noreturn)) void rcl_os_thread_exit(void);
+
+/* SIGABRT for the process, if the program does not handle it. */
+void rcl_os_abort_unhandled(void);
+
 /* Wait until the thread of *tid_word has ended and the kernel no longer counts it. */
 void rcl_os_thread_join(uint32_t *tid_word, int tid);
 
@@ -140,6 +142,8 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 int rcl_os_write(int fd, const char *text, size_t bytes);
 
 int rcl_os_close(int fd);
+
+/* ENXIO where `to` is a device or the like; a link is replaced, not followed. */
 int rcl_os_rename(const char *from, const char *to);
 int rcl_os_unlink(const char *path);
 

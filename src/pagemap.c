@@ -3,6 +3,7 @@
 #include "pagemap.h"
 
 #include "os.h"
+#include "release.h"
 
 #include <string.h>
 
@@ -103,6 +104,6 @@ void rcl_pagemap_forget(const void *addr, size_t bytes)
         uintptr_t from = rcl_align_up((uintptr_t)&p.leaf->desc[p.slot], page);
         uintptr_t to = rcl_align_down((uintptr_t)&p.leaf->desc[p.slot + p.count], page);
         if (from < to)
-            rcl_os_purge((void *)from, to - from);
+            rcl_release((void *)from, to - from);
     }
 }

@@ -62,17 +62,22 @@ static inline unsigned rcl_pagemap_byte(const uint8_t *byte)
 #endif
 }
 
-/* The class byte for any address at all. */
-static inline unsigned rcl_pagemap_class(const void *p)
+/* The class byte for any address at all; of a map of only so many entries. */
+static inline unsigned rcl_pagemap_class_within(const void *p, size_t entries)
 {
     uintptr_t a = (uintptr_t)p;
     size_t top = a >> RCL_LEAF_SHIFT;
-    if (unlikely(top >= RCL_ROOT_ENTRIES))
+    if (unlikely(top >= entries))
         return RCL_CLASS_NONE;
     struct rcl_leaf *leaf = rcl_pagemap_leaf(top);
     if (unlikely(leaf == NULL))
         return RCL_CLASS_NONE;
     return rcl_pagemap_byte(&leaf->cls[rcl_pagemap_slot(a)]);
+}
+
+static inline unsigned rcl_pagemap_class(const void *p)
+{
+    return rcl_pagemap_class_within(p, RCL_ROOT_ENTRIES);
 }
 
 /* Change the class byte of one granule that is covered, while others may read it. */

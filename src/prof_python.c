@@ -475,9 +475,3 @@ void rcl_python_look(void)
     }
     __atomic_store_n(&python.looking, 0, __ATOMIC_RELEASE);
 }
-
-const char *rcl_python_why_not(void)
-{
-    const char *why_not = python.info.why_not;
-    return why_not != NULL && why_not[0] != '\0' ? why_not : NULL;
-}

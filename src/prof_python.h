@@ -59,7 +59,4 @@ void rcl_python_print(struct rcl_out *o);
  */
 void rcl_python_look(void);
 
-/* Why there are no Python frames though there is an interpreter, or NULL. */
-const char *rcl_python_why_not(void);
-
 #endif

@@ -152,11 +152,6 @@ struct rcl_stack *rcl_stacks_first(void)
     return __atomic_load_n(&stacks.all, __ATOMIC_ACQUIRE);
 }
 
-size_t rcl_stacks_count(void)
-{
-    return __atomic_load_n(&stacks.count, __ATOMIC_RELAXED);
-}
-
 void rcl_stacks_total(struct rcl_stacks_total *t)
 {
     t->live_bytes = sum_get(&stacks.total.live_bytes);

@@ -57,7 +57,6 @@ void rcl_stack_remove(struct rcl_stack *s, struct rcl_prof_weight w);
 
 /* The newest, or NULL; the others by ->older. */
 struct rcl_stack *rcl_stacks_first(void);
-size_t rcl_stacks_count(void);
 
 /* Sums over all stacks. */
 struct rcl_stacks_total {

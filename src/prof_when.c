@@ -188,9 +188,14 @@ void rcl_prof_watch_reset(void)
     __atomic_store_n(&when.next_grow, 0, __ATOMIC_RELAXED);
 }
 
-bool rcl_prof_set_gdump(bool on)
+bool rcl_prof_gdump(void)
 {
-    return __atomic_exchange_n(&when.gdump, on, __ATOMIC_RELAXED);
+    return __atomic_load_n(&when.gdump, __ATOMIC_RELAXED);
+}
+
+void rcl_prof_set_gdump(bool on)
+{
+    __atomic_store_n(&when.gdump, on, __ATOMIC_RELAXED);
 }
 
 void rcl_prof_watch_boot(void)

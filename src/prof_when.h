@@ -21,8 +21,9 @@ void rcl_prof_watch_failure(void);
 /* All sums begin anew. */
 void rcl_prof_watch_reset(void);
 
-/* A dump whenever more is mapped than ever.  What it was. */
-bool rcl_prof_set_gdump(bool on);
+/* Whether there is a dump whenever more is mapped than ever. */
+bool rcl_prof_gdump(void);
+void rcl_prof_set_gdump(bool on);
 
 /* Once, when options are known and libc is ready: the signal, the mark. */
 void rcl_prof_watch_boot(void);

@@ -21,9 +21,6 @@ enum {
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
-#define REFUSED_PAUSE_NS 100000000u /* after the kernel refused (locked memory): do not insist */
-
-static uint64_t refused_until; /* relaxed; a lost update costs a system call */
 
 /* --- one round over everything ------------------------------------------------------------ */
 
@@ -34,7 +31,7 @@ static size_t purge_bins(struct rcl_arena *a, enum rcl_purge_what what, size_t b
     unsigned first = __atomic_load_n(&a->next_purge, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < RCL_SMALL_LAST && spent < budget; i++) {
         unsigned cls = RCL_CLASS_FIRST + (first + i) % RCL_SMALL_LAST;
-        if (!rcl_bin_has_work(&a->bin[cls]))
+        if (!rcl_bin_has_work(&a->bin[cls], what))
             continue;
         spent += rcl_bin_purge(&a->bin[cls], what, budget - spent);
         __atomic_store_n(&a->next_purge, (first + i) % RCL_SMALL_LAST, __ATOMIC_RELAXED);
@@ -113,15 +110,10 @@ static RCL_COLD void purge_at_once(void)
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
     drop_large_cache(self, ceiling / CACHE_SHARE);
-    if (rcl_os_coarse_ns() < __atomic_load_n(&refused_until, __ATOMIC_RELAXED))
-        return;
-    uint64_t refused = rcl_account_read(&rcl_account.purge_refused);
     count_run();
     int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned() -
                      rcl_purge_described();
     purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
-    if (rcl_account_read(&rcl_account.purge_refused) != refused)
-        __atomic_store_n(&refused_until, rcl_os_coarse_ns() + REFUSED_PAUSE_NS, __ATOMIC_RELAXED);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(META_KEEP_BYTES);
 }
@@ -152,7 +144,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
 
 static uint64_t step_of(int64_t ms)
 {
-    return ms <= 0 ? 0 : (uint64_t)ms * 1000000u / RCL_DECAY_STEPS;
+    return ms <= 0 ? 0 : rcl_decay_ns(ms) / RCL_DECAY_STEPS;
 }
 
 /* The shortest there is. */
@@ -186,7 +178,7 @@ static void age_arena(struct rcl_arena *a)
 {
     rcl_runs_age(&a->runs);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
-        if (rcl_bin_has_work(&a->bin[cls]))
+        if (rcl_bin_has_work(&a->bin[cls], RCL_PURGE_OLD))
             rcl_bin_age(&a->bin[cls]);
     rcl_demand_tick(&a->demand);
 }
@@ -226,7 +218,7 @@ size_t rcl_purge_old(size_t budget)
 
 void rcl_purge_arena(struct rcl_arena *a, bool old)
 {
-    enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ANY;
+    enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ALL;
     purge_bins(a, what, SIZE_MAX);
     rcl_runs_purge(&a->runs, what, SIZE_MAX);
     if (!rcl_opt.retain)
@@ -257,8 +249,8 @@ size_t rcl_purge_all(struct rcl_tls *self)
     count_run();
     rcl_threads_drain(self, RCL_DRAIN_ALL);
     rcl_xcaches_drain(true);
-    purge_slabs(RCL_PURGE_ANY, SIZE_MAX);
-    purge_runs(RCL_PURGE_ANY, SIZE_MAX);
+    purge_slabs(RCL_PURGE_ALL, SIZE_MAX);
+    purge_runs(RCL_PURGE_ALL, SIZE_MAX);
     unmap_empty(0, true);
     return rcl_meta_purge(0) +
            ((rcl_account_read(&rcl_account.purged_pages) - before) << rcl_page_shift());

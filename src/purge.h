@@ -38,10 +38,10 @@ static inline int64_t rcl_purge_described(void)
            rcl_page_shift();
 }
 
-/* Free pages that may be resident, in runs, slabs and kept mappings. */
+/* Free pages that may be resident and can be returned, in runs, slabs and kept mappings. */
 static inline int64_t rcl_purge_dirty(void)
 {
-    return rcl_account_get(&rcl_account.dirty_pages);
+    return rcl_account_get(&rcl_account.dirty_pages) - rcl_account_get(&rcl_account.refused_pages);
 }
 
 /*

@@ -463,17 +463,16 @@ void rcl_report_xml(const struct rcl_stats *s, struct rcl_out *o)
         bytes += n * c->size;
     }
     rcl_out_print(o, "</sizes>\n");
-    size_t current = s->mapped_bytes - rcl_min(s->mapped_bytes, s->huge_bytes);
     for (int whole = 0; whole < 2; whole++) {
         rcl_out_print(o, "<total type=\"fast\" count=\"0\" size=\"0\"/>\n");
         rcl_out_print(o, "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n", blocks, bytes);
         if (whole)
             rcl_out_print(o, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n", s->huge_blocks,
                           s->huge_bytes);
-        rcl_out_print(o, "<system type=\"current\" size=\"%zu\"/>\n", current);
-        rcl_out_print(o, "<system type=\"max\" size=\"%zu\"/>\n", current);
-        rcl_out_print(o, "<aspace type=\"total\" size=\"%zu\"/>\n", current);
-        rcl_out_print(o, "<aspace type=\"mprotect\" size=\"%zu\"/>\n", current);
+        rcl_out_print(o, "<system type=\"current\" size=\"%zu\"/>\n", s->chunk_bytes);
+        rcl_out_print(o, "<system type=\"max\" size=\"%zu\"/>\n", s->chunk_bytes_max);
+        rcl_out_print(o, "<aspace type=\"total\" size=\"%zu\"/>\n", s->chunk_bytes);
+        rcl_out_print(o, "<aspace type=\"mprotect\" size=\"%zu\"/>\n", s->chunk_bytes);
         if (!whole)
             rcl_out_print(o, "</heap>\n");
     }

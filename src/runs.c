@@ -8,12 +8,14 @@
 #include "options.h"
 #include "os.h"
 #include "pagemap.h"
+#include "release.h"
 
 #include <string.h>
 
 enum {
-    FIRST_CAPACITY = 512, /* chunks: 2 GiB */
-    RUNS_BATCH = 64,      /* ranges per system call */
+    FIRST_CAPACITY = 512,              /* chunks: 2 GiB */
+    RUNS_BATCH = 64,                   /* ranges per system call */
+    POPULATED_STEPS = RCL_DECAY_STEPS, /* a window, for the program to come and use them */
 };
 
 void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp)
@@ -61,17 +63,27 @@ static void table_place(struct rcl_runs *r, char *memory, size_t capacity)
     r->capacity = capacity;
 }
 
+/* The lock is held, and dropped for the system calls.  False: no memory. */
 static bool table_grow(struct rcl_runs *r)
 {
-    size_t capacity = r->capacity == 0 ? FIRST_CAPACITY : r->capacity * 2;
-    char *memory = rcl_os_map(table_bytes(capacity)), *old = (char *)r->chunk;
-    size_t old_bytes = table_bytes(r->capacity);
-    if (memory == NULL)
-        return false;
-    table_place(r, memory, capacity);
-    if (old != NULL)
-        rcl_os_unmap(old, old_bytes);
-    return true;
+    size_t old_capacity = r->capacity;
+    size_t capacity = old_capacity == 0 ? FIRST_CAPACITY : old_capacity * 2;
+    rcl_unlock(&r->lock);
+    char *memory = rcl_os_map(table_bytes(capacity)), *unused = memory;
+    size_t unused_bytes = table_bytes(capacity);
+    rcl_lock(&r->lock);
+    /* Somebody else may have been here meanwhile. */
+    if (memory != NULL && r->capacity == old_capacity) {
+        unused = (char *)r->chunk;
+        unused_bytes = table_bytes(old_capacity);
+        table_place(r, memory, capacity);
+    }
+    if (unused != NULL) {
+        rcl_unlock(&r->lock);
+        rcl_os_unmap(unused, unused_bytes);
+        rcl_lock(&r->lock);
+    }
+    return memory != NULL;
 }
 
 size_t rcl_runs_table_bytes(const struct rcl_runs *r)
@@ -127,17 +139,28 @@ static struct rcl_chunk *chunk_map(struct rcl_runs *r, size_t pages, size_t alig
     rcl_list_init(&c->dirty_link);
     rcl_bits_set_range(c->free, 0, c->pages);
     rcl_account_count(&rcl_account.mapped_bytes, bytes);
+    /* Under mlockall(MCL_FUTURE) the kernel has made all its pages already. */
+    c->populated = rcl_os_is_resident(base) ? POPULATED_STEPS : 0;
+    rcl_account_peak(&rcl_account.chunk_bytes, bytes, &rcl_account.chunk_bytes_max);
     return c;
 }
 
-/* The lock is held.  False: the table could not grow. */
-static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
+/* The first free place; r->nchunks: there is none. */
+static size_t free_place(const struct rcl_runs *r)
 {
     size_t i = 0;
     while (i < r->nchunks && r->chunk[i] != NULL)
         i++;
-    if (i == r->capacity && !table_grow(r))
-        return false;
+    return i;
+}
+
+/* The lock is held, and may be dropped meanwhile.  False: the table could not grow. */
+static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
+{
+    size_t i;
+    while ((i = free_place(r)) == r->capacity)
+        if (!table_grow(r))
+            return false;
     if (i == r->nchunks) {
         __atomic_store_n(&r->nchunks, i + 1, __ATOMIC_RELAXED); /* chunk_map reads it */
         r->any.n = r->nchunks;
@@ -148,7 +171,19 @@ static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
     rcl_maxindex_set(&r->any, i, (uint16_t)c->pages);
     rcl_maxindex_set(&r->dirty, i, 0);
     r->empty_chunks++;
+    r->populated_chunks += c->populated != 0;
     return true;
+}
+
+/* Pages that were refused are not dirty any more, or are to be tried again.  The lock is held. */
+static void chunk_forget_refused(struct rcl_chunk *c, size_t first, size_t pages)
+{
+    if (likely(c->refused_pages == 0))
+        return;
+    size_t n = rcl_bits_count_range(c->refused, first, pages);
+    rcl_bits_clear_range(c->refused, first, pages);
+    c->refused_pages -= (uint32_t)n;
+    rcl_account_add(&rcl_account.refused_pages, -(int64_t)n);
 }
 
 /* The lock is held; afterwards the chunk is nobody's but the caller's. */
@@ -157,6 +192,8 @@ static void chunk_leave(struct rcl_runs *r, struct rcl_chunk *c)
     rcl_assert(c->free_pages == c->pages);
     if (c->dirty_pages > 0)
         rcl_list_remove(&c->dirty_link);
+    chunk_forget_refused(c, 0, c->pages);
+    r->populated_chunks -= c->populated != 0;
     r->chunk[c->index] = NULL;
     rcl_maxindex_set(&r->any, c->index, 0);
     rcl_maxindex_set(&r->dirty, c->index, 0);
@@ -169,6 +206,7 @@ static void chunk_discard(struct rcl_chunk *c)
     rcl_pagemap_forget(c->base, bytes);
     rcl_demand_tell(c->runs->demand, &(struct rcl_demand_note){.purged = c->dirty_pages});
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)bytes);
+    rcl_account_count(&rcl_account.chunk_bytes, -(uint64_t)bytes);
     rcl_os_unmap(c->base, bytes);
     rcl_meta_free(c, sizeof *c);
 }
@@ -216,6 +254,7 @@ static size_t chunk_take(struct rcl_runs *r, struct rcl_chunk *c, size_t first, 
     rcl_bits_clear_range(c->free, first, pages);
     c->free_pages -= (uint32_t)pages;
     if (dirty > 0) {
+        chunk_forget_refused(c, first, pages);
         rcl_bits_clear_range(c->dirty, first, pages);
         c->dirty_pages -= (uint32_t)dirty;
         if (c->dirty_pages == 0)
@@ -314,8 +353,52 @@ void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t
 
 /* --- returning to the kernel -------------------------------------------------------------- */
 
+/* The clean pages of a chunk that the kernel has populated become what they are.  How many. */
+static size_t chunk_find_resident(struct rcl_runs *r, struct rcl_chunk *c)
+{
+    size_t found = 0;
+    c->populated = 0;
+    for (size_t at = rcl_bits_next_set(c->free, 0, c->pages); at < c->pages;) {
+        size_t end = rcl_bits_next_clear(c->free, at, c->pages);
+        size_t dirty = rcl_bits_next_set(c->dirty, at, end);
+        if (dirty == at) {
+            at = rcl_bits_next_clear(c->dirty, at, end);
+        } else {
+            chunk_take(r, c, at, dirty - at);
+            chunk_give(r, c, at, dirty - at, NULL, RCL_AGE_OLD);
+            found += dirty - at;
+            at = dirty;
+        }
+        at = rcl_bits_next_set(c->free, at, c->pages);
+    }
+    return found;
+}
+
+/* A step, or all of them, for chunks that the kernel has populated. */
+static RCL_COLD void age_populated(struct rcl_runs *r, bool all)
+{
+    size_t found = 0;
+    rcl_lock(&r->lock);
+    for (size_t i = 0; i < r->nchunks; i++) {
+        struct rcl_chunk *c = r->chunk[i];
+        if (c == NULL || c->populated == 0 || (--c->populated > 0 && !all))
+            continue;
+        found += chunk_find_resident(r, c);
+        r->populated_chunks--;
+    }
+    rcl_unlock(&r->lock);
+    rcl_demand_tell(r->demand, &(struct rcl_demand_note){.found = found});
+}
+
+static bool any_populated(const struct rcl_runs *r)
+{
+    return unlikely(__atomic_load_n(&r->populated_chunks, __ATOMIC_RELAXED) != 0);
+}
+
 void rcl_runs_age(struct rcl_runs *r)
 {
+    if (any_populated(r))
+        age_populated(r, false);
     rcl_lock(&r->lock);
     for (struct rcl_list *n = r->dirty_list.next; n != &r->dirty_list; n = n->next) {
         struct rcl_chunk *c = container_of(n, struct rcl_chunk, dirty_link);
@@ -347,7 +430,8 @@ static void chunk_collect(struct rcl_runs *r, struct rcl_chunk *c, enum rcl_purg
     uint64_t map[RCL_CHUNK_WORDS];
     for (size_t w = 0; w < chunk_words(c); w++)
         map[w] = c->dirty[w] &
-                 (what == RCL_PURGE_OLD ? c->age_low[w] & c->age_high[w] : ~(uint64_t)0);
+                 (what == RCL_PURGE_OLD ? c->age_low[w] & c->age_high[w] : ~(uint64_t)0) &
+                 ~c->refused[w];
     size_t at = rcl_bits_next_set(map, 0, c->pages);
     while (at < c->pages && b->n < RUNS_BATCH && b->pages < budget) {
         size_t end = rcl_bits_next_clear(map, at, c->pages);
@@ -378,11 +462,54 @@ static void runs_collect(struct rcl_runs *r, enum rcl_purge_what what, size_t bu
     }
 }
 
-size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budget)
+/* Give back what is clean now, or what was refused.  The lock is held. */
+static void chunk_returned(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
+                           bool refused)
 {
     static const uint64_t clean[RCL_CHUNK_WORDS];
+    chunk_give(r, c, first, pages, refused ? NULL : clean, RCL_AGE_NEW);
+    if (unlikely(refused)) {
+        rcl_bits_set_range(c->refused, first, pages);
+        c->refused_pages += (uint32_t)pages;
+        rcl_account_add(&rcl_account.refused_pages, (int64_t)pages);
+    }
+}
+
+/* The kernel refused the run, in which one page may be locked: page by page.  Pages returned. */
+static RCL_COLD size_t runs_purge_pages(struct rcl_runs *r, struct rcl_chunk *c, size_t first,
+                                        size_t pages)
+{
+    size_t returned = 0;
+    for (size_t at = first; at < first + pages; at++) {
+        bool refused = rcl_release(c->base + (at << rcl_page_shift()), rcl_page_size()) != 0;
+        rcl_lock(&r->lock);
+        chunk_returned(r, c, at, 1, refused);
+        rcl_unlock(&r->lock);
+        returned += !refused;
+    }
+    return returned;
+}
+
+/* Everything that was refused may be tried again. */
+static void runs_forget_refused(struct rcl_runs *r)
+{
+    rcl_lock(&r->lock);
+    for (struct rcl_list *n = r->dirty_list.next; n != &r->dirty_list; n = n->next) {
+        struct rcl_chunk *c = container_of(n, struct rcl_chunk, dirty_link);
+        chunk_forget_refused(c, 0, c->pages);
+    }
+    rcl_unlock(&r->lock);
+}
+
+size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budget)
+{
     size_t returned = 0;
     struct runs_batch b;
+    if (what == RCL_PURGE_ALL) {
+        runs_forget_refused(r);
+        if (any_populated(r))
+            age_populated(r, true);
+    }
     while (returned < budget) {
         rcl_lock(&r->lock);
         runs_collect(r, what, budget - returned, &b);
@@ -390,17 +517,19 @@ size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budge
         if (b.n == 0)
             break;
         uint64_t start = rcl_os_now_ns();
-        bool done = rcl_os_purge_many(b.range, b.n) == 0;
+        uint64_t refused = rcl_release_many(b.range, b.n);
         rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
         rcl_account_count(&rcl_account.purge_calls, 1);
+        rcl_account_count(&rcl_account.purge_refused, refused != 0);
         rcl_lock(&r->lock);
         for (size_t i = 0; i < b.n; i++)
-            chunk_give(r, b.run[i].chunk, b.run[i].first, b.run[i].pages, done ? clean : NULL,
-                       RCL_AGE_NEW);
+            if (likely(((refused >> i) & 1) == 0))
+                chunk_returned(r, b.run[i].chunk, b.run[i].first, b.run[i].pages, false);
         rcl_unlock(&r->lock);
-        if (!done) {
-            rcl_account_count(&rcl_account.purge_refused, 1);
-            break;
+        for (; refused != 0; refused &= refused - 1) {
+            unsigned i = rcl_ctz(refused);
+            b.pages -= b.run[i].pages;
+            b.pages += runs_purge_pages(r, b.run[i].chunk, b.run[i].first, b.run[i].pages);
         }
         rcl_demand_tell(r->demand, &(struct rcl_demand_note){.purged = b.pages});
         returned += b.pages;
@@ -408,14 +537,25 @@ size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budge
     return returned;
 }
 
+/* The lock is held. */
+static bool may_unmap(const struct rcl_runs *r, const struct rcl_chunk *c, size_t keep,
+                      bool dirty_too)
+{
+    if (c == NULL || c->free_pages != c->pages)
+        return false;
+    if (unlikely(c->refused_pages > 0) && c->dirty_pages == c->refused_pages)
+        return true;
+    return r->empty_chunks > keep && (c->dirty_pages == 0 || dirty_too);
+}
+
 size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too)
 {
     size_t bytes = 0;
     rcl_lock(&r->lock);
     /* From the top: the low chunks are the ones that fill first. */
-    for (size_t i = r->nchunks; i-- > 0 && r->empty_chunks > keep;) {
+    for (size_t i = r->nchunks; i-- > 0 && r->empty_chunks > 0;) {
         struct rcl_chunk *c = r->chunk[i];
-        if (c == NULL || c->free_pages != c->pages || (c->dirty_pages > 0 && !dirty_too))
+        if (!may_unmap(r, c, keep, dirty_too))
             continue;
         chunk_leave(r, c);
         rcl_unlock(&r->lock);

@@ -13,12 +13,12 @@
  *
  * Purging takes the pages out of the free map, drops the lock for the system
  * call, and puts them back as clean: to everybody else they are in use meanwhile.
+ * A page that the kernel refuses stays dirty and free, and purging passes it by.
  *
  * Pages keep being counted (demand.h) as what they are when they move between a
  * slab and its runs, so taking and giving leave the counting to the caller.
  *
- * Thread-safe: one lock per struct; no system call is made with it held, except
- * to grow the table of chunks (once per doubling, from 2 GiB).
+ * Thread-safe: one lock per struct; no system call is made with it held.
  */
 #ifndef RCL_RUNS_H
 #define RCL_RUNS_H
@@ -55,6 +55,7 @@ struct rcl_runs {
     struct rcl_maxindex dirty;  /* the same for free dirty pages */
     struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
     size_t empty_chunks;        /* chunks with all their pages free */
+    size_t populated_chunks;    /* chunks with c->populated != 0 */
     unsigned thp;               /* RCL_THP_... of options.h */
     bool apart;                 /* of an explicit arena: blocks stay out of thread caches */
     struct rcl_demand *demand;  /* of the arena */
@@ -84,6 +85,7 @@ enum rcl_age {
 enum rcl_purge_what {
     RCL_PURGE_OLD, /* pages whose window is over */
     RCL_PURGE_ANY, /* oldest chunks first */
+    RCL_PURGE_ALL, /* the same, and what was refused before is tried again */
 };
 
 void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp);
@@ -105,10 +107,7 @@ void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, si
 /* A decay step has passed: every free dirty page is one older. */
 void rcl_runs_age(struct rcl_runs *r);
 
-/*
- * Return about `budget` pages or all that qualify; the number returned.  0 may
- * also mean that the kernel refused (locked memory).
- */
+/* Return about `budget` pages or all that qualify and can go; the number returned. */
 size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budget);
 
 /* Pages in chunks, free ones, and free ones that are dirty; how often the lock was waited for. */
@@ -120,7 +119,10 @@ void rcl_runs_usage(struct rcl_runs *r, struct rcl_runs_stats *out);
 /* Where the table of chunks is, for statistics. */
 size_t rcl_runs_table_bytes(const struct rcl_runs *r);
 
-/* Unmap wholly free chunks, clean or not, but for `keep` of them.  Bytes unmapped. */
+/*
+ * Unmap wholly free chunks, clean or not, but for `keep` of them; those in which the kernel
+ * would not take a page, in any case: it takes them as a whole.  Bytes unmapped.
+ */
 size_t rcl_runs_unmap_empty(struct rcl_runs *r, size_t keep, bool dirty_too);
 
 #endif

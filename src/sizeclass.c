@@ -17,25 +17,43 @@ struct rcl_class rcl_classes[RCL_NCLASSES];
 uint8_t rcl_small_table[RCL_SMALL_MAX / 16 + 1];
 uint8_t rcl_medium_table[RCL_MEDIUM_MAX / RCL_GRANULE + 1];
 
-/* Pages of a slab: the fewest with enough slots and a small tail, else the best tail. */
-static unsigned slab_pages(size_t size, size_t page)
+/* A slab of at most n pages: whole pages behind its last slot are not part of it. */
+struct shape {
+    size_t slots, pages, tail;
+};
+
+static struct shape shape_of(size_t n, size_t size, size_t page)
+{
+    size_t slots = n * page / size, pages = rcl_align_up(slots * size, page) / page;
+    return (struct shape){slots, pages, pages * page - slots * size};
+}
+
+static bool tail_is_small(struct shape s, size_t page)
+{
+    return s.slots > 0 && s.tail * SLAB_WASTE_SHARE <= s.pages * page;
+}
+
+/*
+ * The fewest pages with enough slots and a small tail; else, as many slots may not fit, the most
+ * from half the limit on; else the best tail, as a share.
+ */
+static struct shape slab_shape(size_t size, size_t page)
 {
     size_t most = rcl_min(RCL_SLAB_PAGES_MAX, rcl_max(RCL_SLAB_BYTES_MAX / page, 1));
     size_t wanted = rcl_max(size * SLAB_SLOTS_WANTED, SLAB_BYTES_WANTED);
     size_t fewest = rcl_min(most, rcl_align_up(wanted, page) / page);
-    size_t best = most, best_tail = SIZE_MAX;
-    for (size_t n = fewest; n <= most; n++) {
-        size_t bytes = n * page;
-        size_t tail = bytes % size;
-        if (tail * SLAB_WASTE_SHARE <= bytes)
-            return (unsigned)n;
-        /* Compare tails as shares: tail / n. */
-        if (best_tail == SIZE_MAX || tail * best < best_tail * n) {
-            best = n;
-            best_tail = tail;
-        }
+    struct shape s, best = {0, 0, 0};
+    for (size_t n = fewest; n <= most; n++)
+        if (tail_is_small(s = shape_of(n, size, page), page))
+            return s;
+    for (size_t n = most; n > 0 && n >= most / 2; n--) {
+        s = shape_of(n, size, page);
+        if (tail_is_small(s, page))
+            return s;
+        if (best.slots == 0 || s.tail * best.pages < best.tail * s.pages)
+            best = s;
     }
-    return (unsigned)best;
+    return best;
 }
 
 static void class_fill(unsigned cls, size_t size, size_t page)
@@ -45,8 +63,9 @@ static void class_fill(unsigned cls, size_t size, size_t page)
     c->size = (uint32_t)size;
     c->reciprocal = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
     if (rcl_class_is_small(cls)) {
-        c->slots = (uint16_t)(slab_pages(size, page) * page / size);
-        c->slab_pages = (uint16_t)(rcl_align_up(c->slots * size, page) / page);
+        struct shape s = slab_shape(size, page);
+        c->slots = (uint16_t)s.slots;
+        c->slab_pages = (uint16_t)s.pages;
     } else {
         c->slab_pages = (uint16_t)(rcl_align_up(size, page) / page);
         c->slots = 1;

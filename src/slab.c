@@ -86,6 +86,7 @@ void rcl_slab_init(struct rcl_span *s, uint64_t dirty)
     rcl_list_init(&s->queue);
     s->dirty = dirty;
     s->returnable = dirty;
+    s->refused = 0;
     s->age_low = 0;
     s->age_high = 0;
     memset(s->bits, 0, 2 * words * sizeof s->bits[0]);
@@ -135,6 +136,7 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         if (page_is_free(s, rcl_ctz(left)))
             again &= ~(left & -left);
     s->returnable &= ~again;
+    s->refused &= ~again;
     *retaken = rcl_popcount(again);
     return taken;
 }
@@ -267,7 +269,7 @@ void rcl_slab_age(struct rcl_span *s)
 
 uint64_t rcl_slab_old(const struct rcl_span *s)
 {
-    return s->returnable & s->age_low & s->age_high;
+    return s->returnable & ~s->refused & s->age_low & s->age_high;
 }
 
 void rcl_slab_hold(struct rcl_span *s, uint64_t pages)
@@ -284,44 +286,14 @@ void rcl_slab_hold(struct rcl_span *s, uint64_t pages)
     s->purging = true;
 }
 
-void rcl_slab_finish(struct rcl_span *s, uint64_t pages, bool purged)
+void rcl_slab_finish(struct rcl_span *s, uint64_t pages, uint64_t refused)
 {
     s->purging = false;
-    if (purged) {
-        s->dirty &= ~pages;
-        s->returnable &= ~pages;
-        return;
-    }
-    for (uint64_t left = pages; left != 0; left &= left - 1)
+    s->dirty &= ~(pages & ~refused);
+    s->returnable &= ~(pages & ~refused);
+    for (uint64_t left = refused; left != 0; left &= left - 1)
         ready_on_pages(s, rcl_ctz(left), rcl_ctz(left));
-    s->age_low &= ~pages;
-    s->age_high &= ~pages;
-}
-
-void rcl_slab_verify(const struct rcl_span *s)
-{
-    size_t words = RCL_BITS_WORDS(s->slots), free = 0, ready = 0;
-    for (size_t i = 0; i < s->slots; i++) {
-        bool is_free = rcl_bits_test(s->bits, i), is_ready = rcl_bits_test(s->bits + words, i);
-        uint64_t pages = pages_of_slots(s, i, 1);
-        free += is_free;
-        ready += is_ready;
-        if (is_ready && !is_free)
-            rcl_die("slab %p: block %zu is ready but not free", (const void *)s->base, i);
-        if ((!is_free || is_ready) && (pages & ~s->dirty) != 0)
-            rcl_die("slab %p: block %zu is on a clean page", (const void *)s->base, i);
-        if (!is_free && (pages & s->returnable) != 0)
-            rcl_die("slab %p: block %zu is in use on a returnable page", (const void *)s->base, i);
-        if (is_free && !is_ready && !s->purging && (pages & ~s->dirty) == 0)
-            rcl_die("slab %p: block %zu should be ready", (const void *)s->base, i);
-    }
-    if (free != s->free_slots || ready != s->ready_slots)
-        rcl_die("slab %p: counts %u/%u, maps say %zu/%zu", (const void *)s->base, s->free_slots,
-                s->ready_slots, free, ready);
-    for (unsigned page = 0; page < s->pages; page++) {
-        bool dirty = (s->dirty >> page) & 1, returnable = (s->returnable >> page) & 1;
-        if (returnable != (dirty && page_is_free(s, page)))
-            rcl_die("slab %p: page %u: dirty %d, returnable %d", (const void *)s->base, page, dirty,
-                    returnable);
-    }
+    s->refused = (s->refused & ~pages) | refused;
+    s->age_low &= ~refused;
+    s->age_high &= ~refused;
 }

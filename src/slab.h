@@ -15,7 +15,7 @@
  * the system call:
  *   hold    take the blocks on them out of `ready`; the slab is `purging`, and
  *           while it is nothing in it is activated and it is not given up
- *   finish  the pages are clean now (or, if the kernel refused, ready again)
+ *   finish  the pages are clean now (or, if the kernel refused, ready again, and marked so)
  *
  * Locking: every call with the lock of the span's bin held.
  */
@@ -65,19 +65,16 @@ size_t rcl_slab_used_on_page(const struct rcl_span *s, unsigned page, size_t *bl
 /* One decay step for the returnable pages. */
 void rcl_slab_age(struct rcl_span *s);
 
-/* Returnable pages whose window is over. */
+/* Returnable pages whose window is over, without those that the kernel has refused. */
 uint64_t rcl_slab_old(const struct rcl_span *s);
 
-/* pages: a subset of s->returnable. */
+/* pages: a subset of s->returnable; refused: of those, what the kernel did not take. */
 void rcl_slab_hold(struct rcl_span *s, uint64_t pages);
-void rcl_slab_finish(struct rcl_span *s, uint64_t pages, bool purged);
+void rcl_slab_finish(struct rcl_span *s, uint64_t pages, uint64_t refused);
 
 static inline bool rcl_slab_empty(const struct rcl_span *s)
 {
     return s->free_slots == s->slots && !s->purging;
 }
-
-/* Whole-structure check for debug builds and tests: dies on an inconsistency. */
-void rcl_slab_verify(const struct rcl_span *s);
 
 #endif

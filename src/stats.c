@@ -66,6 +66,8 @@ static void read_account(struct rcl_stats *s)
     s->used_bytes = bytes_of_pages(rcl_account_get(&rcl_account.used_pages));
     s->dirty_bytes = bytes_of_pages(rcl_account_get(&rcl_account.dirty_pages));
     s->mapped_bytes = rcl_account_read(&rcl_account.mapped_bytes);
+    s->chunk_bytes = rcl_account_read(&rcl_account.chunk_bytes);
+    s->chunk_bytes_max = rcl_max(s->chunk_bytes, rcl_account_read(&rcl_account.chunk_bytes_max));
     s->purge_runs = rcl_account_read(&rcl_account.purge_runs);
     s->purge_calls = rcl_os_returns();
     s->purge_ns = rcl_account_read(&rcl_account.purge_ns);

@@ -53,7 +53,8 @@ struct rcl_stats {
     size_t used_bytes;   /* pages with something handed out on them, huge blocks included */
     size_t dirty_bytes;  /* free and may be resident, as far as known */
     size_t mapped_bytes; /* address space of chunks and huge blocks */
-    size_t meta_bytes;   /* descriptors in use */
+    size_t chunk_bytes, chunk_bytes_max; /* of chunks alone: now, and at most so far */
+    size_t meta_bytes;                   /* descriptors in use */
     size_t meta_mapped_bytes;
     uint64_t purge_runs;    /* times that somebody set out to return memory */
     uint64_t purge_calls;   /* system calls that returned some */

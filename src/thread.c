@@ -161,6 +161,20 @@ void rcl_thread_drop_cache(struct rcl_tls *self)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+void rcl_thread_let_go(struct rcl_tls *self)
+{
+    rcl_thread_end(self);
+    self->no_cache = true;
+    rcl_lock(&threads.lock);
+    struct rcl_tcache *tc = get_cache(self);
+    set_cache(self, &rcl_tcache_none);
+    if (tc != &rcl_tcache_none)
+        rcl_list_remove(&tc->link);
+    rcl_unlock(&threads.lock);
+    if (self->gate.inside > 0)
+        rcl_gate_leave(&self->gate);
+}
+
 void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a)
 {
     rcl_thread_drop_cache(self);

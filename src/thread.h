@@ -203,6 +203,12 @@ void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
 void rcl_thread_drop_cache(struct rcl_tls *self);
 
 /*
+ * The caller is about to abort, perhaps inside the gate: out of it, and its cache, which may hold
+ * what is free already, is not used any more.  Nothing goes back to the bins.
+ */
+void rcl_thread_let_go(struct rcl_tls *self);
+
+/*
  * In a forked child: every cache but the caller's is that of a thread that is
  * gone, and the next drain of any kind takes it over.  Takes no lock.
  */

@@ -332,6 +332,17 @@ static void test_the_helper_can_be_sent_away(void **state)
     assert_int_equal(ctl_set_bool("background_thread", true), 0);
 }
 
+/* With no samples taken it changes nothing else. */
+static void test_dumps_by_growth_can_be_switched(void **state)
+{
+    (void)state;
+    bool before = ctl_bool("prof.gdump");
+    assert_int_equal(ctl_set_bool("prof.gdump", !before), 0);
+    assert_int_equal(ctl_bool("prof.gdump"), !before);
+    assert_int_equal(ctl_set_bool("prof.gdump", before), 0);
+    assert_int_equal(ctl_bool("prof.gdump"), before);
+}
+
 static void test_the_option_tells_how_many_arenas_there_are(void **state)
 {
     (void)state;
@@ -359,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_purge_and_idle_return_memory),
         cmocka_unit_test(test_decay_by_arena),
         cmocka_unit_test(test_the_helper_can_be_sent_away),
+        cmocka_unit_test(test_dumps_by_growth_can_be_switched),
         cmocka_unit_test(test_the_option_tells_how_many_arenas_there_are),
         cmocka_unit_test(test_realloc_to_nothing_is_counted),
     };

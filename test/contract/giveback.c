@@ -17,6 +17,8 @@ static const size_t burst = 300 * MIB;
 static const size_t ceiling = 12 * MIB; /* the promise is 8 MiB; the rest is tables and noise */
 static const size_t trimmed_ceiling = 2 * MIB;
 
+enum { TEST_SKIP = 77 }; /* of a part: not possible here */
+
 static int judge(const char *what, size_t before, size_t after, size_t allowed)
 {
     char text[160];
@@ -294,6 +296,86 @@ static int part_again(char **arguments)
     return failures;
 }
 
+/* Freed blocks that are still locked, among a burst of others: they go, and hold up nothing. */
+static int part_locked(char **arguments)
+{
+    enum { LOCKED = 20 };
+    size_t size = (size_t)strtoull(arguments[0], NULL, 10);
+    struct list list = {NULL, 20000, 5000};
+    char *locked[LOCKED];
+
+    list.block = map_list(list.count);
+    free(malloc(100));
+    size_t before = test_resident();
+    for (size_t i = 0; i < LOCKED; i++) {
+        struct list some = {list.block + i * (list.count / LOCKED), list.count / LOCKED, 5000};
+        take(&some);
+        locked[i] = malloc(size);
+        REQUIRE(locked[i] != NULL);
+        memset(locked[i], 1, size);
+        if (mlock(locked[i], size) != 0)
+            return TEST_SKIP;
+    }
+    for (size_t i = 0; i < LOCKED; i++)
+        free(locked[i]);
+    give(&list);
+    int failures = judge("beside locked blocks", before, test_resident(), ceiling);
+    sleep(2);
+    failures += judge("two seconds later", before, test_resident(), trimmed_ceiling);
+    return failures;
+}
+
+/*
+ * Everything is locked.  Then the kernel populates each mapping as a whole: a started one of each
+ * kind is in memory before anything is in it.
+ */
+static int part_all_locked(char **arguments)
+{
+    struct list list = {NULL, 20000, 5000};
+    (void)arguments;
+
+    list.block = map_list(list.count);
+    free(malloc(100));
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+        return TEST_SKIP;
+    size_t before = test_resident();
+    char *first = malloc(100 * MIB); /* a limit, if there is one */
+    if (first == NULL)
+        return TEST_SKIP;
+    free(first);
+    take(&list);
+    REQUIRE(test_resident() >= before + 95 * MIB);
+    give(&list);
+    int failures = judge("all locked, freed", before, test_resident(), 2 * ceiling);
+    sleep(3);
+    failures += judge("all locked, later", before, test_resident(), ceiling / 2);
+    return failures;
+}
+
+static void check_locked(const char *name, const char *argument)
+{
+    test_watch(100, name);
+    int status = test_run_part(name, argument, NULL);
+    test_unwatch();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIP)
+        skip();
+    assert_true(test_exited_well(status));
+}
+
+static void test_locked_blocks(void **state)
+{
+    (void)state;
+    check_locked("locked", "100");
+    check_locked("locked", "4096");
+    check_locked("locked", "200000");
+}
+
+static void test_everything_locked(void **state)
+{
+    (void)state;
+    check_locked("all-locked", NULL);
+}
+
 static void check_part(const char *name)
 {
     test_watch(100, name);
@@ -348,6 +430,8 @@ int main(int argc, char **argv)
         {"survivors", part_survivors},
         {"shrink", part_shrink},
         {"again", part_again},
+        {"locked", part_locked},
+        {"all-locked", part_all_locked},
     };
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_burst_of_64_bytes),
@@ -360,6 +444,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_survivors_hold_only_their_pages),
         cmocka_unit_test(test_shrinking),
         cmocka_unit_test(test_burst_after_burst),
+        cmocka_unit_test(test_locked_blocks),
+        cmocka_unit_test(test_everything_locked),
     };
 
     if (test_is_part(argc, argv))

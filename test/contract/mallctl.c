@@ -333,6 +333,7 @@ static void test_wrong_values(void **state)
     assert_int_equal(ctl_set_ssize("arenas.dirty_decay_ms", -2), EFAULT);
     assert_int_equal(ctl_set_ssize("arenas.muzzy_decay_ms", INT64_MIN), EFAULT);
     assert_int_equal(ctl_set_ssize("arena.0.dirty_decay_ms", INT64_MAX), EFAULT);
+    assert_int_equal(ctl_set_ssize("arena.0.dirty_decay_ms", 18446744072001), EFAULT);
     assert_int_equal(ctl_set_unsigned("arena.0.dirty_decay_ms", 1), EINVAL); /* 4 bytes for 8 */
     assert_int_equal(ctl_set_ssize("arena.4096.dirty_decay_ms", 1), EFAULT);
     assert_int_equal(ctl_set_unsigned("tcache.flush", 4000), EFAULT);

@@ -420,6 +420,48 @@ static void test_retain(void **state)
     expect("retain:true", "address-space", "kept\n");
 }
 
+static void test_complaints(void **state)
+{
+    static const struct {
+        const char *conf, *line;
+    } cases[] = {
+        {"dirty_decay_ms:", "\"dirty_decay_ms\" has no value (write key:value)"},
+        {"narenas", "\"narenas\" has no value (write key:value)"},
+        {":5", "\":5\" has no key (write key:value)"},
+        {"narenas:99999999999999999999",
+         "narenas: \"99999999999999999999\" is too large (0 to 1048576)"},
+        {"narenas:many", "narenas: \"many\" is not a number (0 to 1048576)"},
+        {"dirty_share:1025", "dirty_share: \"1025\" is out of range (0 to 1024)"},
+        {"tcache:yes", "tcache: \"yes\" is neither true nor false"},
+        {"thp:alway", "thp: \"alway\" is none of the words (auto|never|default|always)"},
+        {"DIRTY_DECAY_MS:1", "\"DIRTY_DECAY_MS\" is no option; did you mean \"dirty_decay_ms\"?"},
+        {"decay:1", "\"decay\" is no option; did you mean \"dirty_decay_ms\"?"},
+        {"nonsense:1", "\"nonsense\" is no option"},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char text[256], conf[128];
+        snprintf(text, sizeof text, "libreclaim: RECLAIM_CONF: %s; ignored\ndone\n", cases[i].line);
+        expect(cases[i].conf, "nothing", text);
+        snprintf(conf, sizeof conf, "abort_conf:true,%s", cases[i].conf);
+        int status = start(conf, "nothing");
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        assert_null(strstr(said, "done"));
+    }
+}
+
+/* abort_conf is for mistakes: not for what jemalloc knows and this allocator need not. */
+static void test_jemallocs_options(void **state)
+{
+    (void)state;
+    expect("abort_conf:true,thp:never,metadata_thp:auto,percpu_arena:percpu,prof_log:true,"
+           "lg_san_uaf_align:12,hpa:true,hpa_sec_nshards:4,quarantine:1,tcache_max:99999999",
+           "nothing", "done\n");
+    expect("abort_conf:true,dirty_decay_ms:86400000,narenas:default", "nothing", "done\n");
+    expect("abort_conf:true,dirty_decay_ms:18446744072000", "address-space", "gone\n");
+}
+
 /* A program must start whatever is in the variable. */
 static void test_any_text_at_all(void **state)
 {
@@ -463,6 +505,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_narenas),
         cmocka_unit_test(test_thp),
         cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_complaints),
+        cmocka_unit_test(test_jemallocs_options),
         cmocka_unit_test(test_any_text_at_all),
     };
 

@@ -269,6 +269,32 @@ static void test_malloc_info_knows_the_size(void **state)
     free(text);
 }
 
+static size_t info_number(const char *what)
+{
+    size_t length;
+    char *text = info_text(&length);
+    const char *at = strstr(text, what);
+
+    assert_non_null(at);
+    size_t n = (size_t)strtoull(at + strlen(what), NULL, 10);
+    free(text);
+    return n;
+}
+
+/* <system type="max"> does not fall when memory is given back. */
+static void test_malloc_info_knows_the_maximum(void **state)
+{
+    (void)state;
+    take();
+    size_t full = info_number("<system type=\"current\" size=\"");
+    give();
+    malloc_trim(0);
+    size_t current = info_number("<system type=\"current\" size=\"");
+    size_t most = info_number("<system type=\"max\" size=\"");
+    assert_true(most >= full && most > current);
+    assert_true(full - current >= (size_t)BLOCKS * BLOCK_SIZE / 2);
+}
+
 static void test_malloc_info_satisfies_a_real_parser(void **state)
 {
     static const char program[] =
@@ -372,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_malloc_stats_writes_to_stderr),
         cmocka_unit_test(test_malloc_info_is_well_formed),
         cmocka_unit_test(test_malloc_info_knows_the_size),
+        cmocka_unit_test(test_malloc_info_knows_the_maximum),
         cmocka_unit_test(test_malloc_info_satisfies_a_real_parser),
         cmocka_unit_test(test_malloc_info_takes_no_options),
         cmocka_unit_test(test_mallopt_answers_and_harms_nothing),

@@ -120,6 +120,46 @@ same_output() {
     fi
 }
 
+# one_test NAME COMMAND... - in a folder of its own; passes with exit code 0.
+failed=0
+one_test() {
+    name=$1
+    shift
+    mkdir -p "$work/$name"
+    (cd "$work/$name" && TMPDIR=$work/$name exec timeout -k 10 250 "$@") \
+        >"$work/$name.out" 2>&1 </dev/null
+    result=$?
+    if [ "$result" -eq 0 ]; then
+        passes "$name"
+    else
+        failed=1
+        echo "exit code $result" >>"$work/$name.out"
+        fails "$name" "$work/$name.out"
+    fi
+}
+
+# each_python NAME [INTERPRETER] - calls try_python INTERPRETER VERSION for every CPython from 3.8 on, or
+# only that one, and ends the script: with 1 if anything failed, 77 if there is none.
+each_python() {
+    name_of_all=$1
+    seen=
+    export PYTHONDONTWRITEBYTECODE=1
+    for python in ${2:-/usr/bin/python3 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python3}; do
+        [ -x "$python" ] || continue
+        version=$("$python" -c 'import sys
+print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 8) else "")' 2>/dev/null)
+        case " $seen " in *" $version "*) continue ;; esac
+        [ -n "$version" ] || continue
+        seen="$seen $version"
+        try_python "$python" "$version"
+    done
+    if [ -z "$seen" ]; then
+        skips "$name_of_all" 'no CPython from 3.8 on'
+        exit 77
+    fi
+    exit "$failed"
+}
+
 # The whole point would be lost if the library were not in the process.
 if ! preloaded sh -c 'grep -q libreclaim /proc/$$/maps' 2>/dev/null; then
     echo "lib.sh: $RECLAIM_SO cannot be preloaded" >&2

@@ -111,6 +111,14 @@ class Run(Test):
                                env=dict(os.environ, LD_PRELOAD=other))
         self.assertEqual(out.split(":"), [os.path.abspath(SO), other + "\n"])
 
+    def test_a_library_that_is_another(self):
+        with open("/proc/self/maps") as maps:
+            libc = next(line.split()[-1] for line in maps if "/libc" in line)
+        code, out, err = reclaim("run", "--check", "--lib", libc, "true")
+        self.assertNotEqual(code, 0)
+        self.assertEqual(out, "")
+        self.one_line(err, "is not libreclaim")
+
     def test_what_cannot_be_run(self):
         code, _, err = reclaim("run", "no-such-program")
         self.assertEqual(code, 127)
@@ -301,6 +309,14 @@ class Purge(Test):
             before, after = (int(number.replace(",", "")) for number in
                              re.search(r"resident ([\d,]+) kB before, ([\d,]+) kB after", out).groups())
             self.assertGreater(before - after, 50000)
+
+    def test_a_process_that_is_stopped(self):
+        with under_library(KEEPING + ",purge_signal:SIGUSR1") as process:
+            os.kill(process.pid, signal.SIGSTOP)
+            code, out, err = reclaim("purge", "--wait", "0.5", str(process.pid))
+            os.kill(process.pid, signal.SIGCONT)
+            self.assertEqual((code, out), (1, ""))
+            self.one_line(err, "has not taken the request")
 
     def test_a_process_that_takes_no_requests(self):
         with under_library(KEEPING) as process:

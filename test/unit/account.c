@@ -28,6 +28,36 @@ TEST(fields_are_signed_and_apart)
     assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), 0);
 }
 
+TEST(a_peak_stays)
+{
+    uint64_t now = 0, most = 0;
+
+    rcl_account_peak(&now, 10, &most);
+    rcl_account_count(&now, -(uint64_t)4);
+    rcl_account_peak(&now, 3, &most);
+    assert_int_equal(now, 9);
+    assert_int_equal(most, 10);
+    rcl_account_peak(&now, 2, &most);
+    assert_int_equal(most, 11);
+}
+
+static uint64_t risen, highest;
+
+static void *rise(void *arg)
+{
+    for (int i = 0; i < ROUNDS; i++)
+        rcl_account_peak(&risen, 3, &highest);
+    return arg;
+}
+
+TEST(no_peak_is_missed)
+{
+    char args[THREADS];
+
+    unit_threads(THREADS, rise, args, 1);
+    assert_int_equal(highest, 3 * THREADS * ROUNDS);
+}
+
 static void *count(void *arg)
 {
     for (int64_t i = 0; i < ROUNDS; i++) {
@@ -53,8 +83,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_begins_at_zero), /* must be the first */
-        cmocka_unit_test(fields_are_signed_and_apart),
-        cmocka_unit_test(sums_are_exact),
+        cmocka_unit_test(fields_are_signed_and_apart), cmocka_unit_test(a_peak_stays),
+        cmocka_unit_test(no_peak_is_missed),           cmocka_unit_test(sums_are_exact),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 #include "bin.h"
 #include "pagemap.h"
 #include "sizeclass.h"
-#include "slab.h"
+#include "slab_verify.h"
 
 #define LONG_NS UINT64_C(3600000000000)
 
@@ -49,7 +49,7 @@ static void finish(void)
     assert_in_range(bin.slabs, 0, spare_max + 1); /* one is kept for its pages */
     rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX);
     assert_in_range(bin.slabs, 0, spare_max);
-    assert_false(rcl_bin_has_work(&bin));
+    assert_false(rcl_bin_has_work(&bin, RCL_PURGE_ALL));
     assert_int_equal(rcl_account_get(&rcl_account.used_pages), 0);
     assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 0);
     rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX);
@@ -87,7 +87,7 @@ static unsigned popcount(uint64_t word)
 
 static void assert_slab(struct rcl_span *s)
 {
-    rcl_slab_verify(s);
+    slab_verify(s);
     assert_int_equal(s->cls, bin.cls);
     assert_ptr_equal(s->arena, &arena_of_bin);
     assert_int_equal(rcl_list_linked(&s->queue), s->returnable != 0);
@@ -381,10 +381,10 @@ TEST(one_survivor_keeps_one_page)
     assert_true_to_itself();
     size_t pages = slab_of(pool[0].p)->pages;
     assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), 4 * (pages - 1));
-    assert_int_equal(rcl_bin_has_work(&bin), pages > 1);
+    assert_int_equal(rcl_bin_has_work(&bin, RCL_PURGE_ALL), pages > 1);
     assert_int_equal(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX), 4 * (pages - 1));
     assert_true_to_itself();
-    assert_false(rcl_bin_has_work(&bin));
+    assert_false(rcl_bin_has_work(&bin, RCL_PURGE_ALL));
     for (size_t i = 0; i < 4; i++) {
         struct rcl_span *s = slab_of(pool[i].p);
         assert_true(unit_resident(s->base, pages * page) <= page);
@@ -468,7 +468,7 @@ TEST(the_budget_is_about_kept)
 
     for (size_t i = 12; i-- > 0;)
         empty_some(i * slots + 1, slots - 1);
-    for (size_t budget = 1; rcl_bin_has_work(&bin); budget++) {
+    for (size_t budget = 1; rcl_bin_has_work(&bin, RCL_PURGE_ALL); budget++) {
         int64_t dirty = rcl_account_get(&rcl_account.dirty_pages);
         size_t got = rcl_bin_purge(&bin, RCL_PURGE_ANY, budget);
         assert_in_range(got, rcl_min(budget, (size_t)dirty), budget + RCL_SLAB_PAGES_MAX);
@@ -479,25 +479,77 @@ TEST(the_budget_is_about_kept)
     finish();
 }
 
-TEST(locked_pages_stay_and_stay_known)
+static void refuse_pages(void *arg)
+{
+    size_t page = rcl_page_size();
+    bool all = arg != NULL; /* of the slab's pages; else one */
+
+    unit_old_kernel();
+    start(rcl_class_of_small(page / 4));
+    fill(1);
+    size_t slots = rcl_classes[bin.cls].slots;
+    struct rcl_span *s = slab_of(pool[0].p);
+    size_t pages = s->pages;
+
+    if (pages < 3 || !unit_lock(s->base + (all ? 0 : page), all ? pages * page : page))
+        _exit(UNIT_CHILD_SKIPS);
+    /* The first page stays in use. */
+    empty_some(1, slots - 1);
+    int64_t dirty = rcl_account_get(&rcl_account.dirty_pages);
+    int64_t refused = all ? dirty : 1;
+    REQUIRE(dirty > 1);
+    REQUIRE(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX) == (size_t)(dirty - refused));
+    REQUIRE(rcl_account_read(&rcl_account.purge_refused) == 1);
+    REQUIRE(rcl_account_get(&rcl_account.dirty_pages) == refused);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == refused);
+    assert_true_to_itself();
+    /* Nobody insists, but on request. */
+    REQUIRE(!rcl_bin_has_work(&bin, RCL_PURGE_ANY) && rcl_bin_has_work(&bin, RCL_PURGE_ALL));
+    uint64_t calls = rcl_account_read(&rcl_account.purge_calls);
+    REQUIRE(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX) == 0);
+    REQUIRE(rcl_account_read(&rcl_account.purge_calls) == calls);
+    REQUIRE(rcl_bin_purge(&bin, RCL_PURGE_ALL, SIZE_MAX) == 0);
+    REQUIRE(rcl_account_read(&rcl_account.purge_calls) == calls + 1);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == refused);
+    /* The blocks on them can be had, and are like any others when they come back. */
+    while (n_pool < slots)
+        take(BATCH, 7);
+    REQUIRE(bin.slabs == 1);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 0);
+    assert_true_to_itself();
+    empty_some(1, slots - 1);
+    REQUIRE(rcl_bin_has_work(&bin, RCL_PURGE_ANY));
+    REQUIRE(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX) == (size_t)(dirty - refused));
+    REQUIRE(syscall(SYS_munlock, s->base, pages * page) == 0);
+    REQUIRE(rcl_bin_purge(&bin, RCL_PURGE_ALL, SIZE_MAX) == (size_t)refused);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 0);
+    assert_true_to_itself();
+    put_all();
+    finish();
+}
+
+TEST(pages_that_are_refused_are_in_the_way_of_no_others)
+{
+    unit_child_passes(refuse_pages, NULL);
+    unit_child_passes(refuse_pages, &bin);
+}
+
+TEST(locked_pages_go_too)
 {
     start(rcl_class_of_small(rcl_page_size() / 4));
+    if (!unit_can_return_locked())
+        skip();
     fill(1);
     size_t slots = rcl_classes[bin.cls].slots;
     struct rcl_span *s = slab_of(pool[0].p);
 
-    if (s->pages < 2 || syscall(SYS_mlock, s->base, s->pages * rcl_page_size()) != 0)
-        skip();
+    assert_true(unit_lock(s->base, s->pages * rcl_page_size()));
     empty_some(1, slots - 1);
     int64_t dirty = rcl_account_get(&rcl_account.dirty_pages);
-    assert_int_equal(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX), 0);
-    assert_int_equal(rcl_account_read(&rcl_account.purge_refused), 1);
-    assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), dirty);
+    assert_int_equal(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX), dirty);
+    assert_int_equal(rcl_account_read(&rcl_account.purge_refused), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), 0);
     assert_true_to_itself();
-    /* The blocks on them can be had. */
-    while (n_pool < slots)
-        take(BATCH, 7);
-    assert_int_equal(bin.slabs, 1);
     assert_int_equal(syscall(SYS_munlock, s->base, s->pages * rcl_page_size()), 0);
     put_all();
     finish();
@@ -758,7 +810,8 @@ int main(void)
         cmocka_unit_test(a_page_that_was_used_again_is_young_again),
         cmocka_unit_test(what_idle_caches_give_back_is_old_at_once),
         cmocka_unit_test(the_budget_is_about_kept),
-        cmocka_unit_test(locked_pages_stay_and_stay_known),
+        cmocka_unit_test(pages_that_are_refused_are_in_the_way_of_no_others),
+        cmocka_unit_test(locked_pages_go_too),
         cmocka_unit_test(random_operations),
         cmocka_unit_test(blocks_of_other_arenas_are_handed_on),
         cmocka_unit_test(a_pointer_that_is_no_block_in_use_ends_the_program),

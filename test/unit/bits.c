@@ -18,7 +18,7 @@ static void pair_fill(struct pair *p, struct unit_random *random, unsigned ones_
     for (size_t i = 0; i < BITS; i++) {
         p->bit[i] = unit_below(random, 16) < ones_in_16;
         if (p->bit[i])
-            rcl_bits_set(p->map, i);
+            rcl_bits_set_range(p->map, i, 1);
     }
 }
 
@@ -111,12 +111,12 @@ TEST(single_bits)
     struct pair p = {{0}, {false}};
 
     for (size_t i = 0; i < BITS; i += 3) {
-        rcl_bits_set(p.map, i);
+        rcl_bits_set_range(p.map, i, 1);
         p.bit[i] = true;
         assert_same(&p);
     }
     for (size_t i = 0; i < BITS; i += 2) {
-        rcl_bits_clear(p.map, i);
+        rcl_bits_clear_range(p.map, i, 1);
         p.bit[i] = false;
         assert_same(&p);
     }

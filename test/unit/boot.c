@@ -88,7 +88,7 @@ static int cycle(void)
     rcl_gate_enter_patient(&rcl_tls.gate);
     for (int round = 0; round < 3; round++) {
         bool zero;
-        void *p = rcl_huge_take(32 * MIB, 1, &zero);
+        void *p = rcl_huge_take_in(NULL, 32 * MIB, 1, &zero);
         if (p == NULL)
             return 1;
         rcl_huge_give(rcl_pagemap_desc(p));
@@ -211,7 +211,7 @@ TEST(each_complaint_is_one_exact_line)
     assert_says("narenas:many", "libreclaim: RECLAIM_CONF: narenas: \"many\" is not a number "
                                 "(0 to 1048576); ignored\n");
     assert_says("dirty_decay_ms:-2", "libreclaim: RECLAIM_CONF: dirty_decay_ms: \"-2\" is out of "
-                                     "range (-1 to 1000000000); ignored\n");
+                                     "range (-1 to 18446744072000); ignored\n");
     assert_says("tcache:maybe", "libreclaim: RECLAIM_CONF: tcache: \"maybe\" is neither true nor "
                                 "false; ignored\n");
     assert_says("tcache", "libreclaim: RECLAIM_CONF: \"tcache\" has no value (write key:value); "

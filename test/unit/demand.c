@@ -16,7 +16,7 @@ static const struct rcl_account zero;
 static void tell(struct rcl_demand *d, size_t freed, size_t taken_dirty, size_t taken_clean,
                  size_t purged)
 {
-    struct rcl_demand_note note = {freed, taken_dirty, taken_clean, purged};
+    struct rcl_demand_note note = {freed, taken_dirty, taken_clean, purged, 0};
 
     rcl_demand_tell(d, &note);
 }
@@ -144,6 +144,12 @@ TEST(ceiling_by_options)
     assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.used_pages = 80000;
     assert_int_equal(rcl_demand_ceiling(), 10000);
+    /* Pages that are held by survivors count by what is in use on them. */
+    rcl_account.hole_bytes = (int64_t)(64000 * page);
+    assert_int_equal(rcl_demand_ceiling(), 2000);
+    rcl_account.hole_bytes = (int64_t)(90000 * page);
+    assert_int_equal(rcl_demand_ceiling(), 1000);
+    rcl_account.hole_bytes = 0;
     rcl_opt.dirty_share = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.demand_pages = 8000;

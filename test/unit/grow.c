@@ -37,7 +37,7 @@ TEST(a_huge_block_grows_in_few_moves)
     unsigned changes = 0;
 
     start();
-    char *p = rcl_huge_take(2 * MIB, 1, &zero);
+    char *p = rcl_huge_take_in(NULL, 2 * MIB, 1, &zero);
     struct rcl_huge *h = rcl_pagemap_desc(p);
     p[0] = 7;
     size_t had = h->bytes;
@@ -65,7 +65,7 @@ TEST(shrinking_a_huge_block_is_exact)
     bool zero;
 
     start();
-    char *p = rcl_huge_take(4 * MIB, 1, &zero);
+    char *p = rcl_huge_take_in(NULL, 4 * MIB, 1, &zero);
     struct rcl_huge *h = rcl_pagemap_desc(p);
     p = rcl_grow_huge(h, 8 * MIB);
     assert_int_equal(h->bytes, 9 * MIB);

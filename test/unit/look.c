@@ -2,6 +2,8 @@
 /* Tests of look.h: pages in every state a private mapping can have. */
 #include "unit.h"
 
+#include "release.h"
+
 #include "look.h"
 
 enum { PAGES = 3000 };
@@ -65,7 +67,7 @@ TEST(written_pages_are_resident_and_no_others)
     }
     /* Any part of it, and what was returned. */
     memset(resident, 0xff, sizeof resident);
-    rcl_os_purge(area + 6 * page, page);
+    rcl_release(area + 6 * page, page);
     assert_int_equal(rcl_look_pages(&look, area + 3 * page, 4, resident), 0);
     assert_int_equal(resident[0], whole());
     assert_int_equal(resident[1], tells_zero_pages(&look) ? 0 : whole());

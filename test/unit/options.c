@@ -24,6 +24,11 @@ static const struct row {
 #include "options.def"
 };
 
+static const char *const clipped[] = {
+#define OPT_CLIP(name) #name,
+#include "options.def"
+};
+
 static const char *const idle[] = {
 #define OPT_IDLE(name, type, value, reason) #name,
 #include "options.def"
@@ -39,6 +44,15 @@ static const struct rcl_options defaults = {
 static bool is_number(const struct row *r)
 {
     return r->type != SIGNAL && r->type != TEXT && r->type != WORD;
+}
+
+/* Beyond the range the nearest value counts. */
+static bool is_clipped(const struct row *r)
+{
+    for (size_t i = 0; i < array_len(clipped); i++)
+        if (strcmp(r->name, clipped[i]) == 0)
+            return true;
+    return false;
 }
 
 /* --- parsing, with the complaints noted ---------------------------------------------------- */
@@ -210,8 +224,14 @@ TEST(both_ends_of_every_range)
             continue;
         int64_t beyond[] = {rows[i].min - 1, rows[i].max + 1};
         for (size_t k = 0; k < array_len(beyond); k++) {
+            if (is_clipped(&rows[i])) {
+                bool above = beyond[k] > rows[i].max || beyond[k] < 0;
+                assert_value(written(i, beyond[k]), i, above ? rows[i].max : rows[i].min);
+                continue;
+            }
             assert_rejected(written(i, beyond[k]));
             assert_non_null(strstr(noted.error[0].what, "range"));
+            assert_true(noted.error[0].of_value);
             assert_int_equal(noted.error[0].min, rows[i].min);
             assert_int_equal(noted.error[0].max, rows[i].max);
             assert_null(noted.error[0].nearest);
@@ -233,7 +253,9 @@ TEST(sizes_have_suffixes)
                 const char *text = pair("%s:%lld%s", rows[i].name, (long long)n,
                                         suffixes[k].suffix);
 
-                if (rows[i].type == SIZE && value >= rows[i].min && value <= rows[i].max)
+                if (rows[i].type == SIZE && value > rows[i].max && is_clipped(&rows[i]))
+                    assert_value(text, i, rows[i].max);
+                else if (rows[i].type == SIZE && value >= rows[i].min && value <= rows[i].max)
                     assert_value(text, i, value);
                 else if (rows[i].type != SIZE && suffixes[k].shift != 0)
                     assert_rejected(text); /* a number of things is not a number of bytes */
@@ -247,7 +269,8 @@ TEST(what_is_no_number_is_rejected)
     static const char *const wrong[] = {
         "",
         "-",
-        "+1",
+        "+",
+        "+-1",
         "--1",
         "1-",
         "k",
@@ -274,27 +297,49 @@ TEST(what_is_no_number_is_rejected)
         "\xff",
         "1t",
         "-1k",
-        /* Beyond 64 bits, and just within them. */
-        "9223372036854775807",
-        "9223372036854775808",
-        "18446744073709551616",
-        "18446744073709551617",
-        "99999999999999999999999999999999999999",
-        "-9223372036854775808",
-        "-9223372036854775809",
-        "9223372036854775807k",
-        "9007199254740992k",
-        "8796093022208m",
-        "8589934592g",
-        "17179869184g",
-        "18014398509481984k",
-        "36893488147419103232",
+        "99999999999999999999x",
     };
 
     for (size_t i = 0; i < array_len(rows); i++)
         for (size_t k = 0; k < array_len(wrong); k++)
             if (is_number(&rows[i]) && (rows[i].type != BOOL || strcmp(wrong[k], "true") != 0))
                 assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+}
+
+/* Beyond 64 bits, and just within them. */
+TEST(very_large_numbers)
+{
+    static const struct {
+        const char *text;
+        bool too_large;
+    } cases[] = {
+        {"9223372036854775807", false},  {"9223372036854775808", false},
+        {"18446744073709551615", false}, {"18446744073709551616", true},
+        {"18446744073709551617", true},  {"99999999999999999999999999999999999999", true},
+        {"36893488147419103232", true},  {"0xffffffffffffffff", false},
+        {"0x10000000000000000", true},   {"-9223372036854775808", false},
+        {"-9223372036854775809", false}, {"-18446744073709551616", true},
+        {"9223372036854775807k", true},  {"9007199254740992k", false},
+        {"18014398509481984k", true},    {"8589934592g", false},
+        {"17179869184g", true},
+    };
+
+    for (size_t i = 0; i < array_len(rows); i++) {
+        for (size_t k = 0; k < array_len(cases); k++) {
+            const char *text = pair("%s:%s", rows[i].name, cases[k].text);
+            bool suffix = strpbrk(cases[k].text, "kg") != NULL;
+            if (!is_number(&rows[i]) || rows[i].type == BOOL || (suffix && rows[i].type != SIZE))
+                continue;
+            if (!cases[k].too_large && is_clipped(&rows[i])) {
+                assert_value(text, i, rows[i].max);
+                continue;
+            }
+            assert_rejected(text);
+            assert_string_equal(noted.error[0].what,
+                                cases[k].too_large ? "is too large" : "is out of range");
+        }
+    }
+    assert_value("narenas:+3", row_of("narenas"), 3);
 }
 
 TEST(bases_leading_zeros_and_minus_zero)
@@ -339,8 +384,12 @@ TEST(a_text_is_taken_as_it_is)
             continue;
         snprintf(value, sizeof value, "%0*d", (int)rows[i].max, 7);
         snprintf(longer, sizeof longer, "%s:%sx", rows[i].name, value);
-        assert_rejected(longer);
-        assert_non_null(strstr(noted.error[0].what, "too long"));
+        if (is_clipped(&rows[i])) {
+            assert_text(longer, i, value);
+        } else {
+            assert_rejected(longer);
+            assert_non_null(strstr(noted.error[0].what, "too long"));
+        }
         longer[strlen(longer) - 1] = '\0';
         assert_text(longer, i, value);
         assert_text(pair("%s: a:b c ", rows[i].name), i, "a:b c");
@@ -373,7 +422,17 @@ TEST(signals_have_names_and_numbers)
         assert_value(pair("%s:%d", rows[i].name, SIGRTMAX), i, SIGRTMAX);
         for (size_t k = 0; k < array_len(wrong); k++)
             assert_rejected(pair("%s:%s", rows[i].name, wrong[k]));
+        /* Those that end a program can be asked for a last profile only. */
+        static const char *const ends[] = {"SIGTERM", "TERM", "15", "INT", "2"};
+        for (size_t k = 0; k < array_len(ends); k++) {
+            const char *text = pair("%s:%s", rows[i].name, ends[k]);
+            if (strcmp(rows[i].name, "prof_signal") != 0)
+                assert_rejected(text);
+            else
+                assert_value(text, i, k < 3 ? SIGTERM : SIGINT);
+        }
     }
+    assert_text("prof_signal:15", row_of("prof_signal"), "SIGTERM");
 }
 
 TEST(what_is_shown_would_be_taken)
@@ -441,9 +500,17 @@ TEST(a_key_without_a_value)
         assert_rejected(rows[i].name);
         assert_non_null(strstr(noted.error[0].what, "no value"));
         assert_null(noted.error[0].nearest);
-        if (rows[i].type != TEXT)
-            assert_rejected(pair("%s:", rows[i].name));
+        assert_false(noted.error[0].of_value);
+        if (rows[i].type == TEXT)
+            continue;
+        assert_rejected(pair("%s: ", rows[i].name));
+        assert_non_null(strstr(noted.error[0].what, "no value"));
+        assert_false(noted.error[0].of_value);
+        assert_int_equal(noted.error[0].key_bytes, strlen(rows[i].name));
     }
+    assert_rejected(" :5");
+    assert_non_null(strstr(noted.error[0].what, "no key"));
+    assert_null(noted.error[0].nearest);
 }
 
 TEST(the_complaint_names_key_and_value)
@@ -491,11 +558,12 @@ static void assert_nearest(const char *key)
     for (size_t i = 0; i < array_len(idle); i++)
         least = rcl_min(least, distance(key, idle[i]));
     least = rcl_min(least, distance(key, "lg_tcache_max"));
+    least = rcl_min(least, distance(key, "prof_bt_max"));
     assert_int_equal(noted.n, 1);
     if (noted.error[0].nearest != NULL)
         assert_int_equal(distance(key, noted.error[0].nearest), least);
     else
-        assert_true(least > 2);
+        assert_true(least > (strlen(key) < 3 ? 0 : strlen(key) < 4 ? 1 : 2));
 }
 
 TEST(a_typing_mistake_gets_the_nearest_key)
@@ -524,8 +592,35 @@ TEST(a_typing_mistake_gets_the_nearest_key)
     }
 }
 
+/* Not letter by letter, but as people misremember. */
+TEST(a_word_of_a_key_gets_that_key)
+{
+    static const struct {
+        const char *written, *meant;
+    } cases[] = {
+        {"DIRTY_DECAY_MS", "dirty_decay_ms"},  {"Narenas", "narenas"},
+        {"decay", "dirty_decay_ms"},           {"DECAY", "dirty_decay_ms"},
+        {"decay_ms", "dirty_decay_ms"},        {"decayms", "dirty_decay_ms"},
+        {"thread", "background_thread"},       {"stats_file_path", "stats_path"},
+        {"lg_sample", "lg_prof_sample"},       {"muzzy", "muzzy_decay_ms"},
+        {"hpa_sec_nshard", "hpa_sec_nshards"}, {"prof_bt_mx", "prof_bt_max"},
+    };
+
+    for (size_t i = 0; i < array_len(cases); i++) {
+        assert_rejected(pair("%s:1", cases[i].written));
+        assert_non_null(noted.error[0].nearest);
+        assert_string_equal(noted.error[0].nearest, cases[i].meant);
+    }
+}
+
 TEST(far_from_every_key_there_is_no_suggestion)
 {
+    static const char *const far[] = {"nonsense", "foo", "x", "ms", "lg", "_", "__", "a_b_c"};
+
+    for (size_t i = 0; i < array_len(far); i++) {
+        assert_rejected(pair("%s:1", far[i]));
+        assert_null(noted.error[0].nearest);
+    }
     assert_rejected("completely_different_words:1");
     assert_null(noted.error[0].nearest);
     assert_rejected(
@@ -599,6 +694,55 @@ TEST(options_without_effect_are_taken_and_noted)
     assert_int_equal(noted.n, 1);
 }
 
+/* What jemalloc's parser takes as the limits and forms of options that are options here too. */
+TEST(what_jemalloc_takes_is_taken)
+{
+    static const char *const texts[] = {
+        "dirty_decay_ms:86400000",
+        "dirty_decay_ms:18446744072000",
+        "dirty_decay_ms:-1",
+        "thp:always",
+        "thp:never",
+        "thp:default",
+        "narenas:default",
+        "narenas:4294967295",
+        "tcache_max:1048576",
+        "tcache_max:0",
+        "tcache_max:18446744073709551615",
+        "lg_tcache_max:63",
+        "junk:true",
+        "junk:false",
+        "junk:alloc",
+        "junk:free",
+        "zero_realloc:alloc",
+        "zero_realloc:free",
+        "zero_realloc:abort",
+        "lg_prof_sample:63",
+        "lg_prof_interval:63",
+        "lg_prof_interval:-1",
+        "prof_bt_max:4096",
+        "prof_bt_max:1",
+        "prof_prefix:",
+        "stats_print_opts:JgmdablxehJgmdablxeh",
+        "hpa_slab_max_alloc:65536,hpa_sec_nshards:4,hpa_dirty_mult:0.25,hpa_dirty_mult:-1",
+        "lg_san_uaf_align:12,san_guard_small:0,prof_log:true,quarantine:1,percpu_arena:phycpu",
+        "bin_shards:1-160:16|129-512:4,slab_sizes:1-4096:17,mutex_max_spin:-1,log:.",
+        "experimental_infallible_new:true,oversize_threshold:8388608,utrace:true,dss:secondary",
+        "prof_recent_alloc_max:-1,prof_time_resolution:high,max_background_threads:4",
+    };
+
+    for (size_t i = 0; i < array_len(texts); i++) {
+        parse(texts[i]);
+        if (noted.n != 0)
+            print_message("%s\n", texts[i]);
+        assert_int_equal(noted.n, 0);
+    }
+    assert_int_equal(parse("narenas:7,narenas:default").narenas, 0);
+    assert_int_equal(parse("prof_bt_max:77").prof_depth, 77);
+    assert_rejected("prof_bt_max:many");
+    assert_rejected("tcache_max:default");
+}
+
 TEST(words_have_numbers)
 {
     for (size_t i = 0; i < array_len(rows); i++) {
@@ -629,8 +773,11 @@ TEST(lg_tcache_max_is_tcache_max)
     assert_value("lg_tcache_max:0", i, 1);
     assert_value("lg_tcache_max:23", i, 8 << 20);
     assert_value("lg_tcache_max:10,tcache_max:4k", i, 4096);
-    assert_rejected("lg_tcache_max:24");
-    assert_rejected("lg_tcache_max:-1");
+    assert_value("lg_tcache_max:24", i, 8 << 20);
+    assert_value("lg_tcache_max:18446744073709551615", i, 8 << 20);
+    assert_value("lg_tcache_max:-1", i, 8 << 20);
+    assert_rejected("lg_tcache_max:18446744073709551616");
+    assert_rejected("lg_tcache_max:");
     assert_rejected("lg_tcache_max:1k");
     assert_rejected("lg_tcache_max");
     assert_rejected("lg_tcache_ma:1");
@@ -683,6 +830,7 @@ int main(void)
         cmocka_unit_test(both_ends_of_every_range),
         cmocka_unit_test(sizes_have_suffixes),
         cmocka_unit_test(what_is_no_number_is_rejected),
+        cmocka_unit_test(very_large_numbers),
         cmocka_unit_test(bases_leading_zeros_and_minus_zero),
         cmocka_unit_test(only_true_and_false_are_true_or_false),
         cmocka_unit_test(a_text_is_taken_as_it_is),
@@ -693,11 +841,13 @@ int main(void)
         cmocka_unit_test(a_key_without_a_value),
         cmocka_unit_test(the_complaint_names_key_and_value),
         cmocka_unit_test(a_typing_mistake_gets_the_nearest_key),
+        cmocka_unit_test(a_word_of_a_key_gets_that_key),
         cmocka_unit_test(far_from_every_key_there_is_no_suggestion),
         cmocka_unit_test(pairs_are_independent),
         cmocka_unit_test(the_last_of_two_counts),
         cmocka_unit_test(white_space_and_empty_pairs_do_not_matter),
         cmocka_unit_test(options_without_effect_are_taken_and_noted),
+        cmocka_unit_test(what_jemalloc_takes_is_taken),
         cmocka_unit_test(words_have_numbers),
         cmocka_unit_test(lg_tcache_max_is_tcache_max),
         cmocka_unit_test(random_text),

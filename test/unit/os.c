@@ -155,101 +155,27 @@ TEST(remapping_to_a_place_replaces_what_is_there)
     unmap(from, 1);
 }
 
-/* --- purging -------------------------------------------------------------------------------- */
+/* --- advice -------------------------------------------------------------------------------- */
 
-TEST(purged_pages_read_as_zero)
+static void lock_all_to_come(void *arg)
 {
-    size_t page = rcl_page_size();
-    char *p = map(8);
+    char *before = rcl_os_map(rcl_page_size());
+    (void)arg;
 
-    memset(p, 1, 8 * page);
-    assert_int_equal(rcl_os_purge(p + 2 * page, 3 * page), 0);
-    assert_int_equal(unit_resident(p + 2 * page, 3 * page), 0);
-    assert_true(p[2 * page - 1] == 1 && p[5 * page] == 1);
-    assert_true(unit_zero(p + 2 * page, 3 * page));
-    unmap(p, 8);
+    REQUIRE(before != NULL && !rcl_os_is_resident(before));
+    enum { OS_MCL_FUTURE = 2 };
+    if (syscall(SYS_mlockall, OS_MCL_FUTURE) != 0)
+        _exit(UNIT_CHILD_SKIPS);
+    char *p = rcl_os_map(16 * rcl_page_size());
+    if (p == NULL) /* a limit */
+        _exit(UNIT_CHILD_SKIPS);
+    REQUIRE(rcl_os_is_resident(p) && rcl_os_is_resident(p + 15 * rcl_page_size()));
+    REQUIRE(!rcl_os_is_resident(before));
 }
 
-/* Ranges of 1 to 3 pages with 1 or 2 pages between them; each page has its mark. */
-static void purge_random_ranges(size_t n, struct unit_random *random)
+TEST(what_the_kernel_has_populated_is_seen)
 {
-    size_t page = rcl_page_size(), pages = n * 5 + 1, at = 0;
-    struct rcl_os_range *range = calloc(n, sizeof *range);
-    bool *gone = calloc(pages, sizeof *gone);
-    char *p = map(pages);
-
-    for (size_t i = 0; i < pages; i++)
-        p[i * page] = p[(i + 1) * page - 1] = (char)(i % 100 + 1);
-    for (size_t i = 0; i < n; i++) {
-        at += 1 + unit_below(random, 2);
-        size_t length = 1 + unit_below(random, 3);
-        range[i] = (struct rcl_os_range){p + at * page, length * page};
-        memset(gone + at, true, length);
-        at += length;
-    }
-    errno = UNIT_ERRNO;
-    REQUIRE(rcl_os_purge_many(range, n) == 0);
-    REQUIRE(errno == UNIT_ERRNO);
-    for (size_t i = 0; i < pages; i++) {
-        char expected = gone[i] ? 0 : (char)(i % 100 + 1);
-        REQUIRE(p[i * page] == expected && p[(i + 1) * page - 1] == expected);
-    }
-    REQUIRE(rcl_os_unmap(p, pages * page) == 0);
-    free(range);
-    free(gone);
-}
-
-static void purge_all_counts(void *arg)
-{
-    /* A system call takes 512 ranges. */
-    static const size_t counts[] = {0, 1, 2, 3, 63, 64, 511, 512, 513, 1025};
-    struct unit_random random = {(uintptr_t)arg};
-
-    for (size_t i = 0; i < array_len(counts); i++)
-        purge_random_ranges(counts[i], &random);
-}
-
-TEST(many_ranges_are_purged_exactly)
-{
-    struct unit_random random = unit_random_start();
-    purge_all_counts((void *)(uintptr_t)unit_next(&random));
-}
-
-static void purge_without_the_vector_call(void *arg)
-{
-    unit_forbid(SYS_process_madvise, (unsigned)(uintptr_t)arg);
-    purge_all_counts((void *)1);
-}
-
-TEST(many_ranges_are_purged_where_the_vector_call_is_missing)
-{
-    unit_child_passes(purge_without_the_vector_call, (void *)(uintptr_t)ENOSYS);
-    unit_child_passes(purge_without_the_vector_call, (void *)(uintptr_t)EPERM);
-    unit_child_passes(purge_without_the_vector_call, (void *)(uintptr_t)EINTR);
-    unit_child_passes(purge_without_the_vector_call, (void *)(uintptr_t)EAGAIN);
-}
-
-TEST(locked_pages_are_a_failure_that_is_told)
-{
-    size_t page = rcl_page_size();
-    char *p = map(6);
-
-    memset(p, 1, 6 * page);
-    if (syscall(SYS_mlock, p + 2 * page, page) != 0) /* sanitizers make mlock() do nothing */
-        skip();
-    struct rcl_os_range ranges[] = {{p, page}, {p + 2 * page, page}, {p + 4 * page, page}};
-    errno = UNIT_ERRNO;
-    assert_int_not_equal(rcl_os_purge(p + 2 * page, page), 0);
-    assert_int_not_equal(rcl_os_purge_many(ranges, 3), 0);
-    assert_int_equal(errno, UNIT_ERRNO);
-    /* What was not in a range is as it was. */
-    assert_true(p[page] == 1 && p[3 * page] == 1 && p[5 * page] == 1);
-
-    /* And it works again once nothing is locked. */
-    assert_int_equal(syscall(SYS_munlock, p + 2 * page, page), 0);
-    assert_int_equal(rcl_os_purge_many(ranges, 3), 0);
-    assert_true(p[0] == 0 && p[2 * page] == 0 && p[4 * page] == 0);
-    unmap(p, 6);
+    unit_child_passes(lock_all_to_come, NULL);
 }
 
 TEST(advice_never_fails)
@@ -539,6 +465,7 @@ static struct {
     uint32_t go;    /* futex word */
     uint32_t ready; /* futex word */
     int tid, tid_inside;
+    bool is_bare;
     uintptr_t frame, thread_pointer;
     uint64_t blocked; /* signals */
     void *arg;
@@ -550,6 +477,7 @@ static void bare_body(void *arg)
     bare.arg = arg;
     bare.frame = (uintptr_t)__builtin_frame_address(0);
     bare.tid_inside = rcl_os_tid();
+    bare.is_bare = rcl_os_thread_is_bare();
     bare.blocked = rcl_os_block_signals();
 #if defined(__x86_64__)
     __asm__("mov %%fs:0, %0" : "=r"(bare.thread_pointer));
@@ -603,6 +531,7 @@ static void run_a_bare_thread(void *arg)
     REQUIRE(bare.arg == &bare.arg);
     REQUIRE(bare.tid > 0 && bare.tid != getpid());
     REQUIRE(bare.tid == bare.tid_inside && bare.tid_word == (uint32_t)bare.tid);
+    REQUIRE(bare.is_bare && !rcl_os_thread_is_bare());
     REQUIRE(bare.frame - (uintptr_t)bare.stack < sizeof bare.stack);
     REQUIRE(bare.frame % 16 == 0);
     REQUIRE(bare.thread_pointer - (uintptr_t)bare.tls >= 128);
@@ -858,10 +787,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(out_of_address_space_is_null),
         cmocka_unit_test(remapping_keeps_the_content),
         cmocka_unit_test(remapping_to_a_place_replaces_what_is_there),
-        cmocka_unit_test(purged_pages_read_as_zero),
-        cmocka_unit_test(many_ranges_are_purged_exactly),
-        cmocka_unit_test(many_ranges_are_purged_where_the_vector_call_is_missing),
-        cmocka_unit_test(locked_pages_are_a_failure_that_is_told),
+        cmocka_unit_test(what_the_kernel_has_populated_is_seen),
         cmocka_unit_test(advice_never_fails),
         cmocka_unit_test(mappings_carry_names),
         cmocka_unit_test(time_goes_forward),

@@ -119,7 +119,9 @@ TEST(growth_of_live_bytes)
 TEST(more_mapped_than_ever)
 {
     rcl_account.mapped_bytes = 100 * MIB;
-    assert_false(rcl_prof_set_gdump(true));
+    assert_false(rcl_prof_gdump());
+    rcl_prof_set_gdump(true);
+    assert_true(rcl_prof_gdump());
     allocate(1);
     allocate(1);
     assert_int_equal(files(".gdump.heap"), 1);
@@ -129,7 +131,7 @@ TEST(more_mapped_than_ever)
     rcl_account.mapped_bytes = 101 * MIB;
     allocate(1);
     assert_int_equal(files(".gdump.heap"), 2);
-    assert_true(rcl_prof_set_gdump(false));
+    rcl_prof_set_gdump(false);
     rcl_account.mapped_bytes = 200 * MIB;
     allocate(1);
     assert_int_equal(files(".gdump.heap"), 2);

@@ -117,8 +117,10 @@ TEST(xml_is_well_formed_and_says_what_the_numbers_say)
         assert_null(error);
         assert_int_equal(strncmp(t.text, "<malloc version=\"1\">", 20), 0);
         assert_int_equal(number_after(t.text, "<total type=\"mmap\" count=\""), s.huge_blocks);
-        assert_int_equal(number_after(t.text, "<system type=\"current\" size=\""),
-                         s.mapped_bytes - s.huge_bytes);
+        size_t current = number_after(t.text, "<system type=\"current\" size=\"");
+        assert_int_equal(current, s.chunk_bytes);
+        assert_true(current <= s.mapped_bytes - s.huge_bytes);
+        assert_int_equal(number_after(t.text, "<system type=\"max\" size=\""), s.chunk_bytes_max);
         /* Free blocks, by size, and in all. */
         size_t count = 0, total = 0;
         for (const char *at = t.text; (at = strstr(at, "<size from=\"")) != NULL; at++) {
@@ -143,14 +145,15 @@ TEST(xml_is_well_formed_and_says_what_the_numbers_say)
         rcl_heap_free(block[i], "free");
 }
 
-TEST(what_was_read_a_moment_apart_makes_no_negative_numbers)
+TEST(the_largest_size_of_all_times)
 {
     static struct text t;
-    struct rcl_stats s = {.mapped_bytes = 10, .huge_bytes = 20};
+    struct rcl_stats s = {.chunk_bytes = 10, .chunk_bytes_max = 20};
 
     write_out(&t, rcl_report_xml, &s);
     assert_null(well_formed(t.text));
-    assert_int_equal(number_after(t.text, "<system type=\"current\" size=\""), 0);
+    assert_int_equal(number_after(t.text, "<system type=\"current\" size=\""), 10);
+    assert_int_equal(number_after(t.text, "<system type=\"max\" size=\""), 20);
 }
 
 /* --- snapshots ---------------------------------------------------------------------------- */
@@ -392,7 +395,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_check_of_xml_finds_errors),
         cmocka_unit_test(xml_is_well_formed_and_says_what_the_numbers_say),
-        cmocka_unit_test(what_was_read_a_moment_apart_makes_no_negative_numbers),
+        cmocka_unit_test(the_largest_size_of_all_times),
         cmocka_unit_test(the_check_of_json_finds_errors),
         cmocka_unit_test(json_says_what_the_snapshot_says),
         cmocka_unit_test(text_says_what_the_snapshot_says),

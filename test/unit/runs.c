@@ -119,6 +119,8 @@ static void assert_same(void)
     assert_int_equal(runs.empty_chunks, empty);
     assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), dirty);
     assert_int_equal(rcl_account_read(&rcl_account.mapped_bytes), mapped);
+    assert_int_equal(rcl_account_read(&rcl_account.chunk_bytes), mapped);
+    assert_true(rcl_account_read(&rcl_account.chunk_bytes_max) >= mapped);
 }
 
 /* Where a run should come from by the rules of runs.h; false: from a new chunk. */
@@ -184,7 +186,7 @@ static void enter_pages(struct held *h, size_t from, size_t to, struct unit_rand
         if (m->state[p] == CLEAN)
             assert_true(unit_zero(address(h->run.chunk, p), rcl_page_size()));
         if (m->state[p] == DIRTY)
-            rcl_bits_set(h->run.dirty, i);
+            rcl_bits_set_range(h->run.dirty, i, 1);
         m->state[p] = HELD;
         h->written[i] = false;
         if (unit_below(random, 3) != 0)
@@ -260,7 +262,7 @@ static void give(struct unit_random *random, struct held *h, size_t rest)
         size_t p = h->run.first + rest + i;
         bool is_dirty = all_dirty || h->written[rest + i] || rcl_bits_test(h->run.dirty, rest + i);
         if (is_dirty)
-            rcl_bits_set(dirty, i);
+            rcl_bits_set_range(dirty, i, 1);
         clean += !is_dirty;
         m->state[p] = is_dirty ? DIRTY : CLEAN;
         m->age[p] = age == RCL_AGE_OLD ? RCL_AGE_MAX : 0;
@@ -488,31 +490,118 @@ TEST(the_table_of_chunks_grows)
 
 /* --- refused and out of memory ------------------------------------------------------------ */
 
-TEST(locked_pages_stay_and_stay_known)
+static void refuse_one_page(void *arg)
 {
     struct unit_random random = unit_random_start();
     size_t page = rcl_page_size();
+    (void)arg;
 
+    unit_old_kernel();
     start();
-    take(&random, 4, 1);
+    take(&random, 8, 1);
     struct rcl_run run = held[0].run;
     char *base = address(run.chunk, run.first);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 8; i++)
         write_page(&held[0], i);
-    if (syscall(SYS_mlock, base, page) != 0)
-        skip();
+    if (!unit_lock(base + 3 * page, page))
+        _exit(UNIT_CHILD_SKIPS);
     give(&random, &held[0], 0);
-    assert_int_equal(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX), 0);
-    assert_int_equal(rcl_account_read(&rcl_account.purge_refused), 1);
-    assert_int_equal(rcl_account_read(&rcl_account.purged_pages), 0);
-    /* All still free and dirty, and new again. */
-    memset(model[run.chunk->index].age, 0, sizeof model[0].age);
-    assert_same();
-    assert_int_equal(syscall(SYS_munlock, base, page), 0);
-    purge(RCL_PURGE_ANY, SIZE_MAX);
-    assert_same();
-    assert_true(unit_zero(base, 4 * page));
-    unmap_empty(0, false);
+    /* All but that one, which is free, dirty, and left aside. */
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX) == 7);
+    REQUIRE(unit_zero(base, 3 * page) && unit_zero(base + 4 * page, 4 * page));
+    REQUIRE(run.chunk->dirty_pages == 1 && rcl_bits_test(run.chunk->dirty, run.first + 3));
+    REQUIRE(rcl_account_get(&rcl_account.dirty_pages) == 1);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 1);
+    uint64_t calls = rcl_account_read(&rcl_account.purge_calls);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX) == 0);
+    REQUIRE(rcl_account_read(&rcl_account.purge_calls) == calls);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ALL, SIZE_MAX) == 0);
+    REQUIRE(rcl_account_read(&rcl_account.purge_calls) == calls + 1);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 1);
+    /* Used again it is one like any other. */
+    struct rcl_run again;
+    REQUIRE(rcl_runs_take(&runs, 8, 1, &again) && again.first == run.first);
+    REQUIRE(again.dirty_pages == 1 && again.dirty[0] == 8);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 0);
+    rcl_runs_give(&runs, again.chunk, again.first, 8, again.dirty, RCL_AGE_NEW);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX) == 0);
+    REQUIRE(syscall(SYS_munlock, base, 8 * page) == 0);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX) == 0);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ALL, SIZE_MAX) == 1);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 0);
+    REQUIRE(unit_zero(base, 8 * page));
+}
+
+TEST(a_page_that_is_refused_is_in_the_way_of_no_other)
+{
+    unit_child_passes(refuse_one_page, NULL);
+}
+
+static void refuse_a_chunk(void *arg)
+{
+    struct rcl_run run;
+    (void)arg;
+
+    unit_old_kernel();
+    start();
+    REQUIRE(rcl_runs_take(&runs, 8, 1, &run));
+    char *base = address(run.chunk, run.first);
+    if (!unit_lock(base, 8 * rcl_page_size()))
+        _exit(UNIT_CHILD_SKIPS);
+    rcl_runs_give(&runs, run.chunk, run.first, 8, NULL, RCL_AGE_NEW);
+    rcl_account_add(&rcl_account.dirty_pages, 8);
+    REQUIRE(rcl_runs_unmap_empty(&runs, 1, false) == 0);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX) == 0);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 8);
+    /* Even the one that would be kept. */
+    REQUIRE(rcl_runs_unmap_empty(&runs, 1, false) > 0);
+    REQUIRE(unit_resident(base, rcl_page_size()) == SIZE_MAX);
+    REQUIRE(rcl_account_get(&rcl_account.refused_pages) == 0);
+    REQUIRE(rcl_account_get(&rcl_account.dirty_pages) == 0);
+}
+
+TEST(a_chunk_with_refused_pages_is_unmapped)
+{
+    unit_child_passes(refuse_a_chunk, NULL);
+}
+
+static void use_populated_chunk(void *arg)
+{
+    enum { RUNS_MCL_FUTURE = 2 };
+    struct rcl_run run;
+    bool step_by_step = arg != NULL;
+
+    start();
+    if (!unit_can_return_locked() || syscall(SYS_mlockall, RUNS_MCL_FUTURE) != 0 ||
+        !rcl_runs_take(&runs, 5, 1, &run))
+        _exit(UNIT_CHILD_SKIPS);
+    /* New to the program: no demand arises. */
+    REQUIRE(run.dirty_pages == 0 && run.chunk->populated > 0);
+    size_t others = run.chunk->pages - 5;
+    REQUIRE(rcl_account_get(&rcl_account.dirty_pages) == 0);
+    if (step_by_step) {
+        for (unsigned i = 1; i < RCL_DECAY_STEPS; i++) {
+            rcl_runs_age(&runs);
+            REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_OLD, SIZE_MAX) == 0);
+        }
+        rcl_runs_age(&runs);
+        REQUIRE(rcl_account_get(&rcl_account.dirty_pages) == (int64_t)others);
+        REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_OLD, SIZE_MAX) == others);
+    } else {
+        REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ALL, SIZE_MAX) == others);
+    }
+    REQUIRE(rcl_account_get(&rcl_account.dirty_pages) == 0);
+    size_t bytes = run.chunk->pages * rcl_page_size();
+    REQUIRE(unit_resident(run.chunk->base, bytes) == 5 * rcl_page_size());
+    rcl_runs_give(&runs, run.chunk, run.first, 5, NULL, RCL_AGE_NEW);
+    REQUIRE(rcl_runs_purge(&runs, RCL_PURGE_ANY, SIZE_MAX) == 5);
+    REQUIRE(unit_resident(run.chunk->base, bytes) == 0);
+}
+
+TEST(what_the_kernel_populates_goes_when_it_is_not_used)
+{
+    unit_child_passes(use_populated_chunk, NULL);
+    unit_child_passes(use_populated_chunk, &runs);
 }
 
 static void use_all_memory(void *arg)
@@ -629,7 +718,9 @@ int main(void)
         cmocka_unit_test(unmapped_chunks_leave_the_address_space_and_the_page_map),
         cmocka_unit_test(huge_pages_are_left_to_the_system_where_asked),
         cmocka_unit_test(the_table_of_chunks_grows),
-        cmocka_unit_test(locked_pages_stay_and_stay_known),
+        cmocka_unit_test(a_page_that_is_refused_is_in_the_way_of_no_other),
+        cmocka_unit_test(a_chunk_with_refused_pages_is_unmapped),
+        cmocka_unit_test(what_the_kernel_populates_goes_when_it_is_not_used),
         cmocka_unit_test(out_of_memory_is_false_and_little_memory_is_used),
         cmocka_unit_test(several_threads),
     };

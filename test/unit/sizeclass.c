@@ -122,9 +122,9 @@ static void check_slabs(size_t page)
         /* No page without a block, and none that could hold another one. */
         assert_true(bytes - used < page);
         assert_true(bytes - used < c->size);
-        /* 3 % behind the last block at most, where a slab has pages to choose from. */
+        /* 1/128 behind the last block at most, where a slab has pages to choose from. */
         if (page == page_sizes[0])
-            assert_true((bytes - used) * 32 <= bytes);
+            assert_true((bytes - used) * 128 <= bytes);
     }
     for (unsigned cls = RCL_SMALL_LAST + 1; cls <= RCL_MEDIUM_LAST; cls++) {
         const struct rcl_class *c = &rcl_classes[cls];

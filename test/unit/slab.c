@@ -8,7 +8,7 @@
 
 #include "sizeclass.h"
 #include "die.h"
-#include "slab.h"
+#include "slab_verify.h"
 
 #define BASE ((char *)((uintptr_t)1 << 36))
 
@@ -21,6 +21,7 @@ struct model {
     bool dirty[RCL_SLAB_PAGES_MAX];
     bool held[RCL_SLAB_PAGES_MAX];    /* in the purge that is under way */
     unsigned age[RCL_SLAB_PAGES_MAX]; /* where returnable */
+    uint64_t refused;                 /* by the kernel, and not in use since */
     bool purging;
 };
 
@@ -94,7 +95,7 @@ static void assert_same(void)
     const struct rcl_span *s = m.s;
     uint64_t idle = returnable(), old = 0;
 
-    rcl_slab_verify(s);
+    slab_verify(s);
     assert_int_equal(s->free_slots, s->slots - count_used());
     assert_int_equal(s->ready_slots, count_ready());
     assert_int_equal(s->dirty, mask_of(m.dirty));
@@ -107,6 +108,9 @@ static void assert_same(void)
             assert_int_equal(age, m.age[p]);
         old |= (uint64_t)((idle >> p & 1) != 0 && m.age[p] == RCL_AGE_MAX) << p;
     }
+    m.refused &= idle;
+    assert_int_equal(s->refused, m.refused);
+    old &= ~m.refused;
     assert_int_equal(rcl_slab_old(s), old);
 }
 
@@ -271,7 +275,10 @@ static void hold(uint64_t pages)
 
 static void finish(bool purged)
 {
-    rcl_slab_finish(m.s, mask_of(m.held), purged);
+    uint64_t refused = purged ? 0 : mask_of(m.held);
+
+    rcl_slab_finish(m.s, mask_of(m.held), refused);
+    m.refused |= refused;
     for (size_t p = 0; p < m.s->pages; p++) {
         if (m.held[p]) {
             m.dirty[p] = !purged;
@@ -486,7 +493,7 @@ static void break_it(void *arg)
 
     switch ((int)(intptr_t)arg) {
     case 0: /* ready, but in use */
-        rcl_bits_set(ready_map, 0);
+        rcl_bits_set_range(ready_map, 0, 1);
         break;
     case 1: /* in use on a clean page */
         s->dirty = 0;
@@ -495,7 +502,7 @@ static void break_it(void *arg)
         s->returnable = 1;
         break;
     case 3: /* should be ready */
-        rcl_bits_clear(ready_map, 1);
+        rcl_bits_clear_range(ready_map, 1, 1);
         s->ready_slots--;
         break;
     case 4: /* counts */
@@ -511,7 +518,7 @@ static void break_it(void *arg)
         s->returnable |= (uint64_t)1 << (s->pages - 1);
         s->dirty &= ~((uint64_t)1 << (s->pages - 1));
     }
-    rcl_slab_verify(s);
+    slab_verify(s);
 }
 
 TEST(verify_finds_what_is_broken)

@@ -339,6 +339,8 @@ static inline void unit_unlimit_memory(void)
     REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 
+enum { UNIT_DONTNEED_LOCKED = 24 }; /* MADV_DONTNEED_LOCKED, of Linux 5.18 */
+
 /* From here on this system call fails in this process, as in a sandbox.  For forked children. */
 static inline void unit_forbid(long system_call, unsigned error)
 {
@@ -353,6 +355,46 @@ static inline void unit_forbid(long system_call, unsigned error)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         _exit(UNIT_CHILD_SKIPS);
+}
+
+/*
+ * From here on locked memory cannot be returned and several ranges not in one call, as under
+ * Linux before 5.18.  For forked children.
+ */
+static inline void unit_old_kernel(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_madvise, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, UNIT_DONTNEED_LOCKED, 1, 2),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = array_len(code), .filter = code};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(UNIT_CHILD_SKIPS);
+}
+
+/* Lock pages, and whether that can be undone by returning them: sanitizers make mlock() nothing. */
+static inline bool unit_lock(void *p, size_t bytes)
+{
+    return syscall(SYS_mlock, p, bytes) == 0;
+}
+
+static inline bool unit_can_return_locked(void)
+{
+    size_t page = rcl_page_size();
+    char *p = rcl_os_map(page);
+
+    REQUIRE(p != NULL);
+    bool can = unit_lock(p, page) && syscall(SYS_madvise, p, page, UNIT_DONTNEED_LOCKED) == 0;
+    REQUIRE(rcl_os_unmap(p, page) == 0);
+    return can;
 }
 
 /*

@@ -12,7 +12,7 @@ import os
 import sys
 
 # In the order of --help.
-COMMANDS = ["run", "stat", "purge", "conf"]
+COMMANDS = ["run", "stat", "purge", "conf", "prof"]
 
 DESCRIPTION = "Run programs under libreclaim, see where their memory is, have it returned."
 

@@ -11,6 +11,7 @@ from reclaim.cli import Failure
 NAME = "libreclaim.so"
 MACHINES = {3: "i386", 40: "ARM", 62: "x86-64", 183: "aarch64", 243: "RISC-V"}
 PT_INTERP = 3
+EXPORTED = b"\0reclaim_purge\0"  # no other library has it
 
 
 def find(options):
@@ -36,6 +37,9 @@ def find(options):
 
 
 def check_path(path):
+    with open(path, "rb") as file:
+        if EXPORTED not in file.read():
+            raise Failure("%s is not libreclaim" % path)
     # The dynamic loader takes both for the end of a name.
     if " " in path or ":" in path:
         raise Failure("%s: LD_PRELOAD cannot name a path with a blank or a colon" % path)

@@ -4,12 +4,14 @@ import mmap
 import os
 import re
 import signal
+import stat
 import subprocess
 import time
 
 from reclaim.cli import Failure
 
 MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ [-rwxsp]{4} [0-9a-f]+ \S+ \d+\s*(.*)$")
+REPORT_MOST = 1 << 26  # characters of a report file
 MARK = b"libreclaim meta\0"  # what meta.c calls its mappings
 LIBRARY = re.compile(r"/libreclaim\.so[.0-9]*( \(deleted\))?$")
 
@@ -104,6 +106,11 @@ class Process:
         except PermissionError:
             raise Failure("no permission to send process %d a signal" % self.pid) from None
 
+    def has_pending(self, number):
+        """Has the signal been sent and not been taken yet?  False too when the process has ended."""
+        sets = [self.field(name) for name in ("SigPnd", "ShdPnd")]
+        return any(int(one, 16) >> (number - 1) & 1 for one in sets if one)
+
     def stats_path(self):
         """Its report file; None: it has none."""
         path = self.conf.get("stats_path")
@@ -164,8 +171,12 @@ def identity(path):
 
 def read_file(path):
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        # A pipe in its place, which anybody may have put there, must not be waited for.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(number, encoding="utf-8", errors="replace") as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                raise Failure("%s: not a regular file" % path)
+            return file.read(REPORT_MOST)
     except OSError as error:
         raise Failure("%s: %s" % (path, error.strerror)) from None
 

@@ -31,6 +31,16 @@ def watch(subject, seconds):
     return least
 
 
+def wait_until_taken(subject, number, seconds):
+    end = time.monotonic() + seconds
+    while subject.has_pending(number):
+        if time.monotonic() >= end:
+            raise Failure("process %d (%s) has not taken the request in %g s: it is stopped, or blocks "
+                          "the signal in all its threads; it will purge when it takes it"
+                          % (subject.pid, subject.name, seconds))
+        time.sleep(0.01)
+
+
 def run(options):
     subject = process.Process(process.pid_of(options.pid))
     number = subject.signal_for("purge_signal")
@@ -39,6 +49,7 @@ def run(options):
                       "`reclaim run --conf purge_signal:SIGUSR1 ...`" % (subject.pid, subject.name))
     before = subject.rss()
     subject.send(number)
+    wait_until_taken(subject, number, options.wait)
     after = watch(subject, options.wait)
     print("process %d (%s): resident %s kB before, %s kB after"
           % (subject.pid, subject.name, format(before // 1024, ","), format(after // 1024, ",")))

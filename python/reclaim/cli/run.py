@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""reclaim run [--conf TEXT] [--check] PROGRAM [ARGUMENT...]"""
+"""reclaim run [--conf TEXT] [--check] [--plot FILE] [--csv FILE] PROGRAM [ARGUMENT...]"""
 import argparse
 import os
 
-from reclaim.cli import Failure, library
+from reclaim.cli import Failure, library, plot
 
 DESCRIPTION = """Run a program under libreclaim. It takes the place of this command: its output,
-its exit code and the signals it gets are its own. What it starts runs under libreclaim too."""
+its exit code and the signals it gets are its own. What it starts runs under libreclaim too. With
+--plot or --csv this command stays, looks at the program from outside, and passes its exit code on."""
 
 
 def add(commands):
@@ -18,6 +19,12 @@ def add(commands):
                         help="have the program say on stderr, before it begins, whether the malloc "
                         "it calls is libreclaim's")
     parser.add_argument("--lib", metavar="FILE", help="another libreclaim.so")
+    parser.add_argument("--plot", metavar="FILE",
+                        help="draw resident, live and dirty bytes over time, children included: a .png, "
+                             ".svg or .pdf (needs matplotlib)")
+    parser.add_argument("--csv", metavar="FILE", help="the same as a table")
+    parser.add_argument("--interval", metavar="SECONDS", type=float, default=0.1,
+                        help="how often to look, with --plot and --csv (default 0.1)")
     parser.add_argument("program", metavar="PROGRAM")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER)
     parser.set_defaults(run=run)
@@ -47,6 +54,8 @@ def prepare(options):
 
 def run(options):
     path, command, environment = prepare(options)
+    if options.plot or options.csv:
+        return plot.run(options, path, command, environment)
     try:
         os.execve(path, command, environment)
     except OSError as error:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""reclaim run --plot, --csv: the program runs below this process, which looks at it from outside."""
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+
+from reclaim.cli import Failure
+from reclaim.curve import draw, record
+
+FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+LEAST_INTERVAL = 0.005
+LEAST_REPORT_MS = 20
+
+
+def pairs(conf):
+    return dict((name.strip(), value.strip()) for name, _, value in
+                (pair.partition(":") for pair in conf.split(",")))
+
+
+def check(options):
+    """Before anything is started: a run may take hours."""
+    if not LEAST_INTERVAL <= options.interval <= 3600:
+        raise Failure("--interval must lie between %g and 3600 seconds" % LEAST_INTERVAL, 2)
+    if options.check:
+        raise Failure("--check does not go with --plot and --csv: try it alone", 2)
+    if options.plot:
+        if draw.ending(options.plot) not in draw.ENDINGS:
+            raise Failure("%s: a picture's name must end in .%s" % (options.plot,
+                                                                   ", .".join(draw.ENDINGS)), 2)
+        if draw.missing():
+            raise Failure("--plot needs matplotlib, which %s does not have (Debian: python3-matplotlib); "
+                          "--csv does without" % sys.executable)
+    for path in (options.plot, options.csv):
+        folder = os.path.dirname(path or "") or "."
+        if path and (not os.path.isdir(folder) or os.path.isdir(path)
+                     or not os.access(path if os.path.exists(path) else folder, os.W_OK)):
+            raise Failure("%s cannot be written" % path)
+
+
+def reports(environment, folder, interval):
+    """Have each process write its reports, where the user has not done so already.  A function that
+    names the report of a process, or None."""
+    conf = environment.get("RECLAIM_CONF", "")
+    asked = pairs(conf).get("stats_path")
+    if asked is None:
+        # A name without what would end a value.
+        asked = os.path.join(folder, "%p.json")
+        conf = ",".join(part for part in (conf, "stats_path:" + asked) if part)
+    if not asked.endswith(".json") or "%p" not in asked:
+        print("reclaim: live and dirty bytes are not recorded: stats_path must end in .json and hold %p",
+              file=sys.stderr)
+        return None
+    if "stats_interval_ms" not in pairs(conf):
+        # Twice as often as they are read: half a look old on average.
+        conf += ",stats_interval_ms:%d" % max(int(interval * 500), LEAST_REPORT_MS)
+    environment["RECLAIM_CONF"] = conf
+    return lambda pid: asked.replace("%p", str(pid))
+
+
+def follow(options, path, command, environment, folder):
+    """The exit code and the samples."""
+    path_of = reports(environment, folder, options.interval)
+    try:
+        process = subprocess.Popen(command, executable=path, env=environment)
+    except OSError as error:
+        raise Failure("%s: %s" % (path, error.strerror), 126) from None
+    before = {}
+    for name in FORWARDED:
+        number = getattr(signal, name)
+        before[number] = signal.signal(number, lambda number, _: process.send_signal(number))
+    # From a terminal both of us get it; what it means is the program's affair.
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def ended(seconds):
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    recorder = record.Recorder(process.pid, path_of)
+    try:
+        recorder.follow(ended, options.interval)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    code = process.returncode
+    return (code if code >= 0 else 128 - code), recorder.samples
+
+
+def run(options, path, command, environment):
+    check(options)
+    with tempfile.TemporaryDirectory(prefix="reclaim-") as folder:
+        code, samples = follow(options, path, command, environment, folder)
+    try:
+        if options.csv:
+            with open(options.csv, "w") as file:
+                file.write("".join(line + "\n" for line in record.csv_lines(samples)))
+        if options.plot and not samples:
+            print("reclaim: %s ended before it could be looked at: there is nothing to draw"
+                  % options.program, file=sys.stderr)
+        elif options.plot:
+            title = " ".join(shlex.quote(os.path.basename(word) or word) for word in command)
+            draw.draw(options.plot, samples, title if len(title) <= 100 else title[:97] + "...")
+    except OSError as error:
+        raise Failure("%s: %s" % (error.filename or "output", error.strerror)) from None
+    return code

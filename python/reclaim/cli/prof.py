@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""reclaim prof top|tree|diff|folded|flame|pprof|merge FILE..."""
+import argparse
+import os
+import re
+import sys
+
+from reclaim.cli import Failure
+from reclaim.prof import Unreadable, flame, model, pprof, reading, report, symbols, view, writing
+
+DESCRIPTION = """Look into heap profiles: those of libreclaim (RECLAIM_CONF=prof:true,prof_final:true) and
+jemalloc (heap_v2), and gperftools' legacy ones. Several files are added up."""
+
+BY = ("function", "file", "line", "object")
+
+
+def add(commands):
+    parser = commands.add_parser("prof", help="look into heap profiles", description=DESCRIPTION)
+    actions = parser.add_subparsers(metavar="ACTION", dest="action")
+    actions.required = True
+    make(actions, "top", top, "the functions that hold most", looking, listing)
+    make(actions, "tree", tree, "who called whom, with what is held below each call", looking, branches)
+    make(actions, "diff", diff, "what has grown between two profiles", looking, listing)
+    make(actions, "folded", folded, "a line for each stack, for flame-graph programs", looking,
+         grouping, writing_to)
+    make(actions, "flame", flame_graph, "a flame graph: SVG, or HTML where the file's name ends so",
+         looking, grouping, writing_to, titled)
+    make(actions, "pprof", to_pprof, "pprof's profile.proto, gzip'ed, for `go tool pprof`", naming,
+         writing_to, raw)
+    make(actions, "merge", merge, "one profile in text of those of many processes", writing_to)
+
+
+def make(actions, name, run, text, *groups):
+    parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    for group in groups:
+        group(parser)
+    if name == "diff":
+        parser.add_argument("old", metavar="OLD")
+        parser.add_argument("new", metavar="NEW")
+    else:
+        parser.add_argument("files", metavar="FILE", nargs="+")
+    if name not in ("diff", "merge"):
+        parser.add_argument("--base", metavar="FILE",
+                            help="take this profile's counts off: what has come since")
+    parser.set_defaults(run=run)
+
+
+def naming(parser):
+    parser.add_argument("--debug-dir", metavar="FOLDER", action="append", default=[],
+                        help="a folder of separate debug files, by build id (.build-id/ab/cdef.debug); "
+                             "/usr/lib/debug is looked through anyway")
+    parser.add_argument("--root", metavar="FOLDER", default="",
+                        help="where the binaries are, if not below /: a container's or a board's files")
+    parser.add_argument("--addr2line", metavar="PROGRAM",
+                        help="what to ask for names: eu-addr2line or addr2line, where they are found")
+
+
+def grouping(parser):
+    parser.add_argument("--by", choices=BY, default="function", metavar="WHAT",
+                        help="put together by function (default), file, line or object (binary)")
+
+
+def looking(parser):
+    naming(parser)
+    parser.add_argument("--alloc", action="store_true",
+                        help="all that was ever allocated, not what is in use")
+    parser.add_argument("--objects", action="store_true", help="count blocks, not bytes")
+    parser.add_argument("--include", metavar="PATTERN", action="append", default=[],
+                        help="only stacks with a frame like this: a shell pattern (* and ?) for its "
+                             "function, file, FILE:LINE or binary")
+    parser.add_argument("--exclude", metavar="PATTERN", action="append", default=[],
+                        help="no stacks with a frame like this")
+    parser.add_argument("--leaf", action="store_true",
+                        help="--include and --exclude look at the innermost frame only")
+    parser.add_argument("--hide", metavar="PATTERN", action="append", default=[],
+                        help="take such frames out of the stacks: what they hold is their callers'")
+    parser.add_argument("--python", action="store_true",
+                        help="of stacks with Python frames show these alone")
+    parser.add_argument("--thread", metavar="PATTERN", action="append", default=[],
+                        help="only what threads of such names have allocated")
+    parser.add_argument("--by-thread", action="store_true", help="threads are the outermost frames")
+    parser.add_argument("--all-frames", action="store_true",
+                        help="with the frames of the allocator and of wrappers around malloc, which are "
+                             "left out at the inner end of stacks")
+
+
+def listing(parser):
+    grouping(parser)
+    parser.add_argument("-n", "--limit", metavar="COUNT", type=int, default=20,
+                        help="so many lines (default 20)")
+    parser.add_argument("--total", action="store_true",
+                        help="order by what a function and all it called hold, not by its own")
+
+
+def branches(parser):
+    grouping(parser)
+    parser.add_argument("--callers", action="store_true",
+                        help="from the functions that hold memory up to their callers")
+    parser.add_argument("--min", metavar="PERCENT", type=float, default=1,
+                        help="leave out branches below this share of the whole (default 1)")
+
+
+def writing_to(parser):
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to standard output")
+
+
+def titled(parser):
+    parser.add_argument("--title", metavar="TEXT", help="what stands above the picture")
+
+
+def raw(parser):
+    parser.add_argument("--no-symbols", action="store_true",
+                        help="only addresses and build ids; pprof looks the names up itself")
+
+
+# ---- reading ---------------------------------------------------------------------------------
+
+def read(path):
+    try:
+        return reading.read(path)
+    except Unreadable as reason:
+        raise Failure(reason) from None
+
+
+def note(text):
+    print("reclaim: " + text, file=sys.stderr)
+
+
+def load(options):
+    """The profiles that were named, added up."""
+    profiles = [read(path) for path in options.files]
+    # A reader has no use for half of a count.
+    for pid in model.counted_twice(profiles):
+        note("several of these profiles are of process %s: what it holds is counted more than once" % pid)
+    profile = model.summed(profiles)
+    if getattr(options, "base", None):
+        base = read(options.base)
+        result = model.Profile()
+        result.add(profile)
+        result.add(base, -1)
+        result.info = profile.info
+        profile = result
+    return profile
+
+
+def symbolizer(options):
+    return symbols.Symbolizer(options.addr2line, options.debug_dir, options.root.rstrip("/"))
+
+
+def look(options, profile, names):
+    if options.alloc and not profile.has_alloc() and profile.stacks:
+        raise Failure("%s: holds no counts of what was freed again (jemalloc needs prof_accum:true)"
+                      % profile.sources[0])
+    return view.View(profile, names, options.include, options.exclude, options.hide, options.leaf,
+                     options.python, options.thread, options.by_thread, options.all_frames)
+
+
+def seen(options):
+    """The one profile of most actions, and how it is counted."""
+    profile = load(options)
+    names = symbolizer(options)
+    shown = look(options, profile, names)
+    for text in names.notes:
+        note(text)
+    return profile, shown, view.Counts(options.alloc, options.objects)
+
+
+def subject(profile):
+    """What a profile is of, in a few words."""
+    info = profile.info
+    words = [info["program"]] if info.get("program") else []
+    if info.get("pid"):
+        words.append("process %s" % info["pid"])
+    if info.get("profile") == "peak":
+        words.append("at its peak")
+    elif info.get("reason"):
+        words.append(info["reason"])
+    if len(profile.sources) > 1:
+        words.append("%d profiles" % len(profile.sources))
+    return ", ".join(words) or os.path.basename(profile.sources[0])
+
+
+def headline(profile, shown, counts):
+    words = ""
+    if profile.rate > 1:
+        words = ", estimated from a sample every %s" % view.size(profile.rate)
+    return "%s: %s" % (subject(profile), report.headline(shown, counts, words))
+
+
+# ---- writing ---------------------------------------------------------------------------------
+
+def write(options, data):
+    if isinstance(data, str):
+        data = data.encode("utf-8", "replace")
+    if options.output is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return
+    try:
+        with open(options.output, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise Failure("%s: %s" % (options.output, error.strerror)) from None
+
+
+def say(lines):
+    write(argparse.Namespace(output=None), "".join(line + "\n" for line in lines))
+
+
+# ---- actions ---------------------------------------------------------------------------------
+
+def top(options):
+    profile, shown, counts = seen(options)
+    say([headline(profile, shown, counts)]
+        + report.top(shown, counts, options.by, options.limit, options.total))
+    return 0
+
+
+def tree(options):
+    profile, shown, counts = seen(options)
+    say([headline(profile, shown, counts)]
+        + report.tree(shown, counts, options.by, options.min / 100, options.callers))
+    return 0
+
+
+def diff(options):
+    old, new = read(options.old), read(options.new)
+    names = symbolizer(options)
+    before, after = look(options, old, names), look(options, new, names)
+    for text in names.notes:
+        note(text)
+    counts = view.Counts(options.alloc, options.objects)
+    growth = after.total(counts.place) - before.total(counts.place)
+    say(["%s: %s, from %s to %s %s" % (
+        subject(new), counts.signed(growth), counts.text(before.total(counts.place)),
+        counts.text(after.total(counts.place)), counts.label)]
+        + report.compare(before, after, counts, options.by, options.limit, options.total))
+    return 0
+
+
+def folded(options):
+    _, shown, counts = seen(options)
+    write(options, "".join(line + "\n" for line in report.folded(shown, counts, options.by)))
+    return 0
+
+
+def flame_graph(options):
+    profile, shown, counts = seen(options)
+    title = options.title or subject(profile)
+    picture = flame.svg(shown, counts, title, options.by, bool(options.base))
+    if options.output and re.search(r"\.html?$", options.output):
+        picture = flame.html(picture, title)
+    write(options, picture)
+    return 0
+
+
+def to_pprof(options):
+    if options.output is None and sys.stdout.isatty():
+        raise Failure("a profile.proto is no text: name a file with -o, or redirect the output", 2)
+    profile = load(options)
+    names = None if options.no_symbols else symbolizer(options)
+    data = pprof.encode(profile, names)
+    for text in names.notes if names else ():
+        note(text)
+    write(options, data)
+    return 0
+
+
+def merge(options):
+    write(options, "".join(line + "\n" for line in writing.heap_v2(load(options))))
+    return 0

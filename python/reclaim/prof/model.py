@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""A heap profile: what each stack holds and has allocated.
+
+Counts are estimates of the truth: what a sampled dump says has been scaled up when it was read.
+A place in a stack is independent of the process it was seen in, so that profiles can be added:
+
+    Native   an offset in a binary, or an address that lies in no file (path "")
+    Named    a function that the dump itself names: Python's
+"""
+from collections import namedtuple
+
+Native = namedtuple("Native", "path build_id offset")
+Named = namedtuple("Named", "function file line")
+Segment = namedtuple("Segment", "start end offset")
+
+# The places of a stack's counts, in the order in which pprof users expect them.
+INUSE_OBJECTS, INUSE_BYTES, ALLOC_OBJECTS, ALLOC_BYTES = range(4)
+COUNTS = 4
+
+
+class Profile:
+    """stacks: {(thread name, leaf-first tuple of places): [the four counts]}
+    binaries: {(path, build id): its Segments, as one process had them mapped}
+    info: what the dump says of itself (program, pid, time, reason, profile, live)"""
+
+    def __init__(self, source="", rate=0):
+        self.sources = [source] if source else []
+        self.rate = rate
+        self.stacks = {}
+        self.binaries = {}
+        self.info = {}
+        self.pids = []
+
+    def add_stack(self, thread, stack, counts):
+        mine = self.stacks.get((thread, stack))
+        if mine is None:
+            self.stacks[thread, stack] = list(counts)
+        else:
+            for place in range(COUNTS):
+                mine[place] += counts[place]
+
+    def add(self, other, factor=1):
+        """Count another profile in, or with -1 take it off."""
+        for (thread, stack), counts in other.stacks.items():
+            self.add_stack(thread, stack, [count * factor for count in counts])
+        for key, segments in other.binaries.items():
+            self.binaries.setdefault(key, segments)
+        if factor > 0:
+            self.sources += other.sources
+            self.pids += other.pids
+            self.rate = max(self.rate, other.rate)
+
+    def total(self, place):
+        return sum(counts[place] for counts in self.stacks.values())
+
+    def has_alloc(self):
+        """Whether it says what was allocated and freed again (jemalloc: only with prof_accum)."""
+        return any(counts[ALLOC_OBJECTS] or counts[ALLOC_BYTES] for counts in self.stacks.values())
+
+    def places(self):
+        return {place for _, stack in self.stacks for place in stack}
+
+
+def summed(profiles):
+    """One profile of many; of one, itself."""
+    profiles = list(profiles)
+    if len(profiles) == 1:
+        return profiles[0]
+    result = Profile()
+    for profile in profiles:
+        result.add(profile)
+    if profiles:
+        result.info = {key: value for key, value in profiles[0].info.items()
+                       if all(other.info.get(key) == value for other in profiles)}
+    return result
+
+
+def counted_twice(profiles):
+    """Processes of which there is more than one dump: what they hold would be counted again."""
+    pids = [pid for profile in profiles for pid in profile.pids]
+    return sorted({pid for pid in pids if pids.count(pid) > 1}, key=str)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""Reports in text: the top of the list, the tree of calls, the difference of two profiles."""
+from reclaim.prof import view
+
+LEAST_SHARE = 0.01  # of the whole: below it a branch of the tree is not worth a line
+
+
+def sums(shown, by, place):
+    """{key: [self, total]} for one of the counts."""
+    key_of, _ = view.label(by)
+    keys, result = {}, {}
+    for row in shown.rows:
+        count = row.counts[place]
+        if not count:
+            continue
+        seen = set()
+        for index, frame in enumerate(row.frames):
+            key = keys.get(frame)
+            if key is None:
+                key = keys[frame] = key_of(frame)
+            mine = result.setdefault(key, [0, 0])
+            if index == 0:
+                mine[0] += count
+            if key not in seen:  # a recursive function counts once
+                seen.add(key)
+                mine[1] += count
+    return result
+
+
+def share(part, whole):
+    return "%5.1f %%" % (100 * part / whole if whole else 0)
+
+
+def headline(shown, counts, words):
+    return "%s %s in %s blocks%s" % (view.size(shown.total(counts.bytes_place)), counts.label,
+                                     view.blocks(shown.total(counts.objects_place)), words)
+
+
+def rest(left, what="more"):
+    return ["... and %d %s (-n)" % (left, what)] if left > 0 else []
+
+
+def top(shown, counts, by, limit, by_total=False):
+    """self: what the function asked for itself; total: with what it called."""
+    found = sums(shown, by, counts.place)
+    whole = shown.total(counts.place)
+    _, text_of = view.label(by)
+    column = 1 if by_total else 0
+    order = sorted(((key, value) for key, value in found.items() if by_total or value[0]),
+                   key=lambda item: (-item[1][column], -item[1][1], str(item[0])))
+    lines = ["%12s          %12s           %s" % ("self", "total", by)]
+    for key, (mine, total) in order[:limit]:
+        lines.append("%12s %s  %12s %s  %s" % (counts.text(mine), share(mine, whole),
+                                               counts.text(total), share(total, whole), text_of(key)))
+    return lines + rest(len(order) - limit)
+
+
+# ---- tree ------------------------------------------------------------------------------------
+
+class Node:
+    __slots__ = ("value", "children")
+
+    def __init__(self):
+        self.value, self.children = 0, {}
+
+    def child(self, key):
+        node = self.children.get(key)
+        if node is None:
+            node = self.children[key] = Node()
+        return node
+
+
+def build(shown, place, by="function", callers=False):
+    """The tree of calls from the roots, or with `callers` of callers from the leaves."""
+    key_of, _ = view.label(by)
+    keys, root = {}, Node()
+    for row in shown.rows:
+        count = row.counts[place]
+        if not count:
+            continue
+        node = root
+        node.value += count
+        for frame in row.frames if callers else reversed(row.frames):
+            key = keys.get(frame)
+            if key is None:
+                key = keys[frame] = key_of(frame)
+            node = node.child(key)
+            node.value += count
+    return root
+
+
+def tree(shown, counts, by, least=LEAST_SHARE, callers=False):
+    root = build(shown, counts.place, by, callers)
+    _, text_of = view.label(by, short=True)
+    smallest = abs(root.value) * least
+    lines = []
+    # Without recursion: stacks may be deeper than Python's own limit.
+    pending = [(root, None, 0)]
+    while pending:
+        node, key, depth = pending.pop()
+        if key is not None:
+            lines.append("%12s %s  %s%s" % (counts.text(node.value), share(node.value, root.value),
+                                            "| " * depth, text_of(key)))
+        worth = [item for item in node.children.items()
+                 if abs(item[1].value) >= smallest and item[1].value]
+        # What has one child goes on below it; only a fork is worth a step to the right.
+        step = 1 if key is not None and len(node.children) > 1 else 0
+        for name, child in sorted(worth, key=lambda item: (abs(item[1].value), str(item[0]))):
+            pending.append((child, name, depth + step))
+    return lines
+
+
+# ---- difference ------------------------------------------------------------------------------
+
+def compare(old, new, counts, by, limit, by_total=False):
+    """Grown most first, then what has shrunk most, as sizes go: the order of tracemalloc's
+    compare_to."""
+    column = 1 if by_total else 0
+    before, after = (sums(shown, by, counts.place) for shown in (old, new))
+    blocks_before, blocks_after = (sums(shown, by, counts.objects_place) for shown in (old, new))
+    _, text_of = view.label(by)
+    rows = []
+    for key in set(before) | set(after):
+        was, now = (found.get(key, (0, 0))[column] for found in (before, after))
+        number = [found.get(key, (0, 0))[column] for found in (blocks_before, blocks_after)]
+        if was != now:
+            rows.append((now - was, now, was, number[1] - number[0], number[1], key))
+    rows.sort(key=lambda row: (-abs(row[0]), -row[1], str(row[5])))
+    lines = ["%12s  %12s  %12s  %12s  %s" % ("growth", "blocks", "before", "after", by)]
+    for growth, now, was, more, _, key in rows[:limit]:
+        lines.append("%12s  %12s  %12s  %12s  %s" % (
+            counts.signed(growth), "%+d" % round(more) if round(more) < 1000 and round(more) > -1000
+            else ("+" if more > 0 else "-") + view.blocks(abs(more)),
+            counts.text(was), counts.text(now), text_of(key)))
+    return lines + rest(len(rows) - limit)
+
+
+# ---- folded stacks ---------------------------------------------------------------------------
+
+def folded(shown, counts, by="function"):
+    """root;...;leaf count: what flame-graph programs read."""
+    key_of, _ = view.label(by)
+    merged = {}
+    for row in shown.rows:
+        value = int(round(row.counts[counts.place]))
+        if value > 0:
+            names = []
+            for frame in reversed(row.frames):
+                key = key_of(frame)
+                name = key[0] if isinstance(key, tuple) else key
+                names.append(plain(name))
+            text = ";".join(names)
+            merged[text] = merged.get(text, 0) + value
+    return ["%s %d" % item for item in sorted(merged.items())]
+
+
+def plain(name):
+    """Without what separates: names of C++ and files may hold anything."""
+    return "".join(char if char.isprintable() and char != ";" else "," if char == ";" else "?"
+                   for char in name)

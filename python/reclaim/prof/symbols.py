@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Places -> functions, files and lines, inlined ones included.
+
+eu-addr2line (elfutils) or, where it is not installed, addr2line (binutils) is asked once for each
+binary, with all its addresses.  Separate debug files are found by build id.  A binary that is not
+the one that was profiled any more (its build id differs) gives no names rather than wrong ones.
+"""
+import os
+import re
+import shutil
+import struct
+import subprocess
+from collections import namedtuple
+
+from reclaim.prof.model import Named
+
+# python: a function that the dump named.  object: the binary's path, "" for Python.
+Frame = namedtuple("Frame", "function file line object python")
+
+TOOLS = ("eu-addr2line", "addr2line")
+SYSTEM_DEBUG = "/usr/lib/debug"
+PT_LOAD, PT_NOTE, NT_GNU_BUILD_ID, ET_EXEC = 1, 4, 3, 2
+WHERE = re.compile(r"^(.*?):(\d+|\?)(?::\d+)?(?: \(discriminator \d+\))?$")
+INLINED = re.compile(r" inlined at .* in .*$")
+
+
+class Elf:
+    """Which address of a binary is which offset in its file; its build id, "" where it has none."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            head = file.read(64)
+            if len(head) < 52 or head[:4] != b"\x7fELF":
+                raise ValueError("no ELF file")
+            order = "<" if head[5] == 1 else ">"
+            wide = head[4] == 2
+            self.kind = struct.unpack_from(order + "H", head, 16)[0]
+            start = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)[0]
+            size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+            file.seek(start)
+            table = file.read(size * count)
+            self.loads, self.build_id = [], ""
+            for at in range(0, len(table) - size + 1, size or 1):
+                kind = struct.unpack_from(order + "I", table, at)[0]
+                if wide:
+                    offset, address, _, length = struct.unpack_from(order + "QQQQ", table, at + 8)
+                else:
+                    offset, address, _, length = struct.unpack_from(order + "IIII", table, at + 4)
+                if kind == PT_LOAD:
+                    self.loads.append((offset, address, length))
+                elif kind == PT_NOTE and not self.build_id:
+                    file.seek(offset)
+                    self.find_build_id(order, file.read(min(length, 1 << 16)))
+
+    def find_build_id(self, order, notes):
+        at = 0
+        while at + 12 <= len(notes):
+            name, length, kind = struct.unpack_from(order + "III", notes, at)
+            body = at + 12 + (name + 3 & ~3)
+            if kind == NT_GNU_BUILD_ID and notes[at + 12:at + 15] == b"GNU":
+                self.build_id = notes[body:body + length].hex()
+                return
+            at = body + (length + 3 & ~3)
+
+    def address(self, offset):
+        for start, address, length in self.loads:
+            if start <= offset < start + length:
+                return offset - start + address
+        return None
+
+
+def elf_of(path):
+    try:
+        return Elf(path)
+    except (OSError, ValueError, struct.error):
+        return None
+
+
+class Symbolizer:
+    """notes: lines for the user about binaries whose functions have no names."""
+
+    def __init__(self, tool=None, debug_folders=(), root=""):
+        self.tool = tool or next((name for name in TOOLS if shutil.which(name)), None)
+        self.debug_folders = list(debug_folders) + [SYSTEM_DEBUG]
+        self.root = root
+        self.known = {}
+        self.notes = []
+
+    def frames(self, place):
+        """Leaf first: what was inlined, then what it was inlined into."""
+        return self.known[place]
+
+    def learn(self, profile):
+        """Ask for all places of a profile that are not known yet."""
+        wanted = {}
+        for place in profile.places():
+            if place in self.known:
+                continue
+            if isinstance(place, Named):
+                self.known[place] = (Frame(place.function, place.file, place.line, "",
+                                           bool(place.file)),)
+            else:
+                self.known[place] = (self.unnamed(place),)
+                if place.path.startswith("/"):
+                    wanted.setdefault((place.path, place.build_id), []).append(place)
+        if wanted and self.tool is None:
+            self.notes.append("functions have no names: neither eu-addr2line (elfutils) nor addr2line "
+                              "(binutils) is installed")
+            return
+        for key in sorted(wanted):
+            self.ask(key, wanted[key], profile.binaries.get(key, ()))
+
+    @staticmethod
+    def unnamed(place):
+        where = os.path.basename(place.path) or "no file"
+        return Frame("", "%s+0x%x" % (where, place.offset), 0, place.path or "[no file]", False)
+
+    def debug_file(self, build_id):
+        for folder in self.debug_folders if len(build_id) > 4 else ():
+            path = os.path.join(folder, ".build-id", build_id[:2], build_id[2:] + ".debug")
+            if os.path.isfile(path):
+                return path
+        return None
+
+    def binary(self, key):
+        """The file to ask and what is known of its addresses; or None."""
+        path = key[0][:-len(" (deleted)")] if key[0].endswith(" (deleted)") else key[0]
+        path = self.root + path
+        build_id = key[1]
+        elf = elf_of(path)
+        if elf is not None and build_id and elf.build_id and elf.build_id != build_id:
+            elf, changed = None, True
+        else:
+            changed = False
+        debug = self.debug_file(build_id or (elf.build_id if elf else ""))
+        if elf is not None:
+            return debug or path, elf
+        if debug is not None:
+            return debug, None
+        if changed:
+            self.notes.append("%s is not the file that was profiled any more (another build id): "
+                              "its functions have no names" % path)
+        elif not os.path.exists(path):
+            self.notes.append("%s is not here: its functions have no names (--root, --debug-dir)"
+                              % path)
+        return None
+
+    def ask(self, key, places, segments):
+        found = self.binary(key)
+        if found is None:
+            return
+        path, elf = found
+        addresses = {}
+        for place in places:
+            addresses.setdefault(address_of(place.offset, path, elf, segments), []).append(place)
+        addresses.pop(None, None)
+        text = "".join("0x%x\n" % address for address in addresses)
+        try:
+            done = subprocess.run([self.tool, "-a", "-f", "-i", "-C", "-e", path], stderr=subprocess.PIPE,
+                                  input=text.encode(), stdout=subprocess.PIPE)
+        except OSError as error:
+            self.notes.append("%s cannot be run: %s" % (self.tool, error.strerror))
+            return
+        answers = answered(done.stdout.decode("utf-8", "replace"))
+        if addresses and not answers:
+            said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0]
+            self.notes.append("%s says nothing about %s: %s" % (self.tool, path, said))
+        for address, lines in answers.items():
+            for place in addresses.get(address, ()):
+                frames = tuple(Frame(function, file, line, key[0], False)
+                               for function, file, line in lines if function)
+                if frames:
+                    self.known[place] = frames
+
+
+def address_of(offset, path, elf, segments):
+    if elf is not None:
+        return elf.address(offset)
+    # Only the debug file is there, whose table of segments has other offsets: in a library the
+    # address is nearly always the offset, and a program at a fixed address was mapped at it.
+    debug = elf_of(path)
+    if debug is not None and debug.kind == ET_EXEC:
+        for segment in segments:
+            if segment.offset <= offset < segment.offset + segment.end - segment.start:
+                return segment.start + offset - segment.offset
+    return offset
+
+
+def answered(text):
+    """{address: [(function, file, line)]} from what either tool prints with -a -f -i."""
+    answers, current, function = {}, None, None
+    for line in text.split("\n"):
+        if function is None and re.match(r"^0x[0-9a-f]+$", line):
+            current = answers.setdefault(int(line, 16), [])
+        elif function is None:
+            function = line
+        elif current is not None:
+            where = WHERE.match(line)
+            file, number = where.group(1, 2) if where else ("??", "0")
+            name = "" if function == "??" else INLINED.sub("", function)
+            current.append((name, "" if file.startswith("??") else file,
+                            int(number) if number.isdigit() else 0))
+            function = None
+    return answers

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""reclaim run --plot and --csv, on programs that this test starts.  RECLAIM_SO names the library."""
+import csv
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+COMMAND = [sys.executable, os.path.join(TOP, "python", "bin", "reclaim")]
+MB = 1 << 20
+
+sys.path.insert(0, os.path.join(TOP, "python"))
+
+from reclaim.curve import draw, family, record  # noqa: E402
+
+# Holds 60 MB for a while, frees them, waits.
+BURST = """
+import time
+big = [b"x" * 5000 for _ in range(12000)]
+time.sleep(1)
+del big
+time.sleep(1)
+"""
+# A child that touches nothing of what it has inherited, and one that runs another program.
+FAMILY = """
+import os, subprocess, time
+big = [b"x" * 5000 for _ in range(12000)]
+child = os.fork()
+if child == 0:
+    time.sleep(1)
+    os._exit(0)
+subprocess.run(["sleep", "1"])
+os.waitpid(child, 0)
+"""
+
+
+class Plot(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.table = os.path.join(self.folder, "a.csv")
+
+    def reclaim(self, *words, **keywords):
+        done = subprocess.run(COMMAND + ["run"] + list(words), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              universal_newlines=True, **keywords)
+        return done.returncode, done.stdout, done.stderr
+
+    def rows(self):
+        with open(self.table) as file:
+            return [{name: float(text) if text else None for name, text in row.items()}
+                    for row in csv.DictReader(file)]
+
+    def test_the_curve_rises_and_falls(self):
+        code, out, err = self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable, "-c",
+                                      BURST + "print('done'); raise SystemExit(5)")
+        self.assertEqual((code, out, err), (5, "done\n", ""))
+        rows = self.rows()
+        self.assertEqual(list(rows[0]), list(record.COLUMNS))
+        seconds = [row["seconds"] for row in rows]
+        self.assertEqual(seconds, sorted(seconds))
+        self.assertGreater(seconds[-1], 1.9)
+        self.assertGreater(max(row["resident_bytes"] for row in rows), 60 * MB)
+        self.assertLess(rows[-1]["resident_bytes"], 40 * MB)
+        live = [row["live_bytes"] for row in rows if row["live_bytes"] is not None]
+        self.assertGreater(max(live), 58 * MB)
+        self.assertLess(live[-1], 10 * MB)
+        self.assertTrue(any(row["dirty_bytes"] is not None for row in rows))
+
+    def test_what_a_fork_shares_counts_once(self):
+        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable, "-c",
+                                      FAMILY)[0], 0)
+        rows = self.rows()
+        self.assertEqual(max(row["processes"] for row in rows), 3)
+        most = max(row["resident_bytes"] for row in rows if row["processes"] == 3)
+        self.assertGreater(most, 60 * MB)
+        if family.proportional(os.getpid())[1] < 1 or os.path.exists("/proc/self/smaps_rollup"):
+            self.assertLess(most, 110 * MB)
+            self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
+
+    def test_a_signal_reaches_the_program(self):
+        process = subprocess.Popen(COMMAND + ["run", "--csv", self.table, "sh", "-c",
+                                              "trap 'echo heard; exit 9' TERM; echo ready; "
+                                              "while :; do sleep 0.05; done"],
+                                   stdout=subprocess.PIPE, universal_newlines=True)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.stdout.readline(), "heard\n")
+        self.assertEqual(process.wait(timeout=20), 9)
+        process.stdout.close()
+        self.assertTrue(self.rows())
+
+    def test_a_program_that_is_killed(self):
+        code, _, _ = self.reclaim("--csv", self.table, "sh", "-c", "kill -KILL $$")
+        self.assertEqual(code, 137)
+
+    def test_a_program_that_is_over_at_once(self):
+        """Whether it was seen or not: its exit code counts, and there is a table."""
+        self.assertEqual(self.reclaim("--csv", self.table, "sh", "-c", "exit 4")[0], 4)
+        with open(self.table) as file:
+            self.assertEqual(file.readline(), ",".join(record.COLUMNS) + "\n")
+
+    def test_a_path_of_the_users_own(self):
+        conf = "stats_path:%s/mine.%%p.json" % self.folder
+        self.assertEqual(self.reclaim("--conf", conf, "--csv", self.table, sys.executable, "-c", BURST)[0],
+                         0)
+        self.assertTrue(any(name.startswith("mine.") for name in os.listdir(self.folder)))
+        self.assertTrue(any(row["live_bytes"] for row in self.rows()))
+        code, _, err = self.reclaim("--conf", "stats_path:%s/x.prom" % self.folder, "--csv", self.table,
+                                    "sleep", "0.2")
+        self.assertEqual(code, 0)
+        self.assertRegex(err, r"\Areclaim: live and dirty bytes are not recorded[^\n]*\n\Z")
+
+    def test_picture(self):
+        path = os.path.join(self.folder, "a.png")
+        code, _, err = self.reclaim("--plot", path, sys.executable, "-c", BURST)
+        if draw.missing():
+            self.assertEqual(code, 1)
+            self.assertRegex(err, r"\Areclaim: --plot needs matplotlib[^\n]*\n\Z")
+            return
+        self.assertEqual((code, err), (0, ""))
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(8), b"\x89PNG\r\n\x1a\n")
+
+    def test_what_is_said_before_anything_is_started(self):
+        mark = os.path.join(self.folder, "started")
+        for words, said in ((["--csv", "/no/such/folder/a.csv"], "cannot be written"),
+                            (["--csv", self.folder], "cannot be written"),
+                            (["--plot", "a.gif"], "must end in"),
+                            (["--csv", self.table, "--interval", "0"], "--interval"),
+                            (["--csv", self.table, "--check"], "--check")):
+            code, _, err = self.reclaim(*words, "touch", mark)
+            self.assertIn(code, (1, 2))
+            self.assertRegex(err, r"\Areclaim: [^\n]*%s[^\n]*\n\Z" % said)
+        self.assertFalse(os.path.exists(mark))
+
+
+class Family(unittest.TestCase):
+    def test_children_of_children(self):
+        process = subprocess.Popen(["sh", "-c", "sh -c 'sleep 30; true'; true"])
+        try:
+            end = time.monotonic() + 10
+            while len(family.family(process.pid)) < 3 and time.monotonic() < end:
+                time.sleep(0.01)
+            found = family.family(process.pid)
+            self.assertEqual(len(found), 3)
+            self.assertIsNone(found[process.pid])
+            below = [pid for pid in found if pid != process.pid]
+            scanned = family.parents()
+            self.assertTrue(all(scanned[pid] == found[pid] for pid in below))
+        finally:
+            for pid in family.family(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+    def test_a_process_that_is_not_there(self):
+        self.assertEqual(family.resident(2 ** 22 + 1), 0)
+        self.assertEqual(family.family(2 ** 22 + 1), {2 ** 22 + 1: None})
+
+
+if __name__ == "__main__":
+    signal.alarm(240)
+    unittest.main(verbosity=1)

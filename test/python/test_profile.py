@@ -1,0 +1,545 @@
+# SPDX-License-Identifier: MIT
+"""Heap profiles: reader, model, reports, pictures and encodings on made-up dumps.  Needs no library;
+test/hosts/profile_tool.sh has the real ones."""
+import contextlib
+import gzip
+import io
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(TOP, "python"))
+
+from reclaim import cli  # noqa: E402
+from reclaim.prof import Unreadable, flame, layout, model, pprof, reading, report, symbols, view, writing  # noqa: E402,E501
+
+MAPS = """MAPPED_LIBRARIES:
+00400000-00500000 r-xp 00001000 fe:00 7                                  /no/such/program
+7f0000000000-7f0000100000 r-xp 00000000 fe:00 8                          /no/such/lib one.so
+7ffe00000000-7ffe00001000 r-xp 00000000 00:00 0                          [vdso]
+"""
+# Two threads, Python and machine code, a stack without frames; a rate so small that nothing is
+# scaled, and whole blocks of 1,000 bytes.
+HEAP = """heap_v2/1
+# reclaim 1
+# program job
+# pid 12
+# time 2026-01-17T14:05:02Z
+# reason final
+  t*: 9: 9000 [20: 20000]
+# thread 1 main
+# thread 2 worker
+@ 0x400010 0x8000000000000001 0x8000000000000002 0x400101
+  t*: 5: 5000 [10: 10000]
+  t1: 3: 3000 [6: 6000]
+  t2: 2: 2000 [4: 4000]
+@ 0x7f0000000020 0x400101
+  t*: 3: 3000 [8: 8000]
+  t1: 3: 3000 [8: 8000]
+@
+  t*: 1: 1000 [2: 2000]
+  t1: 1: 1000 [2: 2000]
+# frame 0x8000000000000001 7 load <&"'>	/srv/app/job.py
+# frame 0x8000000000000002 20 <module>	/srv/app/job.py
+# build-id /no/such/program aabbccdd
+""" + MAPS
+LEGACY = """heap profile:     9:     9000 [    20:    20000] @ %s
+     5:     5000 [    10:    10000] @ 0x400010 0x400101
+     4:     4000 [    10:    10000] @ 0x7f0000000020 0x400101
+
+""" + MAPS
+
+
+def parsed(text):
+    return reading.parse("made.heap", text.encode())
+
+
+class Names:
+    """A symbolizer that knows by heart."""
+
+    def __init__(self, known):
+        self.known, self.notes = known, []
+
+    def learn(self, profile):
+        pass
+
+    def frames(self, place):
+        if isinstance(place, model.Named):
+            return (symbols.Frame(place.function, place.file, place.line, "", bool(place.file)),)
+        found = self.known.get(place.offset)
+        return found or (symbols.Symbolizer.unnamed(place),)
+
+
+def native(function, line=1, file="/src/a.c"):
+    return symbols.Frame(function, file, line, "/no/such/program", False)
+
+
+NAMES = Names({0x1010: (native("inlined"), native("work")), 0x1100: (native("main", 9),),
+               0x20: (native("parse", 4, "/src/b.c"),)})
+INUSE = view.Counts()
+
+
+def shown(text=HEAP, **options):
+    return view.View(parsed(text), NAMES, **options)
+
+
+class Reader(unittest.TestCase):
+    def test_heap_v2(self):
+        profile = parsed(HEAP)
+        self.assertEqual(profile.info, {"program": "job", "pid": "12", "time": "2026-01-17T14:05:02Z",
+                                        "reason": "final"})
+        self.assertEqual([round(profile.total(place)) for place in range(4)], [9, 9000, 20, 20000])
+        program = model.Native("/no/such/program", "aabbccdd", 0x1010)
+        caller = program._replace(offset=0x1100)  # one before the address it returns to
+        stack = (program, model.Named("load <&\"'>", "/srv/app/job.py", 7),
+                 model.Named("<module>", "/srv/app/job.py", 20), caller)
+        self.assertEqual([round(count) for count in profile.stacks["main", stack]],
+                         [3, 3000, 6, 6000])
+        self.assertEqual([round(count) for count in profile.stacks["worker", stack]],
+                         [2, 2000, 4, 4000])
+        self.assertIn(("main", ()), profile.stacks)
+        self.assertEqual(profile.binaries["/no/such/program", "aabbccdd"],
+                         [model.Segment(0x400000, 0x500000, 0x1000)])
+        self.assertIn(("/no/such/lib one.so", ""), profile.binaries)
+
+    def test_samples_stand_for_more(self):
+        text = "heap_v2/524288\n  t*: 2: 2048 [4: 2097152]\n@ 0x400010\n" \
+               "  t*: 2: 2048 [4: 2097152]\n" + MAPS
+        (counts,) = parsed(text).stacks.values()
+        small = 1 / (1 - math.exp(-1024 / 524288.0))
+        large = 1 / (1 - math.exp(-1.0))
+        for mine, expected in zip(counts, (2 * small, 2048 * small, 4 * large, 2097152 * large)):
+            self.assertAlmostEqual(mine, expected, delta=expected * 1e-9)
+
+    def test_threads_share_what_the_stack_stands_for(self):
+        """One factor for a stack, though its threads have blocks of different sizes."""
+        text = "heap_v2/4096\n@ 0x400010\n  t*: 2: 9000 [0: 0]\n  t1: 1: 1000 [0: 0]\n" \
+               "  t2: 1: 8000 [0: 0]\n" + MAPS
+        profile = parsed(text)
+        self.assertAlmostEqual(profile.total(model.INUSE_BYTES),
+                               9000 / (1 - math.exp(-4500 / 4096.0)), places=6)
+        self.assertEqual({thread for thread, _ in profile.stacks}, {"thread 1", "thread 2"})
+
+    def test_threads_that_do_not_add_up_are_left_out(self):
+        text = "heap_v2/1\n@ 0x400010\n  t*: 2: 9000 [0: 0]\n  t1: 1: 1000 [0: 0]\n" + MAPS
+        profile = parsed(text)
+        self.assertEqual({thread for thread, _ in profile.stacks}, {""})
+
+    def test_legacy(self):
+        for kind in ("heapprofile", "growthz", "heap_v2/1"):
+            profile = parsed(LEGACY % kind)
+            self.assertEqual([round(profile.total(place)) for place in range(4)],
+                             [9, 9000, 20, 20000], kind)
+
+    def test_legacy_of_the_first_kind(self):
+        """heap/N: a sample each N/2 bytes, so a block of 1,000 stands for N/2 bytes."""
+        profile = parsed(LEGACY % "heap/524288")
+        self.assertEqual(round(profile.total(model.INUSE_BYTES)), 9 * 262144)
+
+    def test_endings_of_lines_and_old_lists_of_files(self):
+        self.assertEqual(len(parsed(HEAP.replace("\n", "\r\n")).stacks), len(parsed(HEAP).stacks))
+        text = LEGACY % "heapprofile"
+        text = text[:text.index("MAPPED")] + "--- Memory map:\n  400000-500000: /no/such/program\n"
+        self.assertIn(("/no/such/program", ""), parsed(text).binaries)
+
+    def refused(self, data, words):
+        with self.assertRaises(Unreadable) as caught:
+            reading.parse("x.heap", data)
+        self.assertRegex(str(caught.exception), r"\Ax\.heap: [^\n]*%s[^\n]*\Z" % words)
+
+    def test_what_is_no_profile(self):
+        self.refused(b"", "empty")
+        self.refused(b"\n\n", "not a heap profile")
+        self.refused(b"hello\n", "not a heap profile")
+        self.refused(b"heap_v3/4\n", "not a heap profile")
+        self.refused(b"\x7fELF\0\0\0", "binary")
+        self.refused(gzip.compress(b"x"), "gzip'ed")
+        self.refused(HEAP.replace("@ 0x400010", "what is this").encode(), "line 10 does not belong")
+        self.refused(HEAP.replace("@ 0x400010", "@ 0x4\x1b[0m00").encode(), "line 10 does not belong")
+
+    def test_every_cut_is_noticed(self):
+        """Whatever is cut off at the end, but for whole lines of the list of mapped files."""
+        data = HEAP.encode()
+        allowed = {data.index(MAPS.split("\n")[n].encode()) for n in (2, 3)} | {len(data)}
+        for length in range(1, len(data)):
+            if length not in allowed:
+                self.refused(data[:length], "cut off")
+
+    def test_nothing_but_unreadable_comes_out(self):
+        dice = random.Random(5)
+        good = HEAP.encode()
+        for _ in range(3000):
+            data = bytearray(good)
+            for _ in range(dice.randrange(1, 6)):
+                at = dice.randrange(len(data))
+                what = dice.randrange(3)
+                if what == 0:
+                    data[at] = dice.randrange(256)
+                elif what == 1:
+                    del data[at:at + dice.randrange(40)]
+                else:
+                    data[at:at] = data[dice.randrange(len(data)):][:dice.randrange(40)]
+            try:
+                profile = reading.parse("x", bytes(data))
+            except Unreadable as reason:
+                self.assertNotIn("\n", str(reason))
+                continue
+            looked_at = view.View(profile, NAMES)
+            report.top(looked_at, INUSE, "function", 5)
+            report.tree(looked_at, INUSE, "line")
+            xml.etree.ElementTree.fromstring(flame.svg(looked_at, INUSE, "t"))
+            decode(pprof.encode(profile, NAMES))
+            parsed("".join(line + "\n" for line in writing.heap_v2(profile)))
+
+
+class Model(unittest.TestCase):
+    def test_sum_and_difference(self):
+        profile = model.summed([parsed(HEAP), parsed(HEAP)])
+        self.assertEqual(round(profile.total(model.ALLOC_BYTES)), 40000)
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(HEAP)]), ["12"])
+        profile.add(parsed(HEAP), -1)
+        profile.add(parsed(HEAP), -1)
+        self.assertAlmostEqual(profile.total(model.ALLOC_BYTES), 0)
+
+    def test_processes_with_other_addresses_add_up(self):
+        """The same stacks, though each process has its libraries elsewhere."""
+        moved = HEAP.replace("0x7f0000000020", "0x7e0000000020").replace(
+            "7f0000000000-7f0000100000", "7e0000000000-7e0000100000")
+        profile = model.summed([parsed(HEAP), parsed(moved)])
+        self.assertEqual(len(profile.stacks), len(parsed(HEAP).stacks))
+
+    def test_what_lies_at_one_address_in_two_processes(self):
+        other = HEAP.replace("/no/such/program", "/no/other/program")
+        profile = model.summed([parsed(HEAP), parsed(other)])
+        made = layout.Layout(profile)
+        spans = sorted((segment.start, segment.end) for segments in made.binaries.values()
+                       for segment in segments)
+        for one, next_one in zip(spans, spans[1:]):
+            self.assertLessEqual(one[1], next_one[0])
+        self.assertEqual(len(spans), 3)
+
+    def test_written_and_read_again(self):
+        for profile in (parsed(HEAP), model.summed([parsed(HEAP), parsed(
+                HEAP.replace("/no/such/program", "/no/other/program").replace("pid 12", "pid 13"))])):
+            text = "".join(line + "\n" for line in writing.heap_v2(profile))
+            again = parsed(text)
+            for place in range(4):
+                self.assertEqual(round(again.total(place)), round(profile.total(place)))
+            self.assertEqual(again.places(), profile.places())
+            self.assertEqual({key: [round(count) for count in counts]
+                              for key, counts in again.stacks.items()},
+                             {key: [round(count) for count in counts]
+                              for key, counts in profile.stacks.items()})
+
+
+class Views(unittest.TestCase):
+    def functions(self, **options):
+        """{function: self} of what is shown."""
+        found = report.sums(shown(**options), "function", model.INUSE_BYTES)
+        return {key[0]: round(mine) for key, (mine, _) in found.items() if round(mine)}
+
+    def test_grouping(self):
+        self.assertEqual(self.functions(), {"inlined": 5000, "parse": 3000, "[no stack]": 1000})
+        found = report.sums(shown(), "line", model.INUSE_BYTES)
+        self.assertEqual(round(found["/srv/app/job.py:7", "load <&\"'>"][1]), 5000)
+        found = report.sums(shown(), "file", model.INUSE_BYTES)
+        self.assertEqual(round(found["/srv/app/job.py"][1]), 5000)  # once, though twice in a stack
+        self.assertEqual(round(found["/src/a.c"][1]), 8000)
+        found = report.sums(shown(), "object", model.INUSE_BYTES)
+        self.assertEqual(round(found["/no/such/program"][1]), 8000)
+        self.assertEqual(round(found["[Python]"][1]), 5000)
+
+    def test_patterns(self):
+        self.assertEqual(self.functions(include=["pars?"]), {"parse": 3000})
+        self.assertEqual(self.functions(include=["*.py"]), {"inlined": 5000})
+        self.assertEqual(self.functions(include=["job.py:7"]), {"inlined": 5000})
+        self.assertEqual(self.functions(include=["job.py:8"]), {})
+        self.assertEqual(self.functions(include=["main"], leaf=True), {})
+        self.assertEqual(self.functions(exclude=["main"]), {"[no stack]": 1000})
+        self.assertEqual(self.functions(exclude=["b.c"], leaf=True),
+                         {"inlined": 5000, "[no stack]": 1000})
+        self.assertEqual(self.functions(hide=["a.c"])["load <&\"'>"], 5000)
+        self.assertEqual(self.functions(python=True),
+                         {"load <&\"'>": 5000, "parse": 3000, "[no stack]": 1000})
+
+    def test_threads(self):
+        self.assertEqual(self.functions(threads=["work*"]), {"inlined": 2000})
+        tree = report.tree(shown(by_thread=True), INUSE, "function")
+        self.assertTrue(any(line.endswith("thread worker") for line in tree))
+
+    def test_wrappers_are_left_out_at_the_leaf(self):
+        for name in ("malloc", "operator new(unsigned long)", "zmalloc", "_PyMem_RawMalloc",
+                     "std::__new_allocator<int>::allocate(unsigned long, void const*)"):
+            self.assertTrue(view.is_wrapper(native(name)), name)
+        for name in ("mallocator", "load", "main", "reader_alloc"):
+            self.assertFalse(view.is_wrapper(native(name)), name)
+        names = Names(dict(NAMES.known))
+        names.known[0x20] = (native("malloc"),)
+        found = report.sums(view.View(parsed(HEAP), names), "function", model.INUSE_BYTES)
+        self.assertEqual(round(found["main", "/src/a.c"][0]), 3000)
+        found = report.sums(view.View(parsed(HEAP), names, all_frames=True), "function",
+                            model.INUSE_BYTES)
+        self.assertEqual(round(found["malloc", "/src/a.c"][0]), 3000)
+
+
+class Reports(unittest.TestCase):
+    def test_top(self):
+        lines = report.top(shown(), INUSE, "function", 2)
+        self.assertEqual(lines[1].split(), ["4.9", "kB", "55.6", "%", "4.9", "kB", "55.6", "%",
+                                            "inlined", "/src/a.c"])
+        self.assertEqual(lines[-1], "... and 1 more (-n)")
+        lines = report.top(shown(), view.Counts(alloc=True, objects=True), "function", 9, True)
+        self.assertEqual(lines[1].split()[3:], ["18", "90.0", "%", "main", "/src/a.c"])
+
+    def test_tree(self):
+        lines = [line.split("  ", 1)[1] if "| " not in line else line[line.index("| "):]
+                 for line in (line.lstrip() for line in report.tree(shown(), INUSE, "function"))]
+        self.assertEqual(len(lines), 7)
+        self.assertTrue(lines[0].endswith("main  a.c"))
+        self.assertTrue(any(line.startswith("| parse") for line in lines))
+        upwards = report.tree(shown(), INUSE, "function", callers=True)
+        self.assertTrue(upwards[0].endswith("inlined  a.c"))
+
+    def test_a_stack_deeper_than_pythons_own(self):
+        deep = " ".join("0x%x" % (0x400000 + 16 * n) for n in range(5000))
+        text = "heap_v2/1\n@ %s\n  t*: 1: 1000 [1: 1000]\n" % deep + MAPS
+        looked_at = view.View(parsed(text), NAMES, all_frames=True)
+        self.assertEqual(len(report.tree(looked_at, INUSE, "line")), 5000)
+        xml.etree.ElementTree.fromstring(flame.svg(looked_at, INUSE, "deep", "line"))
+
+    def test_difference(self):
+        after = HEAP.replace("3: 3000 [8: 8000]", "9: 9000 [8: 8000]").replace(
+            "  t1: 1: 1000 [2: 2000]\n", "").replace("1: 1000 [2: 2000]", "0: 0 [2: 2000]")
+        lines = report.compare(shown(), shown(after), INUSE, "function", 9)
+        self.assertEqual(lines[1].split()[:5], ["+5.9", "kB", "+6", "2.9", "kB"])
+        self.assertTrue(lines[1].endswith("parse  /src/b.c"))
+        self.assertEqual(lines[2].split()[:3], ["-1.0", "kB", "-1"])
+        self.assertEqual(len(lines), 3)
+
+    def test_folded(self):
+        self.assertEqual(report.folded(shown(), INUSE), [
+            "[no stack] 1000", "main;<module>;load <&\"'>;work;inlined 5000", "main;parse 3000"])
+        self.assertEqual(report.plain("a;b\nc"), "a,b?c")
+
+    def test_sizes(self):
+        self.assertEqual([view.size(n) for n in (0, 999, 1000, 1 << 20, 1 << 30, 1 << 44)],
+                         ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.0 GB", "16.0 TB"])
+
+
+class Flame(unittest.TestCase):
+    def frames(self, text):
+        root = xml.etree.ElementTree.fromstring(text)
+        space = "{http://www.w3.org/2000/svg}"
+        return {group.find(space + "title").text: group for group in root.iter(space + "g")}
+
+    def test_every_frame_has_its_share(self):
+        frames = self.frames(flame.svg(shown(), INUSE, "a <title> & more"))
+        widths = {tip.split(":")[0].split(" (")[0]: float(group.get("data-w"))
+                  for tip, group in frames.items()}
+        self.assertAlmostEqual(widths["all"], 1)
+        self.assertAlmostEqual(widths["main"], 8 / 9.0, places=5)
+        self.assertAlmostEqual(widths["load <&\"'>"], 5 / 9.0, places=5)
+
+    def test_nothing_from_elsewhere(self):
+        text = flame.svg(shown(), INUSE, "t").replace("http://www.w3.org/2000/svg", "")
+        for word in ("http", "src=", "url(", "@import", "href"):
+            self.assertNotIn(word, text)
+
+    def test_names_that_would_break_out(self):
+        text = HEAP.replace("load <&\"'>", "]]></script><b>\x01\"'")
+        frames = self.frames(flame.svg(shown(text), INUSE, "]]>"))
+        self.assertTrue(any(tip.startswith("]]></script><b>?") for tip in frames))
+
+    def test_only_growth(self):
+        profile = parsed(HEAP)
+        profile.add(parsed(HEAP.replace("5: 5000", "1: 1000").replace("3: 3000 [6", "1: 1000 [6").replace(
+            "2: 2000 [4", "0: 0 [4").replace("3: 3000 [8", "4: 4000 [8")), -1)
+        frames = self.frames(flame.svg(view.View(profile, NAMES), INUSE, "t", difference=True))
+        self.assertFalse(any(tip.startswith("parse") for tip in frames))
+        (tip,) = [tip for tip in frames if tip.startswith("load")]
+        self.assertIn("3.9 kB", tip)
+
+    def test_nothing_at_all(self):
+        self.frames(flame.svg(shown("heap_v2/1\n" + MAPS), INUSE, "empty"))
+
+
+def decode(data):
+    """profile.proto as {field: [values]}; messages within as bytes."""
+    return fields(gzip.decompress(data))
+
+
+def fields(body):
+    found, at = {}, 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = body[at]
+            at += 1
+            value |= (byte & 0x7f) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+    while at < len(body):
+        key = varint()
+        if key & 7 == 0:
+            value = varint()
+        else:
+            assert key & 7 == 2, key
+            length = varint()
+            value, at = body[at:at + length], at + length
+        found.setdefault(key >> 3, []).append(value)
+    return found
+
+
+def unpack(body):
+    result, value, shift = [], 0, 0
+    for byte in body:
+        value |= (byte & 0x7f) << shift
+        shift += 7
+        if byte < 0x80:
+            result.append(value)
+            value = shift = 0
+    return result
+
+
+class Pprof(unittest.TestCase):
+    def test_message(self):
+        message = decode(pprof.encode(parsed(HEAP), NAMES))
+        strings = [text.decode() for text in message[6]]
+        self.assertEqual(strings[0], "")
+        types = [fields(body) for body in message[1]]
+        self.assertEqual([strings[one[1][0]] for one in types],
+                         ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"])
+        self.assertEqual(strings[message[14][0]], "inuse_space")
+        sums = [0, 0, 0, 0]
+        for body in message[2]:
+            sums = [a + b for a, b in zip(sums, unpack(fields(body)[2][0]))]
+        self.assertEqual(sums, [20, 20000, 9, 9000])
+        mappings = [fields(body) for body in message[3]]
+        self.assertEqual(strings[mappings[0][6][0]], "aabbccdd")
+        functions = [fields(body) for body in message[5]]
+        names = {strings[function[2][0]] for function in functions}
+        self.assertEqual(names, {"inlined", "work", "main", "parse", "load <&\"'>", "<module>"})
+        lines = [fields(body).get(4, []) for body in message[4]]
+        self.assertEqual(max(map(len, lines)), 2)  # what was inlined and into what
+        self.assertEqual(message[9], [1768658702 * 10 ** 9])
+
+    def test_negative_numbers(self):
+        self.assertEqual(pprof.varint(300), b"\xac\x02")
+        self.assertEqual(pprof.varint(-1), b"\xff" * 9 + b"\x01")
+
+    def test_the_same_bytes_again(self):
+        self.assertEqual(pprof.encode(parsed(HEAP), NAMES), pprof.encode(parsed(HEAP), NAMES))
+
+
+class Symbols(unittest.TestCase):
+    def test_what_the_tools_print(self):
+        text = ("0x0000000000001147\ninl<int> inlined at /a/l.cc:4:69 in n::S::go(int)\n/a/l.cc:3:111\n"
+                "n::S::go(int)\n/a/l.cc:4:69\n0x0000000000000001\n??\n??:0\n"
+                "0x0000000000000002\nstart\n??:?\n0x3\nf\nc: d.c:8 (discriminator 2)\n")
+        self.assertEqual(symbols.answered(text), {
+            0x1147: [("inl<int>", "/a/l.cc", 3), ("n::S::go(int)", "/a/l.cc", 4)],
+            1: [("", "", 0)], 2: [("start", "", 0)], 3: [("f", "c: d.c", 8)]})
+
+    def test_binaries_that_are_not_there(self):
+        names = symbols.Symbolizer()
+        names.learn(parsed(HEAP))
+        self.assertTrue(all(" is not here" in note or "neither" in note for note in names.notes))
+        place = model.Native("/no/such/program", "aabbccdd", 0x1010)
+        self.assertEqual(view.line_name(names.frames(place)[0]), "program+0x1010")
+        self.assertEqual(view.function_name(names.frames(place)[0]), "[program]")
+
+    def test_another_build_gives_no_names(self):
+        if symbols.elf_of(sys.executable) is None:
+            self.skipTest("no ELF")
+        text = HEAP.replace("/no/such/program", os.path.realpath(sys.executable))
+        names = symbols.Symbolizer()
+        if names.tool is None or not symbols.elf_of(os.path.realpath(sys.executable)).build_id:
+            self.skipTest("no addr2line, or no build id")
+        names.learn(parsed(text))
+        self.assertTrue(any("another build id" in note for note in names.notes), names.notes)
+
+
+class Command(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.heap = self.file("good.heap", HEAP)
+
+    def file(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def reclaim(self, *words):
+        """Exit code, standard output, standard error, in this process."""
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = cli.main(["prof"] + list(words))
+            except SystemExit as end:
+                code = end.code
+        out.flush()
+        return code, out.buffer.getvalue(), err.getvalue()
+
+    def test_every_action(self):
+        for words in (["top"], ["tree"], ["folded"], ["flame"], ["pprof"], ["merge"],
+                      ["diff", self.heap]):
+            code, out, err = self.reclaim(*words, self.heap)
+            self.assertEqual(code, 0, err)
+            self.assertTrue(out)
+        code, out, _ = self.reclaim("top", "--by", "line", "--python", "--alloc", self.heap)
+        self.assertIn(b"/srv/app/job.py:7", out)
+
+    def test_files_to_write(self):
+        page = os.path.join(self.folder, "a.html")
+        self.assertEqual(self.reclaim("flame", self.heap, "-o", page)[0], 0)
+        with open(page) as file:
+            self.assertTrue(file.read().startswith("<!DOCTYPE html>"))
+        code, _, err = self.reclaim("flame", self.heap, "-o", "/no/such/folder/a.svg")
+        self.assertEqual(code, 1)
+        self.assertRegex(err, r"reclaim: /no/such/folder/a\.svg: No such file or directory\n\Z")
+
+    def test_merged_files_are_counted_once(self):
+        other = self.file("b.heap", HEAP.replace("pid 12", "pid 13"))
+        _, out, err = self.reclaim("merge", self.heap, other)
+        self.assertNotIn("more than once", err)
+        merged = self.file("m.heap", out.decode())
+        _, out, _ = self.reclaim("top", merged)
+        self.assertIn(b"17.6 kB in use in 18 blocks", out)
+        _, _, err = self.reclaim("merge", self.heap, self.heap)
+        self.assertIn("process 12", err)
+
+    def test_base(self):
+        _, out, _ = self.reclaim("top", self.heap, "--base", self.heap)
+        self.assertIn(b"0 B in use", out)
+
+    def test_one_line_for_whatever_is_wrong(self):
+        for path, words in ((self.file("empty", ""), "empty"), (self.file("x", "x"), "not a heap"),
+                            (self.folder, "Is a directory"), ("/no/such/file", "No such file"),
+                            (self.file("cut", HEAP[:200]), "cut off")):
+            for action in ("top", "tree", "folded", "flame", "pprof", "merge"):
+                code, out, err = self.reclaim(action, path)
+                self.assertEqual((code, out), (1, b""))
+                self.assertRegex(err, r"\Areclaim: [^\n]*%s[^\n]*\n\Z" % words)
+        without = self.file("without", "heap_v2/1\n@ 0x400010\n  t*: 1: 9 [0: 0]\n" + MAPS)
+        code, _, err = self.reclaim("top", "--alloc", without)
+        self.assertEqual(code, 1)
+        self.assertIn("prof_accum", err)
+        self.assertEqual(self.reclaim("top")[0], 2)
+        self.assertEqual(self.reclaim()[0], 2)
+
+
+if __name__ == "__main__":
+    signal.alarm(240)
+    unittest.main(verbosity=1)
