@@ -284,12 +284,12 @@ TEST(dumps_at_once_are_whole_or_refused)
     assert_int_equal(child.status, 0);
 }
 
-static volatile bool stop;
+static bool stop;
 
 static void *dump_until_told(void *arg)
 {
     (void)arg;
-    while (!stop)
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
         rcl_prof_dump(NULL, RCL_PROF_INTERVAL);
     return NULL;
 }
@@ -315,7 +315,7 @@ TEST(a_child_forked_in_the_middle_of_a_dump)
             ;
         assert_int_equal(status, 0);
     }
-    stop = true;
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     assert_int_equal(files(".final.heap"), 100);
     assert_int_equal(files(".interval.heap"), 1);

@@ -60,10 +60,22 @@ enum {
     STR_TEXT = 48, /* of one in ASCII */
 };
 
+/* Zeroed memory for one of them; never given back. */
+static inline void *fake_alloc(size_t bytes)
+{
+    static char memory[4 << 20] RCL_ALIGNED(16);
+    static size_t used;
+    char *p = memory + used;
+
+    used += rcl_align_up(bytes, 16);
+    REQUIRE(used <= sizeof memory);
+    return p;
+}
+
 /* A str in ASCII. */
 static inline void *fake_str(const char *text)
 {
-    char *s = calloc(1, STR_TEXT + strlen(text) + 1);
+    char *s = fake_alloc(STR_TEXT + strlen(text) + 1);
 
     fake_word(s, 0, 1);
     fake_word(s, 8, (uintptr_t)PyUnicode_Type);
@@ -77,7 +89,7 @@ static inline void *fake_str(const char *text)
 /* A function all of whose instructions are on its first line. */
 static inline char *fake_code(const char *file, const char *name, int first_line)
 {
-    char *c = calloc(1, CO_BYTES + 256), *table = calloc(1, 64);
+    char *c = fake_alloc(CO_BYTES + 256), *table = fake_alloc(64);
 
     fake_word(table, 0, 1);
     fake_word(table, 8, (uintptr_t)PyBytes_Type);
@@ -95,7 +107,7 @@ static inline char *fake_code(const char *file, const char *name, int first_line
 
 static inline char *fake_frame(const char *code, int instruction, const char *previous, bool entry)
 {
-    char *f = calloc(1, 96);
+    char *f = fake_alloc(96);
 
     fake_word(f, FR_CODE, (uintptr_t)code);
     fake_word(f, FR_PREVIOUS, (uintptr_t)previous);
@@ -107,7 +119,7 @@ static inline char *fake_frame(const char *code, int instruction, const char *pr
 /* The thread is in `frame`. */
 static inline char *fake_enter(const char *frame)
 {
-    char *cframe = calloc(1, 32);
+    char *cframe = fake_alloc(32);
 
     fake_word(cframe, CF_FRAME, (uintptr_t)frame);
     fake_word(fake_state, TS_CFRAME, (uintptr_t)cframe);
