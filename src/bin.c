@@ -107,10 +107,12 @@ static void slab_forget_refused(struct rcl_span *s)
  * A slab has become empty: is it the one that the bin keeps?  Programs that go up and down
  * around a slab's boundary, or start a thread again and again, would make it anew each time.
  * It is a keeping of pages like any other: they are returnable, and with the last it goes.
+ * A bin that gives up slabs and takes none is one that a program has grown out of: its pages
+ * are of more use to other classes, and the one kept goes as well.
  */
 static bool keep_empty(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 {
-    if (b->spare == NULL && s->dirty != 0 && age == RCL_AGE_NEW)
+    if (b->spare == NULL && !b->shrinking && s->dirty != 0 && age == RCL_AGE_NEW)
         b->spare = s;
     return b->spare == s;
 }
@@ -169,6 +171,13 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
     b->slabs--;
 }
 
+/* Put an empty slab among those to drop when the lock is no longer held. */
+static void give_up(struct rcl_bin *b, struct rcl_span *s, struct rcl_list *empty)
+{
+    slab_detach(b, s);
+    rcl_list_push_back(empty, &s->link);
+}
+
 /* No lock is held, and nobody else knows the slab. */
 static void slab_drop(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 {
@@ -198,8 +207,10 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     count_refused(s, refused);
     b->live += n;
     b->taken += n;
-    if (s == b->spare)
+    if (s == b->spare) {
         b->spare = NULL;
+        b->shrinking = false;
+    }
     if (retaken != 0) {
         note->taken_dirty += retaken;
         enqueue(b, s);
@@ -248,6 +259,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
         rcl_lock(&b->lock);
         b->slabs++;
         b->slabs_made++;
+        b->shrinking = false;
         enqueue(b, s);
         settle(b, s);
     }
@@ -275,8 +287,11 @@ static void put_done(struct rcl_bin *b, struct put *put)
     if (s == NULL)
         return;
     if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
-        slab_detach(b, s);
-        rcl_list_push_back(&put->empty, &s->link);
+        struct rcl_span *spare = b->spare;
+        give_up(b, s, &put->empty);
+        if (spare != NULL && !spare->purging)
+            give_up(b, spare, &put->empty);
+        b->shrinking = true;
         return;
     }
     size_t found = rcl_slab_settle(s, put->touched, put->age == RCL_AGE_OLD);
@@ -480,8 +495,7 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, struct rcl_list *
         rcl_slab_finish(s, t->part[i].pages, t->part[i].refused);
         count_refused(s, before);
         if (rcl_slab_empty(s) && (s != b->spare || (s->dirty & ~s->refused) == 0)) {
-            slab_detach(b, s);
-            rcl_list_push_back(empty, &s->link);
+            give_up(b, s, empty);
             continue;
         }
         if (rcl_slab_old(s) == 0 && rcl_list_linked(&s->queue))

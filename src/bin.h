@@ -38,7 +38,8 @@ enum rcl_place {
 struct rcl_bin {
     struct rcl_lock lock;
     uint8_t cls;
-    uint8_t step; /* decay step, to know which slabs have been aged in it */
+    uint8_t step;   /* decay step, to know which slabs have been aged in it */
+    bool shrinking; /* a slab has been given up since the last was taken */
     struct rcl_arena *arena;
     struct rcl_runs *runs;
     struct rcl_list place[RCL_PLACES];

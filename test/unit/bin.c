@@ -337,7 +337,7 @@ TEST(resident_memory_is_used_before_a_page_is_touched)
 TEST(one_empty_slab_is_kept_for_its_pages)
 {
     start(rcl_class_of_small(512));
-    fill(3);
+    fill(1);
     put_all();
     assert_int_equal(bin.slabs, 1);
     /* It is the one that is used next, and then it is kept for good. */
@@ -357,6 +357,21 @@ TEST(one_empty_slab_is_kept_for_its_pages)
     assert_true(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX) > 0);
     assert_int_equal(bin.slabs, 0);
     assert_null(bin.spare);
+    finish();
+}
+
+TEST(a_bin_that_shrinks_keeps_no_empty_slab)
+{
+    start(rcl_class_of_small(512));
+    fill(3);
+    put_all();
+    assert_int_equal(bin.slabs, 0);
+    assert_null(bin.spare);
+    /* Up again, it keeps one again. */
+    fill(1);
+    put_all();
+    assert_int_equal(bin.slabs, 1);
+    assert_non_null(bin.spare);
     finish();
 }
 
@@ -805,6 +820,7 @@ int main(void)
         cmocka_unit_test(the_fullest_slab_is_used_first),
         cmocka_unit_test(resident_memory_is_used_before_a_page_is_touched),
         cmocka_unit_test(one_empty_slab_is_kept_for_its_pages),
+        cmocka_unit_test(a_bin_that_shrinks_keeps_no_empty_slab),
         cmocka_unit_test(one_survivor_keeps_one_page),
         cmocka_unit_test(pages_are_old_after_a_window),
         cmocka_unit_test(a_page_that_was_used_again_is_young_again),
