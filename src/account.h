@@ -20,7 +20,7 @@ struct rcl_account {
     /* Those of them that the kernel did not take and that nobody tries again just now. */
     int64_t refused_pages;
     /* Pages the program has shown it takes back (decay.h), summed over arenas. */
-    int64_t demand_pages;
+    int64_t demand_pages, regret_pages;
     /* What thread caches may hold at most, summed over threads. */
     int64_t cache_bytes;
     int64_t cache_blocks;

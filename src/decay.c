@@ -2,6 +2,12 @@
 /* decay.c - see decay.h. */
 #include "decay.h"
 
+enum {
+    LEAST_SHARE = 4,     /* of what regret may come to, without any */
+    REGRET_SHARE = 16,   /* forgotten per step, */
+    REGRET_STEPS = 1024, /* and nothing of any amount is left after so many */
+};
+
 void rcl_decay_init(struct rcl_decay *d, uint64_t window_ns, uint64_t now_ns)
 {
     *d = (struct rcl_decay){.step_ns = window_ns / RCL_DECAY_STEPS, .start_ns = now_ns};
@@ -15,6 +21,7 @@ static void one_step(struct rcl_decay *d)
     }
     d->gone[0] = 0;
     d->high[0] = 0;
+    d->regret -= rcl_min(d->regret, d->regret / REGRET_SHARE + 1);
 }
 
 /* Bring step 0 up to `now_ns`.  Time that goes backwards stands still. */
@@ -24,7 +31,7 @@ static void advance(struct rcl_decay *d, uint64_t now_ns)
         return;
     uint64_t steps = (now_ns - d->start_ns) / d->step_ns;
     d->start_ns += steps * d->step_ns;
-    for (uint64_t i = 0; i < steps && i < RCL_DECAY_STEPS; i++)
+    for (uint64_t i = 0; i < steps && i < REGRET_STEPS; i++)
         one_step(d);
     /* Nothing taken for a window: the next swing starts from the ground. */
     bool quiet = true;
@@ -51,6 +58,7 @@ size_t rcl_decay_take(struct rcl_decay *d, uint64_t now_ns, size_t resident, siz
         d->gone[i] -= n;
         refaulted += n;
     }
+    d->regret += refaulted;
     d->swing += resident + refaulted;
     d->high[0] = rcl_max(d->high[0], d->swing);
     return refaulted;
@@ -72,8 +80,17 @@ size_t rcl_decay_demand(struct rcl_decay *d, uint64_t now_ns)
     return demand;
 }
 
-size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t demand)
+size_t rcl_decay_regret(struct rcl_decay *d, uint64_t now_ns)
+{
+    advance(d, now_ns);
+    return d->regret;
+}
+
+size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t demand, size_t regret)
 {
     size_t ceiling = rcl_max(minimum, demand + demand / 8);
-    return share != 0 ? rcl_max(ceiling, live / share) : ceiling;
+    if (share == 0)
+        return ceiling;
+    size_t most = live / share, least = most / LEAST_SHARE;
+    return rcl_max(ceiling, rcl_min(rcl_max(regret, least), most));
 }

@@ -13,9 +13,15 @@
  *
  *     "in use lately" = free and still resident, or purged less than a window ago
  *
+ * Regret.  A program that frees and takes blocks of all sizes at random has no
+ * swing, yet needs a stock of free pages to find runs that fit in.  It shows
+ * by taking pages again that were purged less than a window ago.  The regret is
+ * their number; 1/16 of it is forgotten with each step.
+ *
  * Ceiling.  Free pages may stay resident up to
- *     max(minimum, live / share, demand + 1/8)
- * until they are a window old; rcl_decay_ceiling() is that sum.
+ *     max(minimum, demand + 1/8, regret)
+ * until they are a window old, where regret counts for at least a quarter of
+ * live / share and at most all of it; rcl_decay_ceiling() is that sum.
  *
  * A window is RCL_DECAY_STEPS steps.  Both rings below hold one entry per step,
  * the newest at index 0; every call first moves them on to its time.
@@ -35,6 +41,7 @@ struct rcl_decay {
     size_t gone[RCL_DECAY_STEPS]; /* pages purged in each step and not taken again */
     size_t swing;                 /* pages taken again and not freed since */
     size_t high[RCL_DECAY_STEPS]; /* highest swing in each step */
+    size_t regret;                /* pages purged too early */
 };
 
 /* window_ns 0: nothing is remembered, demand stays 0. */
@@ -55,7 +62,10 @@ void rcl_decay_purged(struct rcl_decay *d, uint64_t now_ns, size_t pages);
 /* Pages the program has shown it takes back, at this time. */
 size_t rcl_decay_demand(struct rcl_decay *d, uint64_t now_ns);
 
-/* The most free pages that may stay resident. share 0: no share. */
-size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t demand);
+/* Pages that should not have been purged, at this time. */
+size_t rcl_decay_regret(struct rcl_decay *d, uint64_t now_ns);
+
+/* The most free pages that may stay resident. share 0: neither live nor regret counts. */
+size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t demand, size_t regret);
 
 #endif

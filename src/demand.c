@@ -10,15 +10,30 @@ void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns)
 {
     rcl_lock_init(&d->lock);
     rcl_decay_init(&d->decay, window_ns, rcl_os_coarse_ns());
-    d->published = 0;
+    d->demand = d->regret = 0;
+}
+
+static void publish_one(int64_t *all, size_t *ours, size_t now)
+{
+    if (now != *ours) {
+        rcl_account_add(all, (int64_t)now - (int64_t)*ours);
+        *ours = now;
+    }
+}
+
+/* The lock is held. */
+static void publish(struct rcl_demand *d, uint64_t now)
+{
+    publish_one(&rcl_account.demand_pages, &d->demand, rcl_decay_demand(&d->decay, now));
+    publish_one(&rcl_account.regret_pages, &d->regret, rcl_decay_regret(&d->decay, now));
 }
 
 void rcl_demand_set_window(struct rcl_demand *d, uint64_t window_ns)
 {
+    uint64_t now = rcl_os_coarse_ns();
     rcl_lock(&d->lock);
-    rcl_account_add(&rcl_account.demand_pages, -(int64_t)d->published);
-    d->published = 0;
-    rcl_decay_init(&d->decay, window_ns, rcl_os_coarse_ns());
+    rcl_decay_init(&d->decay, window_ns, now);
+    publish(d, now);
     rcl_unlock(&d->lock);
 }
 
@@ -38,16 +53,6 @@ void rcl_demand_set_decay_ms(int64_t ms)
 {
     __atomic_store_n(&process_decay.ms, ms, __ATOMIC_RELAXED);
     __atomic_store_n(&process_decay.set, true, __ATOMIC_RELAXED);
-}
-
-/* The lock is held. */
-static void publish(struct rcl_demand *d, uint64_t now)
-{
-    size_t demand = rcl_decay_demand(&d->decay, now);
-    if (demand != d->published) {
-        rcl_account_add(&rcl_account.demand_pages, (int64_t)demand - (int64_t)d->published);
-        d->published = demand;
-    }
 }
 
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
@@ -103,5 +108,6 @@ size_t rcl_demand_ceiling(void)
     return rcl_decay_ceiling((size_t)rcl_opt.dirty_min >> rcl_page_shift(),
                              positive(rcl_account_get(&rcl_account.used_pages) - holes),
                              (size_t)rcl_opt.dirty_share,
-                             positive(rcl_account_get(&rcl_account.demand_pages)));
+                             positive(rcl_account_get(&rcl_account.demand_pages)),
+                             positive(rcl_account_get(&rcl_account.regret_pages)));
 }

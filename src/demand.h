@@ -16,7 +16,7 @@
 struct rcl_demand {
     struct rcl_lock lock;
     struct rcl_decay decay;
-    size_t published; /* our part of rcl_account.demand_pages */
+    size_t demand, regret; /* our part of the process's in account.h */
 };
 
 /* window_ns as in decay.h. */

@@ -181,17 +181,62 @@ TEST(a_window_without_end)
     assert_int_equal(rcl_decay_demand(&d, START + (UINT64_C(1) << 60)), 100);
 }
 
+TEST(what_is_purged_and_taken_again_is_regretted)
+{
+    struct rcl_decay d = fresh();
+
+    rcl_decay_free(&d, START, 1000);
+    rcl_decay_take(&d, START, 100, 0);
+    assert_int_equal(rcl_decay_regret(&d, START), 0);
+    rcl_decay_purged(&d, START, 600);
+    rcl_decay_take(&d, START, 0, 200);
+    assert_int_equal(rcl_decay_regret(&d, START), 200);
+    /* What is freed does not change it, and what was never purged neither. */
+    rcl_decay_free(&d, START, 1000);
+    rcl_decay_take(&d, START, 0, 1000);
+    assert_int_equal(rcl_decay_regret(&d, START), 600);
+    /* What was purged a window ago is new again. */
+    rcl_decay_purged(&d, START, 100);
+    rcl_decay_take(&d, START + WINDOW, 0, 100);
+    assert_true(rcl_decay_regret(&d, START + WINDOW) < 600);
+}
+
+TEST(regret_is_forgotten_step_by_step)
+{
+    struct rcl_decay d = fresh();
+    uint64_t now = START;
+    size_t before = 16000;
+
+    rcl_decay_purged(&d, now, before);
+    rcl_decay_take(&d, now, 0, before);
+    for (int i = 0; i < 200; i++) {
+        now += STEP;
+        size_t after = rcl_decay_regret(&d, now);
+        assert_true(after == 0 ? before <= 1 : after == before - before / 16 - 1);
+        before = after;
+    }
+    assert_int_equal(before, 0);
+    /* In one go as well. */
+    rcl_decay_purged(&d, now, 1000);
+    rcl_decay_take(&d, now, 0, 1000);
+    assert_int_equal(rcl_decay_regret(&d, now + 200 * STEP), 0);
+}
+
 TEST(ceiling)
 {
-    /* max(minimum, live / share, demand + 1/8) */
-    assert_int_equal(rcl_decay_ceiling(0, 0, 0, 0), 0);
-    assert_int_equal(rcl_decay_ceiling(2048, 0, 8, 0), 2048);
-    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0), 2048);
-    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0), 10000);
-    assert_int_equal(rcl_decay_ceiling(2048, 80000, 0, 0), 2048);
-    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 8000), 10000);
-    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 16000), 18000);
-    assert_int_equal(rcl_decay_ceiling(0, 1000, 1, 0), 1000);
+    /* max(minimum, demand + 1/8, regret: a quarter of live / share to all of it) */
+    assert_int_equal(rcl_decay_ceiling(0, 0, 0, 0, 0), 0);
+    assert_int_equal(rcl_decay_ceiling(2048, 0, 8, 0, 0), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0, 0), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0, 10000), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 0), 2500);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 2000), 2500);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 3000), 3000);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 30000), 10000);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 0, 0, 30000), 2048);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 8000, 30000), 10000);
+    assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 16000, 30000), 18000);
+    assert_int_equal(rcl_decay_ceiling(0, 1000, 1, 0, 1000), 1000);
 }
 
 /* --- random histories ---------------------------------------------------------------------- */
@@ -299,6 +344,8 @@ int main(void)
         cmocka_unit_test(a_jump_of_ages_is_quick),
         cmocka_unit_test(a_window_of_zero_remembers_nothing),
         cmocka_unit_test(a_window_without_end),
+        cmocka_unit_test(what_is_purged_and_taken_again_is_regretted),
+        cmocka_unit_test(regret_is_forgotten_step_by_step),
         cmocka_unit_test(ceiling),
         cmocka_unit_test(random_histories),
     };

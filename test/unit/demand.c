@@ -133,6 +133,21 @@ TEST(demand_is_withdrawn_by_a_tick_a_window_later)
 
 /* --- the ceiling -------------------------------------------------------------------------- */
 
+TEST(regret_is_the_sum_over_all)
+{
+    struct rcl_demand d[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        rcl_demand_init(&d[i], LONG_NS);
+        tell(&d[i], 100, 0, 0, 100);
+        tell(&d[i], 0, 0, 30 + i, 0);
+    }
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 61);
+    /* Another window, and nothing is remembered. */
+    rcl_demand_set_window(&d[0], LONG_NS);
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 31);
+}
+
 TEST(ceiling_by_options)
 {
     size_t page = rcl_page_size();
@@ -143,6 +158,8 @@ TEST(ceiling_by_options)
     rcl_account.used_pages = 7992;
     assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.used_pages = 80000;
+    assert_int_equal(rcl_demand_ceiling(), 2500);
+    rcl_account.regret_pages = 80000;
     assert_int_equal(rcl_demand_ceiling(), 10000);
     /* Pages that are held by survivors count by what is in use on them. */
     rcl_account.hole_bytes = (int64_t)(64000 * page);
@@ -213,8 +230,8 @@ TEST(what_comes_and_goes_leaves_no_trace)
     unit_threads(THREADS, tell_much, args, 1);
     assert_int_equal(used(), 0);
     assert_int_equal(dirty(), 0);
-    size_t published = both[0].published + both[1].published;
-    assert_int_equal(demanded(), published);
+    assert_int_equal(demanded(), both[0].demand + both[1].demand);
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), both[0].regret + both[1].regret);
 }
 
 int main(void)
@@ -225,6 +242,7 @@ int main(void)
         cmocka_unit_test_setup(several_events_in_one_note, set_up),
         cmocka_unit_test_setup(demand_is_the_sum_over_all, set_up),
         cmocka_unit_test_setup(demand_is_withdrawn_by_a_tick_a_window_later, set_up),
+        cmocka_unit_test_setup(regret_is_the_sum_over_all, set_up),
         cmocka_unit_test_setup(ceiling_by_options, set_up),
         cmocka_unit_test_setup(ceiling_by_default, set_up),
         cmocka_unit_test_setup(with_no_decay_time_nothing_may_stay, set_up),
