@@ -185,7 +185,8 @@ int rcl_ctl_prof_active(struct ctl *c)
     c->old.b = rcl_prof_active();
     if (c->in != NULL)
         rcl_prof_set_active(c->in->b);
-    return 0;
+    /* It has said why not. */
+    return c->in == NULL || rcl_prof_active() == c->in->b ? 0 : ENOMEM;
 }
 
 int rcl_ctl_prof_thread_init(struct ctl *c)

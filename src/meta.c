@@ -37,6 +37,12 @@ struct segment {
     struct block block[BLOCKS_MAX]; /* entry 0 (and more, with tiny blocks) is the table itself */
 };
 
+/* In front of each table. */
+struct meta_table {
+    struct meta_table *next;
+    size_t bytes; /* of the mapping */
+} RCL_ALIGNED(LINE);
+
 static struct {
     struct rcl_lock lock;
     bool ready;
@@ -44,7 +50,9 @@ static struct {
     struct rcl_list partial[SIZES]; /* blocks with room, by object size */
     struct rcl_list empty;          /* clean ones behind, dirty ones in front */
     size_t mapped, live, dirty_blocks;
-    struct segment *segments; /* all of them; never unmapped */
+    struct segment *segments;  /* all of them; never unmapped */
+    struct meta_table *tables; /* likewise, added by compare-and-swap */
+    size_t table_bytes;
 } meta;
 
 static void meta_init(void)
@@ -151,6 +159,22 @@ void rcl_meta_free(void *p, size_t bytes)
     rcl_unlock(&meta.lock);
 }
 
+void *rcl_meta_table(size_t bytes, const char *name)
+{
+    size_t all = rcl_align_up(sizeof(struct meta_table) + bytes, rcl_page_size());
+    struct meta_table *t = rcl_os_map(all);
+    if (t == NULL)
+        return NULL;
+    rcl_os_no_hugepage(t, all);
+    rcl_os_name(t, all, name);
+    t->bytes = all;
+    t->next = __atomic_load_n(&meta.tables, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&meta.tables, &t->next, t, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED)) {}
+    __atomic_fetch_add(&meta.table_bytes, all, __ATOMIC_RELAXED);
+    return t + 1;
+}
+
 size_t rcl_meta_purge(size_t keep)
 {
     size_t returned = 0;
@@ -175,6 +199,9 @@ void rcl_meta_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *
 {
     for (const struct segment *s = meta.segments; s != NULL; s = s->next)
         fn(arg, s, SEGMENT_BYTES);
+    for (const struct meta_table *t = __atomic_load_n(&meta.tables, __ATOMIC_ACQUIRE); t != NULL;
+         t = t->next)
+        fn(arg, t, t->bytes);
 }
 
 void rcl_meta_usage(size_t *mapped, size_t *live)
@@ -183,4 +210,7 @@ void rcl_meta_usage(size_t *mapped, size_t *live)
     *mapped = meta.mapped;
     *live = meta.live;
     rcl_unlock(&meta.lock);
+    size_t tables = __atomic_load_n(&meta.table_bytes, __ATOMIC_RELAXED);
+    *mapped += tables;
+    *live += tables;
 }

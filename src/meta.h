@@ -26,13 +26,19 @@ void *rcl_meta_alloc(size_t bytes);
 /* `bytes` as given to rcl_meta_alloc. */
 void rcl_meta_free(void *p, size_t bytes);
 
+/*
+ * A zeroed table of any size, for good: what is wanted only by programs that switch something on
+ * has no place in everybody's data.  Without the lock, so at any point; counted in rcl_meta_usage.
+ */
+void *rcl_meta_table(size_t bytes, const char *name);
+
 /* Return the pages of empty blocks, if they hold more than `keep` bytes; the number returned. */
 size_t rcl_meta_purge(size_t keep);
 
-/* Every segment, for statistics: nothing may be allocated meanwhile. */
+/* Every segment and table, for statistics: nothing may be allocated meanwhile. */
 void rcl_meta_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg);
 
-/* Bytes in segments (address space), and bytes in use by live objects. */
+/* Bytes in segments and tables (address space), and bytes in use by live objects and tables. */
 void rcl_meta_usage(size_t *mapped, size_t *live);
 
 #endif

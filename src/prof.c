@@ -82,12 +82,6 @@ unsigned rcl_prof_freed(void *p)
     return rcl_block_class(p);
 }
 
-static void look_for_python(void)
-{
-    if (rcl_opt.prof_python)
-        rcl_python_look();
-}
-
 /* --- switching ---------------------------------------------------------------------------- */
 
 /* Not a lock of lock.h: it is held while others are taken, and by nobody inside the gate. */
@@ -112,12 +106,27 @@ static void count_threads(bool active)
     rcl_gate_leave(&self->gate);
 }
 
+/* What only programs that are profiled need is mapped when the first switch is made. */
+static bool prepare(void)
+{
+    static bool warmed;
+    if (!rcl_stacks_boot() || !rcl_live_boot() || !rcl_prof_dump_boot() ||
+        (rcl_opt.prof_python && !rcl_python_look())) {
+        rcl_warn("prof: no memory for the tables of heap profiles; profiling stays off");
+        return false;
+    }
+    if (!warmed)
+        rcl_unwind_boot();
+    warmed = true;
+    return true;
+}
+
 bool rcl_prof_set_active(bool active)
 {
     begin_switch();
     bool was = prof.active;
-    if (active)
-        look_for_python();
+    if (active && !prepare())
+        active = was;
     if (active != was) {
         __atomic_store_n(&prof.active, active, __ATOMIC_RELAXED);
         count_threads(active);
@@ -206,8 +215,6 @@ __attribute__((destructor(101))) static void at_the_end(void)
 
 void rcl_prof_boot(void)
 {
-    rcl_unwind_boot();
-    look_for_python();
     rcl_stacks_set_lg(rcl_prof_lg_sample());
     rcl_prof_watch_boot();
     if (rcl_opt.prof && rcl_opt.prof_active)

@@ -40,7 +40,10 @@ void rcl_prof_forked(void);
 
 /* --- what the program may ask for; outside the gate ---------------------------------------- */
 
-/* Sampling on or off; the live samples stay.  What it was. */
+/*
+ * Sampling on or off; the live samples stay.  What it was.  If there is no memory for the tables
+ * it stays off, with a line on stderr.
+ */
 bool rcl_prof_set_active(bool active);
 bool rcl_prof_active(void);
 

@@ -4,6 +4,7 @@
 
 #include "account.h"
 #include "die.h"
+#include "meta.h"
 #include "options.h"
 #include "os.h"
 #include "out.h"
@@ -30,6 +31,15 @@ struct automatic {
     char path[NAME_MAX_BYTES];
 };
 
+/* Mapped when profiling is first switched on, or for the first dump if that comes before. */
+struct dump_room {
+    char name[NAME_MAX_BYTES];
+    char temp[PATH_MAX_BYTES];
+    char last[PATH_MAX_BYTES];
+    char buffer[BUFFER];
+    struct automatic automatic[2 * KEEP_MAX + 1];
+};
+
 /* All but `writing` belongs to who writes. */
 static struct {
     uint32_t writing;
@@ -37,11 +47,7 @@ static struct {
     bool prefix_set;
     char prefix[PREFIX_MAX];
     char program[PROGRAM_MAX];
-    char name[NAME_MAX_BYTES];
-    char temp[PATH_MAX_BYTES];
-    char last[PATH_MAX_BYTES];
-    char buffer[BUFFER];
-    struct automatic automatic[2 * KEEP_MAX + 1];
+    struct dump_room *room;
 } dump;
 
 static const char *const reason_names[] = {
@@ -72,7 +78,7 @@ static int write_profile(const char *temp, const char *path, const struct rcl_pr
     f.error = rcl_os_create_new(temp, &f.fd);
     if (f.error != 0)
         return f.error;
-    struct rcl_out o = {.buf = dump.buffer, .size = sizeof dump.buffer, .sink = to_dump, .arg = &f};
+    struct rcl_out o = {.buf = dump.room->buffer, .size = BUFFER, .sink = to_dump, .arg = &f};
     rcl_prof_write(&o, head);
     rcl_out_flush(&o);
     int closed = rcl_os_close(f.fd);
@@ -96,10 +102,10 @@ static bool is_plain(char c)
 /* The last part of the program's path, fit for a file name. */
 static void find_program(void)
 {
-    char *path = dump.temp; /* long enough, and not in use yet */
+    char *path = dump.room->temp; /* long enough, and not in use yet */
     if (dump.program[0] != '\0')
         return;
-    if (rcl_os_read_link("/proc/self/exe", path, sizeof dump.temp) <= 0)
+    if (rcl_os_read_link("/proc/self/exe", path, PATH_MAX_BYTES) <= 0)
         memcpy(path, "unknown", sizeof "unknown");
     const char *slash = strrchr(path, '/'), *from = slash != NULL ? slash + 1 : path;
     size_t n = 0;
@@ -117,7 +123,7 @@ static uint64_t live_bytes(void)
 
 static const char *make_name(const struct rcl_prof_head *head)
 {
-    struct rcl_out o = {.buf = dump.name, .size = sizeof dump.name - 1};
+    struct rcl_out o = {.buf = dump.room->name, .size = NAME_MAX_BYTES - 1};
     const char *prefix = rcl_prof_prefix();
     size_t length = strlen(prefix);
     bool folder = length == 0 || prefix[length - 1] == '/';
@@ -125,8 +131,8 @@ static const char *make_name(const struct rcl_prof_head *head)
     rcl_prof_print_time(&o, head->time, false);
     rcl_out_print(&o, ".%llu.%llu.%s.heap", (unsigned long long)head->live_bytes,
                   (unsigned long long)dump.seq, head->reason);
-    dump.name[o.used] = '\0';
-    return dump.name;
+    dump.room->name[o.used] = '\0';
+    return dump.room->name;
 }
 
 const char *rcl_prof_prefix(void)
@@ -142,8 +148,8 @@ const char *rcl_prof_prefix(void)
 static size_t rank(const struct automatic *of, bool by_size)
 {
     size_t n = 0;
-    for (size_t i = 0; i < array_len(dump.automatic); i++) {
-        const struct automatic *a = &dump.automatic[i];
+    for (size_t i = 0; i < array_len(dump.room->automatic); i++) {
+        const struct automatic *a = &dump.room->automatic[i];
         if (a->seq == 0 || a == of)
             continue;
         n += by_size ? a->live_bytes > of->live_bytes ||
@@ -160,16 +166,16 @@ static void keep(const char *path, uint64_t bytes)
     struct automatic *free = NULL;
     if (most == 0)
         return;
-    for (size_t i = 0; i < array_len(dump.automatic) && free == NULL; i++)
-        if (dump.automatic[i].seq == 0)
-            free = &dump.automatic[i];
+    for (size_t i = 0; i < array_len(dump.room->automatic) && free == NULL; i++)
+        if (dump.room->automatic[i].seq == 0)
+            free = &dump.room->automatic[i];
     if (free == NULL)
         return;
     free->seq = dump.seq;
     free->live_bytes = bytes;
     memcpy(free->path, path, strlen(path) + 1);
-    for (size_t i = 0; i < array_len(dump.automatic); i++) {
-        struct automatic *a = &dump.automatic[i];
+    for (size_t i = 0; i < array_len(dump.room->automatic); i++) {
+        struct automatic *a = &dump.room->automatic[i];
         if (a->seq != 0 && rank(a, false) >= most && rank(a, true) >= most) {
             rcl_os_unlink(a->path);
             a->seq = 0;
@@ -198,6 +204,7 @@ static const char *text_of(int error)
         {ENFILE, "too many files are open in this system"},
         {EIO, "the disk fails"},
         {EISDIR, "it is a folder"},
+        {ENOMEM, "out of memory"},
         {EBUSY, "another one is being written"},
     };
     for (size_t i = 0; i < array_len(texts); i++)
@@ -218,8 +225,30 @@ static void end_writing(void)
     __atomic_store_n(&dump.writing, 0, __ATOMIC_RELEASE);
 }
 
+static bool have_room(void)
+{
+    if (dump.room == NULL)
+        dump.room = rcl_meta_table(sizeof *dump.room, "libreclaim dumps");
+    return dump.room != NULL && rcl_prof_text_boot();
+}
+
+bool rcl_prof_dump_boot(void)
+{
+    uint64_t signals = rcl_os_block_signals();
+    while (!begin_writing())
+        rcl_os_yield();
+    bool done = have_room();
+    end_writing();
+    rcl_os_restore_signals(signals);
+    return done;
+}
+
 static int write_dump(const char *path, enum rcl_prof_reason why)
 {
+    if (!have_room()) {
+        rcl_warn("no heap profile (%s): %s", reason_names[why], text_of(ENOMEM));
+        return ENOMEM;
+    }
     find_program();
     dump.seq++;
     struct rcl_prof_head head = {
@@ -237,10 +266,10 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
         path = make_name(&head);
     size_t length = strlen(path);
     /* A name nobody else uses, be it another process that writes to the same path. */
-    struct rcl_out temp = {.buf = dump.temp, .size = sizeof dump.temp - 1};
+    struct rcl_out temp = {.buf = dump.room->temp, .size = PATH_MAX_BYTES - 1};
     rcl_out_print(&temp, "%s.%d-%llu.tmp", path, head.pid, (unsigned long long)rcl_os_now_ns());
-    dump.temp[temp.used] = '\0';
-    int error = temp.used < temp.size ? write_profile(dump.temp, path, &head) : ENAMETOOLONG;
+    dump.room->temp[temp.used] = '\0';
+    int error = temp.used < temp.size ? write_profile(dump.room->temp, path, &head) : ENAMETOOLONG;
     if (error != 0) {
         char shown[SHOWN_MAX];
         struct rcl_out o = {.buf = shown, .size = sizeof shown - sizeof "..."};
@@ -252,7 +281,7 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
                  text_of(error), error);
         return error;
     }
-    memcpy(dump.last, path, length + 1);
+    memcpy(dump.room->last, path, length + 1);
     if (automatic)
         keep(path, head.live_bytes);
     return 0;
@@ -274,7 +303,7 @@ int rcl_prof_dump(const char *path, enum rcl_prof_reason why)
 
 const char *rcl_prof_last_dump(void)
 {
-    return dump.last;
+    return dump.room != NULL ? dump.room->last : "";
 }
 
 int rcl_prof_set_prefix(const char *prefix)
@@ -295,7 +324,9 @@ int rcl_prof_set_prefix(const char *prefix)
 void rcl_prof_dump_forked(void)
 {
     dump.writing = 0;
-    dump.last[0] = '\0';
-    for (size_t i = 0; i < array_len(dump.automatic); i++)
-        dump.automatic[i].seq = 0; /* those are the parent's to remove */
+    if (dump.room == NULL)
+        return;
+    dump.room->last[0] = '\0';
+    for (size_t i = 0; i < array_len(dump.room->automatic); i++)
+        dump.room->automatic[i].seq = 0; /* those are the parent's to remove */
 }

@@ -32,6 +32,10 @@ enum rcl_prof_reason {
  */
 int rcl_prof_dump(const char *path, enum rcl_prof_reason why);
 
+/* Map what dumps need, for good, so that they are possible when memory is short; false: there is
+ * none now.  Idempotent. */
+bool rcl_prof_dump_boot(void);
+
 /* Where the last dump of this process went; "": nowhere. */
 const char *rcl_prof_last_dump(void);
 

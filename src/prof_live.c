@@ -35,8 +35,31 @@ struct shard {
     struct sample *first[FIRST_BUCKETS];
 } RCL_ALIGNED(RCL_CACHELINE);
 
-static struct shard shards[SHARDS];
-uint32_t rcl_live_counts[RCL_LIVE_COUNTS];
+/* Mapped when profiling is first switched on. */
+struct live_tables {
+    struct shard shard[SHARDS];
+    uint32_t count[RCL_LIVE_COUNTS];
+};
+
+static struct live_tables *sampled;
+uint32_t *rcl_live_counts;
+
+bool rcl_live_boot(void)
+{
+    struct live_tables *t = sampled;
+    if (t == NULL)
+        t = rcl_meta_table(sizeof *t, "libreclaim samples");
+    if (t == NULL)
+        return false;
+    __atomic_store_n(&sampled, t, __ATOMIC_RELEASE);
+    __atomic_store_n(&rcl_live_counts, t->count, __ATOMIC_RELEASE);
+    return true;
+}
+
+static uint32_t *count_of(const void *p)
+{
+    return &sampled->count[rcl_live_count_index(p)];
+}
 
 static uint64_t granule_hash(const void *p)
 {
@@ -45,7 +68,7 @@ static uint64_t granule_hash(const void *p)
 
 static struct shard *shard_of(const void *p)
 {
-    return &shards[granule_hash(p) >> (64 - LG_SHARDS)];
+    return &sampled->shard[granule_hash(p) >> (64 - LG_SHARDS)];
 }
 
 /* The lock is held. */
@@ -126,7 +149,7 @@ bool rcl_live_add(void *p, size_t bytes, struct rcl_stack *stack, uint32_t mode)
         *to = e;
         if (++s->count > s->buckets * CHAIN)
             buckets = s->buckets * 4;
-        __atomic_fetch_add(rcl_live_count(p), 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(count_of(p), 1, __ATOMIC_RELAXED);
         rcl_stack_add(stack, weight_of(e));
     }
     rcl_unlock(&s->lock);
@@ -148,6 +171,9 @@ static void unmark(const void *p)
 
 bool rcl_live_remove(void *p)
 {
+    /* A thread that has a sampled block in its hands has seen this with it. */
+    if (__atomic_load_n(&sampled, __ATOMIC_ACQUIRE) == NULL)
+        return false;
     struct shard *s = shard_of(p);
     struct sample *found = NULL;
     bool others = false;
@@ -164,7 +190,7 @@ bool rcl_live_remove(void *p)
     }
     if (found != NULL) {
         s->count--;
-        __atomic_fetch_sub(rcl_live_count(p), 1, __ATOMIC_RELAXED);
+        __atomic_fetch_sub(count_of(p), 1, __ATOMIC_RELAXED);
         if (!others)
             unmark(p);
         rcl_stack_remove(found->stack, weight_of(found));
@@ -177,8 +203,8 @@ bool rcl_live_remove(void *p)
 
 void rcl_live_forget(uint32_t mode)
 {
-    for (unsigned i = 0; i < SHARDS; i++) {
-        struct shard *s = &shards[i];
+    for (unsigned i = 0; sampled != NULL && i < SHARDS; i++) {
+        struct shard *s = &sampled->shard[i];
         struct sample *gone = NULL;
         rcl_lock(&s->lock);
         s->forgotten = mode;
@@ -186,7 +212,7 @@ void rcl_live_forget(uint32_t mode)
             struct sample *e;
             while ((e = s->bucket[b]) != NULL) {
                 s->bucket[b] = e->next;
-                __atomic_fetch_sub(rcl_live_count(e->addr), 1, __ATOMIC_RELAXED);
+                __atomic_fetch_sub(count_of(e->addr), 1, __ATOMIC_RELAXED);
                 unmark(e->addr); /* the first one of a granule: the others find it done */
                 rcl_stack_remove(e->stack, weight_of(e));
                 e->next = gone;

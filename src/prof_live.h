@@ -15,6 +15,9 @@
 #include "base.h"
 #include "prof_stack.h"
 
+/* Map the tables, for good; false: no memory.  Before the first sample; idempotent. */
+bool rcl_live_boot(void);
+
 /*
  * The block `p` of `bytes`, which its owner does not know yet, is a sample drawn under `mode`
  * (thread.h).  False: out of memory, or all samples of that mode have been forgotten.
@@ -27,16 +30,18 @@ bool rcl_live_add(void *p, size_t bytes, struct rcl_stack *stack, uint32_t mode)
  * that allocated it, and so sees its count.
  */
 enum { RCL_LIVE_COUNTS = 1 << 15 };
-extern uint32_t rcl_live_counts[RCL_LIVE_COUNTS];
+extern uint32_t *rcl_live_counts; /* NULL: there has been no sample */
 
-static inline uint32_t *rcl_live_count(const void *p)
+static inline size_t rcl_live_count_index(const void *p)
 {
-    return &rcl_live_counts[((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15u >> 49];
+    return ((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15u >> 49;
 }
 
 static inline bool rcl_live_maybe(const void *p)
 {
-    return __atomic_load_n(rcl_live_count(p), __ATOMIC_RELAXED) != 0;
+    const uint32_t *counts = __atomic_load_n(&rcl_live_counts, __ATOMIC_RELAXED);
+    return counts != NULL &&
+           __atomic_load_n(&counts[rcl_live_count_index(p)], __ATOMIC_RELAXED) != 0;
 }
 
 /* The block is given back or resized: false if it was no sample. */

@@ -2,6 +2,7 @@
 /* prof_maps.c - see prof_maps.h. */
 #include "prof_maps.h"
 
+#include "meta.h"
 #include "os.h"
 
 #include <elf.h>
@@ -21,7 +22,21 @@ struct reader {
     char buf[LINE_MAX];
 };
 
-static struct reader reader;
+/* Mapped when it is first wanted: a handler on a small stack may write a dump. */
+struct maps_room {
+    struct reader reader;
+    Elf64_Phdr phdr[PHDRS_MAX];
+    unsigned char notes[NOTES_MAX];
+};
+
+static struct maps_room *maps_room;
+
+bool rcl_maps_boot(void)
+{
+    if (maps_room == NULL)
+        maps_room = rcl_meta_table(sizeof *maps_room, "libreclaim dumps");
+    return maps_room != NULL;
+}
 
 static bool next_line(struct reader *r, char **line)
 {
@@ -58,11 +73,11 @@ void rcl_maps_print(struct rcl_out *o)
 {
     char *line;
     rcl_out_print(o, "\nMAPPED_LIBRARIES:\n");
-    if (!open_maps(&reader))
+    if (!open_maps(&maps_room->reader))
         return;
-    while (next_line(&reader, &line))
+    while (next_line(&maps_room->reader, &line))
         rcl_out_print(o, "%s\n", line);
-    rcl_os_close(reader.fd);
+    rcl_os_close(maps_room->reader.fd);
 }
 
 /* --- build ids ---------------------------------------------------------------------------- */
@@ -128,8 +143,8 @@ static size_t id_in_notes(const unsigned char *notes, size_t bytes, const unsign
 
 static void print_build_id(struct rcl_out *o, uintptr_t base, const char *path)
 {
-    static Elf64_Phdr phdr[PHDRS_MAX];
-    static unsigned char notes[NOTES_MAX];
+    Elf64_Phdr *phdr = maps_room->phdr;
+    unsigned char *notes = maps_room->notes;
     Elf64_Ehdr e;
     if (!rcl_os_copy(&e, (void *)base, sizeof e) || memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 ||
         e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_phentsize != sizeof phdr[0])
@@ -139,7 +154,7 @@ static void print_build_id(struct rcl_out *o, uintptr_t base, const char *path)
         return;
     for (size_t i = 0; i < count; i++) {
         const unsigned char *id;
-        size_t bytes = rcl_min(phdr[i].p_filesz, sizeof notes);
+        size_t bytes = rcl_min(phdr[i].p_filesz, sizeof maps_room->notes);
         /* Notes are mapped with the start of the file, where offset and distance are one. */
         if (phdr[i].p_type != PT_NOTE ||
             !rcl_os_copy(notes, (void *)(base + phdr[i].p_offset), bytes))
@@ -159,14 +174,14 @@ void rcl_maps_print_build_ids(struct rcl_out *o)
 {
     char *line;
     uintptr_t base;
-    if (!open_maps(&reader))
+    if (!open_maps(&maps_room->reader))
         return;
-    while (next_line(&reader, &line)) {
+    while (next_line(&maps_room->reader, &line)) {
         const char *path = start_of_file(line, &base);
         if (path != NULL)
             print_build_id(o, base, path);
     }
-    rcl_os_close(reader.fd);
+    rcl_os_close(maps_room->reader.fd);
 }
 
 bool rcl_maps_find(uintptr_t address, uintptr_t *start, uintptr_t *end)

@@ -12,6 +12,9 @@
 #include "base.h"
 #include "out.h"
 
+/* Map what printing needs, for good; false: no memory.  Before it; idempotent. */
+bool rcl_maps_boot(void);
+
 /* "MAPPED_LIBRARIES:" and the kernel's text. */
 void rcl_maps_print(struct rcl_out *o);
 

@@ -60,15 +60,20 @@ struct seen {
     const struct code *code;
 };
 
+/* Mapped when an interpreter is found. */
+struct python_tables {
+    struct code *code[CODES];
+    struct place *place[PLACES];
+    struct seen seen[SEEN];
+};
+
 static struct {
     struct rcl_pyinfo info;
-    uint32_t looking; /* somebody is filling in `info` */
-    bool found;       /* with release, when `info` is complete */
+    bool found; /* with release, when `info` is complete and `tables` mapped */
     uintptr_t text, text_end;
-    struct code *code[CODES];
-    struct place *place[PLACES], *places;
+    struct python_tables *tables;
+    struct place *places;
     uint32_t ids;
-    struct seen seen[SEEN];
 } python;
 
 /* It reads what a sanitizer would not allow: objects of others, found by pointers. */
@@ -310,7 +315,7 @@ static const struct code *code_by_content(struct rcl_python_room *room, uintptr_
     const uint8_t *table = line_table(room, object, &lines);
     uint64_t hash = hash_bytes((uint64_t)first_line + 0xcbf29ce484222325u, text, bytes);
     hash = hash_bytes(hash, table, table != NULL ? lines : 0);
-    struct code **bucket = &python.code[hash >> 32 & (CODES - 1)];
+    struct code **bucket = &python.tables->code[hash >> 32 & (CODES - 1)];
     struct code *head = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
     struct code *found = find_code(head, NULL, hash, first_line, text, bytes);
     if (found != NULL)
@@ -374,7 +379,7 @@ static const struct code *code_of_object(struct rcl_python_room *room, uintptr_t
                                       (uintptr_t)int_at(object + l->co_first_line),
                                       word(file + STR_HASH),
                                       word(name + STR_HASH)};
-    struct seen *s = &python.seen[(object >> 4) * 0x9e3779b97f4a7c15u >> 54 & (SEEN - 1)];
+    struct seen *s = &python.tables->seen[(object >> 4) * 0x9e3779b97f4a7c15u >> 54 & (SEEN - 1)];
     const struct code *c = recall(s, key);
     if (c == NULL) {
         c = code_by_content(room, object);
@@ -406,7 +411,7 @@ uint64_t rcl_python_number(const struct rcl_python_frame *f, struct rcl_python_r
     if (code == NULL)
         return 0;
     uint64_t hash = ((uintptr_t)code >> 6) * 31 + (uint64_t)(uint32_t)f->instruction;
-    struct place **bucket = &python.place[hash * 0x9e3779b97f4a7c15u >> 40 & (PLACES - 1)];
+    struct place **bucket = &python.tables->place[hash * 0x9e3779b97f4a7c15u >> 40 & (PLACES - 1)];
     struct place *head = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
     struct place *found = find_place(head, NULL, code, f->instruction);
     if (found != NULL)
@@ -463,15 +468,16 @@ bool rcl_python_owns(uintptr_t pc)
     return pc - python.text < python.text_end - python.text;
 }
 
-void rcl_python_look(void)
+bool rcl_python_look(void)
 {
-    if (__atomic_load_n(&python.found, __ATOMIC_ACQUIRE) ||
-        __atomic_exchange_n(&python.looking, 1, __ATOMIC_ACQUIRE) != 0)
-        return;
+    if (__atomic_load_n(&python.found, __ATOMIC_ACQUIRE))
+        return true;
     rcl_python_find(&python.info);
-    if (python.info.why_not == NULL) {
-        rcl_maps_find((uintptr_t)python.info.bound, &python.text, &python.text_end);
-        __atomic_store_n(&python.found, true, __ATOMIC_RELEASE);
-    }
-    __atomic_store_n(&python.looking, 0, __ATOMIC_RELEASE);
+    if (python.info.why_not != NULL)
+        return true;
+    rcl_maps_find((uintptr_t)python.info.bound, &python.text, &python.text_end);
+    if (python.tables == NULL)
+        python.tables = rcl_meta_table(sizeof *python.tables, "libreclaim python");
+    __atomic_store_n(&python.found, python.tables != NULL, __ATOMIC_RELEASE);
+    return python.tables != NULL;
 }

@@ -54,9 +54,10 @@ bool rcl_python_owns(uintptr_t pc);
 void rcl_python_print(struct rcl_out *o);
 
 /*
- * Look for an interpreter, unless one is found already.  Not inside malloc: at start, and when
- * profiling is switched on, since one may have been loaded since.
+ * Look for an interpreter, unless one is found already.  Not inside malloc, and one thread at a
+ * time: whenever profiling is switched on, since one may have been loaded since.  False: no
+ * memory for the tables.
  */
-void rcl_python_look(void);
+bool rcl_python_look(void);
 
 #endif

@@ -16,13 +16,18 @@ struct name {
     char text[RCL_PROF_THREAD_NAME];
 };
 
-static struct {
+/* Mapped when profiling is first switched on. */
+struct stack_tables {
     struct rcl_stack *bucket[BUCKETS];
+    struct name name[RCL_PROF_THREADS_MAX]; /* entry 0 is in use for what does not fit */
+};
+
+static struct {
+    struct stack_tables *tables; /* NULL: there has been no stack and no name */
     struct rcl_stack *all;
     size_t count;
     unsigned lg;
     struct rcl_stacks_total total;
-    struct name name[RCL_PROF_THREADS_MAX]; /* entry 0 is in use for what does not fit */
 } stacks;
 
 /* For samples whose stack cannot be kept.  Not in a bucket, and on the list from its first use. */
@@ -30,6 +35,13 @@ static struct {
     uint64_t words[sizeof(struct rcl_stack) / sizeof(uint64_t) + 1]; /* with one frame */
     uint32_t listed;
 } other_stacks;
+
+bool rcl_stacks_boot(void)
+{
+    if (stacks.tables == NULL)
+        stacks.tables = rcl_meta_table(sizeof *stacks.tables, "libreclaim stacks");
+    return stacks.tables != NULL;
+}
 
 static void list_stack(struct rcl_stack *s)
 {
@@ -79,7 +91,7 @@ struct rcl_stack *rcl_stack_find(const uint64_t *frame, unsigned frames, unsigne
     const struct rcl_stack like = {.hash = stack_hash(frame, frames, thread),
                                    .frames = (uint16_t)frames,
                                    .thread = (uint16_t)thread};
-    struct rcl_stack **bucket = &stacks.bucket[like.hash >> 40 & (BUCKETS - 1)];
+    struct rcl_stack **bucket = &stacks.tables->bucket[like.hash >> 40 & (BUCKETS - 1)];
     struct rcl_stack *head = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
     struct rcl_stack *found = search(head, NULL, &like, frame);
     if (likely(found != NULL))
@@ -200,7 +212,7 @@ unsigned rcl_prof_thread(void)
     char text[RCL_PROF_THREAD_NAME] = "";
     rcl_os_thread_name(text);
     for (unsigned i = 1; i < RCL_PROF_THREADS_MAX; i++) {
-        struct name *n = &stacks.name[i];
+        struct name *n = &stacks.tables->name[i];
         uint32_t state = __atomic_load_n(&n->state, __ATOMIC_ACQUIRE);
         if (state == EMPTY && __atomic_compare_exchange_n(&n->state, &state, BEING_WRITTEN, false,
                                                           __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
@@ -219,6 +231,9 @@ const char *rcl_prof_thread_name(unsigned thread)
 {
     if (thread == 0)
         return "(other)";
-    const struct name *n = &stacks.name[thread];
+    const struct stack_tables *t = stacks.tables;
+    if (t == NULL)
+        return NULL;
+    const struct name *n = &t->name[thread];
     return __atomic_load_n(&n->state, __ATOMIC_ACQUIRE) == WRITTEN ? n->text : NULL;
 }

@@ -48,6 +48,9 @@ enum {
 #define RCL_STACKS_MAX ((size_t)1 << 17)
 #endif
 
+/* Map what all this needs, for good; false: no memory.  Before the first stack; idempotent. */
+bool rcl_stacks_boot(void);
+
 /* Inside the gate.  When there is no room any more, a stack that stands for all such. */
 struct rcl_stack *rcl_stack_find(const uint64_t *frame, unsigned frames, unsigned thread);
 

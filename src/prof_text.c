@@ -2,6 +2,7 @@
 /* prof_text.c - see prof_text.h. */
 #include "prof_text.h"
 
+#include "meta.h"
 #include "prof_maps.h"
 #include "prof_python.h"
 #include "prof_rate.h"
@@ -14,7 +15,14 @@ struct numbers {
     struct rcl_prof_count live, all;
 };
 
-static struct numbers by_thread[RCL_PROF_THREADS_MAX], in_all;
+static struct numbers *by_thread, in_all; /* of RCL_PROF_THREADS_MAX; mapped when first wanted */
+
+bool rcl_prof_text_boot(void)
+{
+    if (by_thread == NULL)
+        by_thread = rcl_meta_table(RCL_PROF_THREADS_MAX * sizeof *by_thread, "libreclaim dumps");
+    return by_thread != NULL && rcl_maps_boot();
+}
 
 /* --- small things ------------------------------------------------------------------------- */
 
@@ -99,7 +107,7 @@ static void numbers_add(struct numbers *to, const struct numbers *n)
 
 static void add_all_threads(const struct rcl_prof_head *head)
 {
-    memset(by_thread, 0, sizeof by_thread);
+    memset(by_thread, 0, RCL_PROF_THREADS_MAX * sizeof *by_thread);
     memset(&in_all, 0, sizeof in_all);
     for (struct rcl_stack *s = rcl_stacks_first(); s != NULL; s = s->older) {
         struct numbers n;

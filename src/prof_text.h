@@ -21,6 +21,9 @@ struct rcl_prof_head {
     uint64_t live_bytes; /* by the allocator's own count */
 };
 
+/* Map what writing needs, for good; false: no memory.  Before the first call; idempotent. */
+bool rcl_prof_text_boot(void);
+
 void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head);
 
 /* "20260117T140502Z", or with dashes and colons. */

@@ -230,6 +230,36 @@ TEST(out_of_memory_is_null)
     unit_child_passes(use_all_memory, NULL);
 }
 
+static size_t tables_seen;
+
+static void see_table(void *arg, const void *addr, size_t bytes)
+{
+    const char *table = arg;
+
+    tables_seen += table >= (const char *)addr && table < (const char *)addr + bytes;
+}
+
+TEST(a_table_is_zeroed_counted_and_seen)
+{
+    enum { BYTES = 100000 };
+    size_t mapped, live, mapped_now, live_now;
+
+    rcl_meta_usage(&mapped, &live);
+    char *table = rcl_meta_table(BYTES, "a table");
+    assert_non_null(table);
+    assert_int_equal((uintptr_t)table % RCL_CACHELINE, 0);
+    for (size_t i = 0; i < BYTES; i++)
+        assert_int_equal(table[i], 0);
+    table[BYTES - 1] = 1;
+    rcl_meta_usage(&mapped_now, &live_now);
+    assert_in_range(mapped_now - mapped, BYTES, BYTES + 2 * rcl_page_size());
+    assert_int_equal(live_now - live, mapped_now - mapped);
+    tables_seen = 0;
+    rcl_meta_each(see_table, table);
+    assert_int_equal(tables_seen, 1);
+    assert_null(rcl_meta_table((size_t)1 << 60, "too large"));
+}
+
 /* --- threads ------------------------------------------------------------------------------ */
 
 static void *work(void *arg)
@@ -279,6 +309,7 @@ int main(void)
         cmocka_unit_test(random_objects),
         cmocka_unit_test(out_of_memory_is_null),
         cmocka_unit_test(several_threads),
+        cmocka_unit_test(a_table_is_zeroed_counted_and_seen),
     };
 
     rcl_os_init();

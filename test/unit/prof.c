@@ -20,6 +20,7 @@
 #include "thread.h"
 
 #include <math.h>
+#include <sys/resource.h>
 
 enum { SEEDS = 200 };
 
@@ -532,11 +533,37 @@ TEST(a_child_inherits_the_samples)
     give(p);
 }
 
+static void switch_on_without_memory(void *unused)
+{
+    struct rlimit none = {0, 0};
+
+    (void)unused;
+    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    REQUIRE(!rcl_prof_set_active(true));
+    REQUIRE(!rcl_prof_active());
+    give(take(100)); /* as if nothing had been asked for */
+    rcl_prof_reset(-1);
+    _exit(0);
+}
+
+/* The tables are mapped by the first switch, so this is the first test. */
+TEST(without_memory_for_its_tables_profiling_stays_off)
+{
+    struct unit_child child;
+
+    give(take(100)); /* there is a cache to take from */
+    unit_run_child(switch_on_without_memory, NULL, &child);
+    assert_string_equal(child.text, "libreclaim: prof: no memory for the tables of heap profiles; "
+                                    "profiling stays off\n");
+    assert_int_equal(child.status, 0);
+}
+
 #define TESTED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_memory_for_its_tables_profiling_stays_off),
         TESTED(live_bytes_are_unbiased_at_every_size),
         TESTED(blocks_that_come_and_go_are_counted_too),
         TESTED(aligned_and_zeroed_blocks_are_counted_like_others),

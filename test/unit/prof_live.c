@@ -149,7 +149,7 @@ int main(void)
         cmocka_unit_test(threads_share_granules),
     };
 
-    if (!block_boot(1000000000))
+    if (!block_boot(1000000000) || !rcl_stacks_boot() || !rcl_live_boot())
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,6 +230,7 @@ int main(void)
 
     rcl_os_init();
     fake_start();
-    rcl_python_look();
+    if (!rcl_python_look())
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,5 +181,7 @@ int main(void)
     };
 
     rcl_os_init();
+    if (!rcl_stacks_boot())
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

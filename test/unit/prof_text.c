@@ -136,5 +136,7 @@ int main(void)
     };
 
     rcl_os_init();
+    if (!rcl_stacks_boot() || !rcl_prof_text_boot())
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
