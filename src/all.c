@@ -47,6 +47,8 @@
 #include "background.c"
 #include "prof_stack.c"
 #include "prof_live.c"
+#include "prof_cfi.c"
+#include "prof_eh.c"
 #include "prof_unwind.c"
 #include "prof_maps.c"
 #include "prof_pylayout.c"

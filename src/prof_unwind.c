@@ -3,6 +3,7 @@
 #include "prof_unwind.h"
 
 #include "os.h"
+#include "prof_eh.h"
 
 #ifdef RCL_WITH_LIBUNWIND
 #define UNW_LOCAL_ONLY
@@ -74,6 +75,78 @@ __attribute__((no_sanitize_address)) RCL_OWN static unsigned walk_links(struct r
     return n;
 }
 
+/* --- by .eh_frame ------------------------------------------------------------------------- */
+
+#if defined(__x86_64__) && !defined(RCL_WITH_LIBUNWIND)
+
+/* The registers that rules speak of, where this is inlined. */
+static inline __attribute__((always_inline)) void take_registers(struct rcl_eh_frame *f)
+{
+    *f = (struct rcl_eh_frame){.exact = true,
+                               .known = 1u << RCL_EH_RBX | 1u << RCL_EH_RBP | 1u << RCL_EH_RSP |
+                                        0xfu << RCL_EH_R12 | 1u << RCL_EH_PC};
+    __asm__ volatile("mov %%rbx, 24(%0)\n\t"
+                     "mov %%rbp, 48(%0)\n\t"
+                     "mov %%rsp, 56(%0)\n\t"
+                     "mov %%r12, 96(%0)\n\t"
+                     "mov %%r13, 104(%0)\n\t"
+                     "mov %%r14, 112(%0)\n\t"
+                     "mov %%r15, 120(%0)\n\t"
+                     "lea 0f(%%rip), %%rax\n\t"
+                     "mov %%rax, 128(%0)\n"
+                     "0:"
+                     :
+                     : "r"(f->reg)
+                     : "rax", "memory");
+}
+
+/* Code without rules, as a compiler at run time makes it, has frame pointers if anything. */
+static bool step_by_link(struct rcl_eh_frame *f)
+{
+    uintptr_t at = f->reg[RCL_EH_RBP], up, pc;
+    if ((f->known >> RCL_EH_RBP & 1) == 0 || at < f->reg[RCL_EH_RSP] ||
+        at - f->reg[RCL_EH_RSP] > STEP_MAX || !rcl_eh_read(f, at, &up) ||
+        !rcl_eh_read(f, at + sizeof up, &pc) || pc < RCL_GRANULE)
+        return false;
+    f->reg[RCL_EH_RBP] = up;
+    f->reg[RCL_EH_RSP] = at + sizeof(struct link);
+    f->reg[RCL_EH_PC] = pc;
+    f->exact = false;
+    return true;
+}
+
+RCL_OWN static unsigned walk_rules(struct rcl_frame *out, unsigned max)
+{
+    struct rcl_eh_frame f;
+    unsigned n = 0;
+    bool inside = true;
+    take_registers(&f);
+    for (;;) {
+        enum rcl_eh_step step = rcl_eh_step(&f);
+        if (step == RCL_EH_OUTMOST || (step == RCL_EH_UNKNOWN && !step_by_link(&f)))
+            break;
+        /* To readers all are return addresses, of which they take one off. */
+        uintptr_t pc = f.reg[RCL_EH_PC] + f.exact, sp = f.reg[RCL_EH_RSP];
+        inside = inside && is_own(pc);
+        if (inside)
+            continue;
+        if (n > 0)
+            out[n - 1].high = sp;
+        if (n == max)
+            break;
+        out[n++] = (struct rcl_frame){.pc = pc, .low = sp, .high = sp};
+    }
+    return n;
+}
+
+RCL_OWN unsigned rcl_unwind(struct rcl_frame *out, unsigned max)
+{
+    unsigned n = rcl_eh_ready() ? walk_rules(out, max) : 0;
+    return n > 0 ? n : walk_links(out, max);
+}
+
+#endif
+
 /* --- by libunwind ------------------------------------------------------------------------- */
 
 #ifdef RCL_WITH_LIBUNWIND
@@ -133,13 +206,16 @@ void rcl_unwind_forked(void)
 
 #else
 
+#if !defined(__x86_64__)
 RCL_OWN unsigned rcl_unwind(struct rcl_frame *out, unsigned max)
 {
     return walk_links(out, max);
 }
+#endif
 
 void rcl_unwind_boot(void)
 {
+    rcl_eh_boot();
 }
 
 void rcl_unwind_before_fork(void)
