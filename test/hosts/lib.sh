@@ -12,6 +12,8 @@
 # Environment:
 #   RECLAIM_SO    the library; else the one of a build in this directory, or of a build below
 #                 the source tree
+#   RECLAIM_ALL   not empty (run-all sets it): all that can be tested, however long it takes; else
+#                 what `make check` has time for
 #   HOST_LOGS     folder that keeps what failing runs wrote; else a fresh one in TMPDIR
 
 set -u
@@ -138,8 +140,9 @@ one_test() {
     fi
 }
 
-# each_python NAME [INTERPRETER] - calls try_python INTERPRETER VERSION for every CPython from 3.8 on, or
-# only that one, and ends the script: with 1 if anything failed, 77 if there is none.
+# each_python NAME [INTERPRETER] - calls try_python INTERPRETER VERSION for every CPython from 3.8 on (the
+# first one, unless RECLAIM_ALL is set), or only that one, and ends the script: with 1 if anything
+# failed, 77 if there is none.
 each_python() {
     name_of_all=$1
     seen=
@@ -152,6 +155,7 @@ print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 8) else "")' 2>/
         [ -n "$version" ] || continue
         seen="$seen $version"
         try_python "$python" "$version"
+        [ -n "${RECLAIM_ALL:-}" ] || break
     done
     if [ -z "$seen" ]; then
         skips "$name_of_all" 'no CPython from 3.8 on'

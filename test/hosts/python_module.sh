@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The Python module `reclaim` and the command of the same name, on every CPython from 3.8 on:
+# The Python module `reclaim` and the command of the same name, on CPython from 3.8 on (lib.sh):
 # test/python.  One argument: only this interpreter.
 . "$(dirname "$0")/lib.sh"
 
