@@ -20,7 +20,12 @@
 enum { PERCENT = 100 };
 #define GROW_FROM (16 * MIB) /* of live bytes: less is not worth a dump */
 #define FAILURE_PAUSE_NS 10000000000u
-#define CGROUP_PAUSE_NS 20000000u /* between two looks at the cgroup's files */
+/*
+ * Two looks at the cgroup's files are so far apart in time, if the process does not take half of what
+ * was left to the mark meanwhile, or that part of the mark where there was less.
+ */
+#define CGROUP_PAUSE_NS 20000000u
+enum { CGROUP_STEPS = 256 };
 
 static struct {
     uint64_t next_interval; /* of cumulative bytes */
@@ -30,6 +35,7 @@ static struct {
     uint32_t percent;   /* prof_at in percent of the cgroup's limit, 0: none */
     uint32_t passed;    /* the mark is passed, and usage has not fallen below half of it */
     uint64_t next_look;
+    uint64_t next_used; /* of our own bytes: looked at whatever the time is */
     uint64_t next_failure;
     bool gdump;
     struct sigaction before; /* who had the signal */
@@ -77,15 +83,20 @@ static void watch_growth(uint64_t live_bytes)
 /* What counts against the mark now, and the mark; false: not known, or not looked at. */
 static bool usage(uint64_t *used, uint64_t *mark)
 {
+    uint64_t own = (uint64_t)rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
     if (when.mark != 0) {
-        *used = (uint64_t)rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
+        *used = own;
         *mark = when.mark;
         return true;
     }
     uint64_t now = rcl_os_coarse_ns(), limit;
-    if (!reaches(&when.next_look, now, now + CGROUP_PAUSE_NS) || !rcl_cgroup_memory(used, &limit))
+    bool due = reaches(&when.next_look, now, now + CGROUP_PAUSE_NS) ||
+               own >= __atomic_load_n(&when.next_used, __ATOMIC_RELAXED);
+    if (!due || !rcl_cgroup_memory(used, &limit))
         return false;
     *mark = limit / PERCENT * when.percent;
+    uint64_t left = *mark > *used ? (*mark - *used) / 2 : 0, least = *mark / CGROUP_STEPS;
+    __atomic_store_n(&when.next_used, own + (left > least ? left : least), __ATOMIC_RELAXED);
     return true;
 }
 
@@ -204,7 +215,13 @@ void rcl_prof_watch_boot(void)
     if (rcl_opt.prof_at[0] != '\0' && !parse_mark(rcl_opt.prof_at))
         rcl_warn("prof_at: \"%s\" is neither a size (1g) nor a share (90%%); ignored",
                  rcl_opt.prof_at);
-    if (when.percent != 0)
+    if (when.percent != 0) {
+        uint64_t used, limit;
         rcl_cgroup_find();
+        if (!rcl_cgroup_memory(&used, &limit))
+            rcl_warn("prof_at: %s of what?  The control group of this process has no limit of "
+                     "memory, so no profile will be written at that mark",
+                     rcl_opt.prof_at);
+    }
     catch_signal((int)rcl_opt.prof_signal);
 }

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "account.h"
+#include "cgroup.h"
 #include "options.h"
 #include "prof_dump.h"
 #include "prof_stack.h"
@@ -181,8 +182,58 @@ TEST(a_mark_that_is_none_is_one_line)
     }
     for (size_t i = 0; i < array_len(good); i++) {
         unit_run_child(boot_with, (void *)good[i], &child);
-        assert_string_equal(child.text, "");
+        assert_int_equal(child.status, 0);
+        /* A share of nothing is said to be that, where this group has no limit. */
+        if (strchr(good[i], '%') == NULL || strstr(child.text, "of what?") == NULL)
+            assert_string_equal(child.text, "");
     }
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void grow_in_a_group(void *unused)
+{
+    char self[64];
+
+    (void)unused;
+    boot_with("50%");
+    write_file("self", "0::/\n");
+    write_file("memory.max", "1000000000\n");
+    write_file("memory.current", "100000000\n");
+    snprintf(self, sizeof self, "%s/self", folder);
+    rcl_cgroup_find_in(folder, self);
+    allocate(1); /* looks, unless there was a look just now */
+    usleep(40000);
+    allocate(1); /* looks */
+    REQUIRE(files(".at.heap") == 0);
+    write_file("memory.current", "600000000\n");
+    /* No time for another look has gone by, but half of the way. */
+    rcl_account.used_pages = (int64_t)(200000000u >> rcl_page_shift());
+    allocate(1);
+    REQUIRE(files(".at.heap") == 1);
+    write_file("memory.current", "700000000\n");
+    rcl_account.used_pages *= 2;
+    allocate(1);
+    REQUIRE(files(".at.heap") == 1); /* once */
+    _exit(0);
+}
+
+/* A process that fills its group in a few milliseconds is killed in the next: the dump must be there. */
+TEST(a_share_of_the_group_is_not_missed_by_who_is_quick)
+{
+    struct unit_child child;
+
+    unit_run_child(grow_in_a_group, NULL, &child);
+    if (child.status != 0)
+        print_message("%s", child.text);
+    assert_int_equal(child.status, 0);
 }
 
 TEST(a_failed_allocation_once_in_a_while)
@@ -268,6 +319,7 @@ int main(void)
         TESTED(growth_of_live_bytes),
         TESTED(more_mapped_than_ever),
         TESTED(a_mark_that_is_none_is_one_line),
+        TESTED(a_share_of_the_group_is_not_missed_by_who_is_quick),
         TESTED(a_failed_allocation_once_in_a_while),
         TESTED(a_signal),
         TESTED(a_mark_in_bytes), /* the last: the mark stays */
