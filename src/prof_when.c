@@ -21,8 +21,8 @@ enum { PERCENT = 100 };
 #define GROW_FROM (16 * MIB) /* of live bytes: less is not worth a dump */
 #define FAILURE_PAUSE_NS 10000000000u
 /*
- * Two looks at the cgroup's files are so far apart in time, if the process does not take half of what
- * was left to the mark meanwhile, or that part of the mark where there was less.
+ * Two looks at the cgroup's files are so far apart in time, unless the process takes half of what
+ * was left to the mark meanwhile (or this part of the mark, where that is more).
  */
 #define CGROUP_PAUSE_NS 20000000u
 enum { CGROUP_STEPS = 256 };

@@ -215,7 +215,7 @@ static void grow_in_a_group(void *unused)
     REQUIRE(files(".at.heap") == 0);
     write_file("memory.current", "600000000\n");
     /* No time for another look has gone by, but half of the way. */
-    rcl_account.used_pages = (int64_t)(200000000u >> rcl_page_shift());
+    rcl_account.used_pages = (int64_t)(250000000u >> rcl_page_shift());
     allocate(1);
     REQUIRE(files(".at.heap") == 1);
     write_file("memory.current", "700000000\n");
@@ -225,7 +225,7 @@ static void grow_in_a_group(void *unused)
     _exit(0);
 }
 
-/* A process that fills its group in a few milliseconds is killed in the next: the dump must be there. */
+/* Who fills its group in a few milliseconds is killed in the next: the dump must be there. */
 TEST(a_share_of_the_group_is_not_missed_by_who_is_quick)
 {
     struct unit_child child;
