@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 enum {
     PREFIX_MAX = 512, /* prof_prefix is shorter */
@@ -99,14 +100,18 @@ static bool is_plain(char c)
            c == '_' || c == '.' || c == '+';
 }
 
-/* The last part of the program's path, fit for a file name. */
+/*
+ * The last part of the path it was started by, which says redis-server where the file that the
+ * name leads to is redis-check-rdb, and names the script of an interpreter; fit for a file name.
+ */
 static void find_program(void)
 {
-    char *path = dump.room->temp; /* long enough, and not in use yet */
+    char *link = dump.room->temp; /* long enough, and not in use yet */
+    const char *path = (const char *)getauxval(AT_EXECFN);
     if (dump.program[0] != '\0')
         return;
-    if (rcl_os_read_link("/proc/self/exe", path, PATH_MAX_BYTES) <= 0)
-        memcpy(path, "unknown", sizeof "unknown");
+    if (path == NULL || path[0] == '\0')
+        path = rcl_os_read_link("/proc/self/exe", link, PATH_MAX_BYTES) > 0 ? link : "unknown";
     const char *slash = strrchr(path, '/'), *from = slash != NULL ? slash + 1 : path;
     size_t n = 0;
     for (; from[n] != '\0' && from[n] != ' ' && n < PROGRAM_MAX - 1; n++)

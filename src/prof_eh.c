@@ -213,9 +213,13 @@ struct kept_row {
     uint8_t cfa_register;
 };
 
+enum { ROW_WORDS = (int)(sizeof(struct kept_row) / sizeof(uint64_t)) };
+_Static_assert(sizeof(struct kept_row) % sizeof(uint64_t) == 0, "whole words");
+
+/* What was read between two equal `changes` belongs together. */
 struct kept_rows {
     uint32_t changes; /* odd: being written */
-    struct kept_row row;
+    uint64_t word[ROW_WORDS];
 } RCL_ALIGNED(RCL_CACHELINE);
 
 static struct kept_rows *kept_rows;
@@ -225,12 +229,14 @@ static struct kept_rows *kept_at(uintptr_t pc)
     return &kept_rows[pc * 0x9e3779b97f4a7c15u >> (64 - LG_KEPT_ROWS)];
 }
 
-/* A copy that belongs together; false: somebody writes. */
+/* False: somebody writes. */
 static bool copy_kept(struct kept_rows *k, struct kept_row *row)
 {
+    uint64_t word[ROW_WORDS];
     uint32_t changes = __atomic_load_n(&k->changes, __ATOMIC_ACQUIRE);
-    *row = k->row;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    for (unsigned i = 0; i < ROW_WORDS; i++)
+        word[i] = __atomic_load_n(&k->word[i], __ATOMIC_ACQUIRE);
+    memcpy(row, word, sizeof *row);
     return (changes & 1) == 0 && __atomic_load_n(&k->changes, __ATOMIC_RELAXED) == changes;
 }
 
@@ -277,7 +283,10 @@ FOREIGN static void keep_row(uintptr_t pc, const struct rcl_cfi_header *h, uint3
         !__atomic_compare_exchange_n(&k->changes, &changes, changes + 1, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED))
         return;
-    k->row = row;
+    uint64_t word[ROW_WORDS];
+    memcpy(word, &row, sizeof row);
+    for (unsigned i = 0; i < ROW_WORDS; i++)
+        __atomic_store_n(&k->word[i], word[i], __ATOMIC_RELEASE);
     __atomic_store_n(&k->changes, changes + 2, __ATOMIC_RELEASE);
 }
 

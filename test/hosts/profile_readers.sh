@@ -4,15 +4,18 @@
 # Heap profiles are read by the programs they are written for: jeprof (libjemalloc-dev),
 # google-pprof (google-perftools) and go tool pprof (golang-go), each where it is installed.  The
 # function that holds more than 90 % must come out as the one that does.
-set -eu
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$(dirname "$0")/lib.sh"
+set -e
 ran=0
 
+# As programs are built, where the library sees through it.
+frames=-fno-omit-frame-pointer
+[ "$(uname -m)" != x86_64 ] || ! getconf GNU_LIBC_VERSION | grep -Eq ' 2\.(3[5-9]|[4-9])' ||
+    frames=-fomit-frame-pointer
+
 # shellcheck disable=SC2086 # CC may hold options
-$CC -O1 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-builtin \
-    -o "$work/program" "$abs_top_srcdir/test/hosts/profile_leaf.c"
+${CC:-cc} -O1 -g $frames -fno-optimize-sibling-calls -fno-builtin \
+    -o "$work/program" "$top/test/hosts/profile_leaf.c"
 
 profile() { # options arguments...: the profile's path
     options=$1
@@ -24,7 +27,7 @@ profile() { # options arguments...: the profile's path
 }
 
 fail() {
-    echo "FAILED: $1"
+    echo "FAIL profile-readers: $1"
     sed 's/^/    /' "$work/said" "$work/errors" | head -40
     exit 1
 }
@@ -89,7 +92,8 @@ if command -v go >/dev/null; then
 fi
 
 if [ "$ran" -eq 0 ]; then
-    echo 'skipped: none of jeprof, google-pprof and go is installed'
+    skips profile-readers 'none of jeprof, google-pprof and go is installed'
     exit 77
 fi
 echo "$ran readings by real readers"
+passes profile-readers

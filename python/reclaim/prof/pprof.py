@@ -112,10 +112,11 @@ class Encoder:
         for (thread, stack), counts in self.profile.stacks.items():
             self.sample(thread, stack, counts)
         program = self.profile.info.get("program", "")
-        # The first one is the program itself to readers.
+        # The first one is the program itself to readers; it lies below libraries, where the name it
+        # was started by is not its file's.
         for segment, (number_of, place, named) in sorted(
                 self.mappings.items(),
-                key=lambda item: (os.path.basename(item[1][1].path) != program, item[1][0])):
+                key=lambda item: (os.path.basename(item[1][1].path) != program, item[0].start)):
             has = b"".join(number(field, 1) for field in (7, 8, 9, 10)) if named else b""
             self.out.append(data(3, number(1, number_of) + number(2, segment.start)
                                  + number(3, segment.end) + number(4, segment.offset)
