@@ -239,25 +239,27 @@ TEST(random_bytes_are_read_to_their_end_at_most)
 TEST(the_header_is_searched)
 {
     enum { N = 37 };
-    static struct {
-        struct rcl_cfi_header h;
-        struct rcl_cfi_entry entry[N];
-    } x = {.h = {.version = 1, .count_encoding = 0x03, .table_encoding = 0x3b, .count = N}};
-    uintptr_t base = (uintptr_t)&x;
+    static uint32_t room[(sizeof(struct rcl_cfi_header) + N * sizeof(struct rcl_cfi_entry)) / 4];
+    struct rcl_cfi_header *h = (struct rcl_cfi_header *)room;
+    uintptr_t base = (uintptr_t)h;
     uint32_t index;
 
+    h->version = 1;
+    h->count_encoding = 0x03;
+    h->table_encoding = 0x3b;
+    h->count = N;
     for (int i = 0; i < N; i++)
-        x.entry[i].start = 1000 + 100 * i;
-    assert_false(rcl_cfi_find(&x.h, base + 999, &index));
-    assert_false(rcl_cfi_find(&x.h, base - 1, &index));
+        h->entry[i].start = 1000 + 100 * i;
+    assert_false(rcl_cfi_find(h, base + 999, &index));
+    assert_false(rcl_cfi_find(h, base - 1, &index));
     for (uint32_t i = 0; i < N; i++) {
-        assert_true(rcl_cfi_find(&x.h, base + 1000 + 100 * i, &index));
+        assert_true(rcl_cfi_find(h, base + 1000 + 100 * i, &index));
         assert_int_equal(index, i);
-        assert_true(rcl_cfi_find(&x.h, base + 1099 + 100 * i, &index));
+        assert_true(rcl_cfi_find(h, base + 1099 + 100 * i, &index));
         assert_int_equal(index, i);
     }
-    x.h.table_encoding = 0x1b;
-    assert_false(rcl_cfi_find(&x.h, base + 2000, &index));
+    h->table_encoding = 0x1b;
+    assert_false(rcl_cfi_find(h, base + 2000, &index));
 }
 
 int main(void)
