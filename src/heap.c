@@ -201,7 +201,7 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
     struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
     bool zero;
     size_t bytes = rcl_max(r->size + r->room, 1);
-    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, bytes, r->align, &zero);
+    void *p = rcl_huge_take_in(&a->huge, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
     if (p != NULL && r->room != 0)
