@@ -6,6 +6,7 @@
 
 #include "monitor.h"
 
+#include "conf.h"
 #include "die.h"
 #include "file.h"
 #include "gate.h"
@@ -204,6 +205,7 @@ static void purge_everything(void)
     rcl_gate_enter_patient(&monitor.gate);
     rcl_purge_all(NULL);
     rcl_gate_leave(&monitor.gate);
+    rcl_conf_note_purge();
 }
 
 /* Runs as the bare thread: no libc call, nothing thread-local. */
