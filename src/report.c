@@ -324,15 +324,50 @@ void rcl_report_json(const struct rcl_snapshot *s, const char *opts, struct rcl_
 
 /* --- Prometheus --------------------------------------------------------------------------- */
 
-static void prom_head(struct rcl_out *o, const char *name, const char *type, const char *help)
+enum { PROGRAM_BYTES = 64, LABELS_BYTES = 2 * PROGRAM_BYTES + 64 };
+
+/* Every series of a process has its labels: files of several processes may lie in one folder. */
+struct prom {
+    struct rcl_out *o;
+    char labels[LABELS_BYTES];
+};
+
+/* Of a label's value, what must not stand there bare is escaped; of others than ASCII nothing is. */
+static void print_label(struct rcl_out *o, const char *text)
 {
-    rcl_out_print(o, "# HELP libreclaim_%s %s\n# TYPE libreclaim_%s %s\n", name, help, name, type);
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            rcl_out_print(o, "\\%c", *text);
+        else
+            rcl_out_print(o, "%c", *text < ' ' || *text > '~' ? '?' : *text);
+    }
 }
 
-static void prom_gauge(struct rcl_out *o, const char *name, const char *help, uint64_t value)
+static void prom_begin(struct prom *p, struct rcl_out *o)
 {
-    prom_head(o, name, "gauge", help);
-    rcl_out_print(o, "libreclaim_%s %llu\n", name, (unsigned long long)value);
+    char program[PROGRAM_BYTES];
+    struct rcl_out to = {.buf = p->labels, .size = sizeof p->labels - 1};
+    long n = rcl_os_read_file("/proc/self/comm", program, sizeof program - 1);
+    while (n > 0 && program[n - 1] == '\n')
+        n--;
+    program[n > 0 ? n : 0] = '\0';
+    p->o = o;
+    rcl_out_print(&to, "pid=\"%d\",program=\"", rcl_os_pid());
+    print_label(&to, program);
+    rcl_out_print(&to, "\"");
+    p->labels[to.used] = '\0';
+}
+
+static void prom_head(const struct prom *p, const char *name, const char *type, const char *help)
+{
+    rcl_out_print(p->o, "# HELP libreclaim_%s %s\n# TYPE libreclaim_%s %s\n", name, help, name,
+                  type);
+}
+
+static void prom_gauge(const struct prom *p, const char *name, const char *help, uint64_t value)
+{
+    prom_head(p, name, "gauge", help);
+    rcl_out_print(p->o, "libreclaim_%s{%s} %llu\n", name, p->labels, (unsigned long long)value);
 }
 
 /* In seconds with all nine places: a float of Prometheus has them. */
@@ -346,45 +381,59 @@ static void prom_seconds(struct rcl_out *o, uint64_t ns)
     rcl_out_print(o, "%llu.%s\n", (unsigned long long)(ns / 1000000000), places);
 }
 
-static void prom_counter(const struct rcl_snapshot *s, size_t i, struct rcl_out *o)
+static void prom_counter(const struct prom *p, const struct rcl_snapshot *s, size_t i)
 {
     const struct counter *c = &counters[i];
     bool ns = is_unit(c, "ns");
     const char *unit = ns ? "_seconds" : is_unit(c, "bytes") ? "_bytes" : "";
-    rcl_out_print(o, "# HELP libreclaim_%s%s_total %s\n# TYPE libreclaim_%s%s_total counter\n",
+    rcl_out_print(p->o, "# HELP libreclaim_%s%s_total %s\n# TYPE libreclaim_%s%s_total counter\n",
                   c->name, unit, c->text, c->name, unit);
-    rcl_out_print(o, "libreclaim_%s%s_total ", c->name, unit);
+    rcl_out_print(p->o, "libreclaim_%s%s_total{%s} ", c->name, unit, p->labels);
     if (ns)
-        prom_seconds(o, counter_value(s, i));
+        prom_seconds(p->o, counter_value(s, i));
     else
-        rcl_out_print(o, "%llu\n", (unsigned long long)counter_value(s, i));
+        rcl_out_print(p->o, "%llu\n", (unsigned long long)counter_value(s, i));
+}
+
+static void prom_totals(const struct prom *p, const struct rcl_snapshot *s)
+{
+    struct rcl_totals t = rcl_stats_totals(&s->stats);
+    prom_gauge(p, "allocated_bytes", "Blocks the program holds.", t.allocated);
+    prom_gauge(p, "active_bytes", "Pages with such blocks on them.", t.active);
+    prom_gauge(p, "mapped_bytes", "Address space of blocks and descriptors.", t.mapped);
+    prom_gauge(p, "retained_bytes", "Free address space, with nothing resident in it.", t.retained);
+}
+
+static void prom_classes(const struct prom *p, const struct rcl_snapshot *s)
+{
+    static const char *const what[] = {"blocks", "holes", "dirty"};
+    prom_head(p, "class_bytes", "gauge", "Resident bytes of slabs by size class.");
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++) {
+        const struct rcl_snapshot_class *c = &s->cls[cls];
+        const size_t value[] = {c->resident, c->holes, c->dirty};
+        for (unsigned i = 0; i < array_len(value) && class_is_used(c); i++)
+            rcl_out_print(p->o, "libreclaim_class_bytes{%s,class=\"%zu\",what=\"%s\"} %zu\n",
+                          p->labels, c->size, what[i], value[i]);
+    }
 }
 
 void rcl_report_prometheus(const struct rcl_snapshot *s, struct rcl_out *o)
 {
-    prom_head(o, "resident_bytes", "gauge", "Resident memory of the process by what it is.");
+    struct prom prom, *p = &prom;
+    prom_begin(p, o);
+    prom_head(p, "resident_bytes", "gauge", "Resident memory of the process by what it is.");
     for (unsigned i = 0; i < RCL_PARTS; i++)
-        rcl_out_print(o, "libreclaim_resident_bytes{part=\"%s\"} %zu\n", rcl_part_texts[i].name,
-                      s->part[i]);
-    prom_gauge(o, "resident_total_bytes", "Their sum, as the kernel counts it.", s->rss);
-    prom_gauge(o, "untouched_bytes", "Handed out, but not resident.", s->untouched);
-    prom_gauge(o, "allocated_bytes", "Blocks the program holds.", rcl_stats_live(&s->stats));
-    prom_gauge(o, "mapped_bytes", "Address space of blocks and descriptors.",
-               rcl_stats_totals(&s->stats).mapped);
-    prom_gauge(o, "ceiling_bytes", "Freed memory up to this much may stay until it is due.",
+        rcl_out_print(o, "libreclaim_resident_bytes{%s,part=\"%s\"} %zu\n", p->labels,
+                      rcl_part_texts[i].name, s->part[i]);
+    prom_gauge(p, "resident_total_bytes", "Their sum, as the kernel counts it.", s->rss);
+    prom_gauge(p, "untouched_bytes", "Handed out, but not resident.", s->untouched);
+    prom_totals(p, s);
+    prom_gauge(p, "ceiling_bytes", "Freed memory up to this much may stay until it is due.",
                s->ceiling);
-    prom_gauge(o, "thread_caches", "Threads that have a cache.", s->stats.caches);
+    prom_gauge(p, "thread_caches", "Threads that have a cache.", s->stats.caches);
     for (size_t i = 0; i < array_len(counters); i++)
-        prom_counter(s, i, o);
-    prom_head(o, "class_bytes", "gauge", "Resident bytes of slabs by size class.");
-    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++) {
-        const struct rcl_snapshot_class *c = &s->cls[cls];
-        const size_t value[] = {c->resident, c->holes, c->dirty};
-        static const char *const what[] = {"blocks", "holes", "dirty"};
-        for (unsigned i = 0; i < array_len(value) && class_is_used(c); i++)
-            rcl_out_print(o, "libreclaim_class_bytes{class=\"%zu\",what=\"%s\"} %zu\n", c->size,
-                          what[i], value[i]);
-    }
+        prom_counter(p, s, i);
+    prom_classes(p, s);
 }
 
 /* --- glibc's malloc_info ------------------------------------------------------------------ */

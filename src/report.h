@@ -21,7 +21,10 @@ void rcl_report_text(const struct rcl_snapshot *s, const char *opts, struct rcl_
 /* One object on one line: "jemalloc" with what jemalloc's has (ctljson.h), "libreclaim". */
 void rcl_report_json(const struct rcl_snapshot *s, const char *opts, struct rcl_out *o);
 
-/* The text format, version 0.0.4; metrics are named libreclaim_*. */
+/*
+ * The text format, version 0.0.4; metrics are named libreclaim_*.  Each series has the labels pid
+ * and program (the kernel's name of the process), so those of two processes never collide.
+ */
 void rcl_report_prometheus(const struct rcl_snapshot *s, struct rcl_out *o);
 
 /* Elements and attributes as glibc's malloc_info has them, so that its readers find theirs. */

@@ -334,6 +334,8 @@ struct rcl_snapshot *rcl_snapshot_take(struct rcl_gate_pass *me)
     struct rcl_look_sum about;
     w->s = s;
     s->exact = true;
+    /* Or the first one after a burst of frees that were all hits would miss the helper. */
+    rcl_background_kick();
     s->moment = rcl_moment_new();
     uint64_t signals = rcl_os_block_signals();
     if (s->moment == NULL || !rcl_gate_hold(me)) {
