@@ -332,7 +332,7 @@ struct prom {
     char labels[LABELS_BYTES];
 };
 
-/* Of a label's value, what must not stand there bare is escaped; of others than ASCII nothing is. */
+/* A value of a label: what must not stand there bare is escaped, what is no ASCII left out. */
 static void print_label(struct rcl_out *o, const char *text)
 {
     for (; *text != '\0'; text++) {
