@@ -135,7 +135,7 @@ static void start_thread(uint64_t now)
     if (__atomic_load_n(&helper.thread->tid_word, __ATOMIC_ACQUIRE) != 0)
         rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);
     helper.thread->stop = 0;
-    /* It says so itself as soon as it runs; but who asks before that must not hear the last one's. */
+    /* It says so itself once it runs; who asks before that must not hear the last one's. */
     __atomic_store_n(&helper.thread->deadline, rcl_os_now_ns() + rcl_purge_step_ns(),
                      __ATOMIC_RELAXED);
     int err = rcl_os_thread_start(run, NULL, helper.stack, sizeof helper.stack, helper.tls,
