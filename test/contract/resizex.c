@@ -78,18 +78,21 @@ static void test_xallocx_shrinks_as_far_as_blocks_are_whole_pages(void **state)
         for (size_t k = 0; k < COUNT_OF(to); k++) {
             if (to[k] > from[i])
                 continue;
-            size_t pages = (nallocx(to[k], 0) + test_page() - 1) / test_page() * test_page();
+            size_t pages = (nallocx(to[k], 0) + ctl_size("arenas.page") - 1) /
+                           ctl_size("arenas.page") * ctl_size("arenas.page");
             assert_int_equal(xallocx(p, to[k], 0, 0), pages);
             assert_int_equal(sallocx(p, 0), pages);
             assert_true(test_intact(p, to[k], from[i], i));
         }
         size_t now = sallocx(p, 0);
         /* Within the range: it stays.  No block of pages: it stays. */
-        assert_true(xallocx(p, now - test_page(), 4 * test_page(), 0) >= now);
+        assert_true(xallocx(p, now - ctl_size("arenas.page"), 4 * ctl_size("arenas.page"), 0) >=
+                    now);
         now = sallocx(p, 0);
         assert_int_equal(xallocx(p, 100, 0, 0), now);
         /* Too small to be a block of pages, but for what may come on top: that much is left. */
-        size_t top = (nallocx(40100, 0) + test_page() - 1) / test_page() * test_page();
+        size_t top = (nallocx(40100, 0) + ctl_size("arenas.page") - 1) / ctl_size("arenas.page") *
+                     ctl_size("arenas.page");
         assert_int_equal(xallocx(p, 100, 40000, 0), top < now ? top : now);
         /* On from there in any way. */
         p = rallocx(p, 3 * MIB, 0);
