@@ -313,8 +313,12 @@ void rcl_os_abort_unhandled(void)
         sys2(SYS_kill, rcl_os_pid(), SIGABRT);
 }
 
-/* Runs on the new stack; returns only by ending the thread. */
-__attribute__((noreturn, used)) static void os_thread_main(struct os_thread_start *start)
+/*
+ * Runs on the new stack; returns only by ending the thread, before which AddressSanitizer would ask
+ * libc for things that this thread does not have.
+ */
+__attribute__((noreturn, used, no_sanitize_address)) static void os_thread_main(
+    struct os_thread_start *start)
 {
     start->fn(start->arg);
     rcl_os_thread_exit();

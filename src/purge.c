@@ -16,7 +16,7 @@ enum {
      */
     EXCESS_BUDGET = 256,
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
-    CACHE_SHARE = 4,       /* caches may pin a quarter of the ceiling, an equal part each, */
+    CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
     CACHE_PAGES_MIN = 64,  /* and so many pages each whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };

@@ -6,11 +6,12 @@
 #include "die.h"
 
 enum {
-    CACHE_BYTES = 128 * 1024,       /* of one class in one thread cache; */
-    CACHE_LARGE_BYTES = 256 * 1024, /* of the larger small ones, where that would be few blocks */
-    SLAB_SLOTS_WANTED = 16,         /* enough to spread the cost of making a slab, */
-    SLAB_BYTES_WANTED = 48 * 1024,  /* and this much at least */
-    SLAB_WASTE_SHARE = 128,         /* accept a tail of 1/128 of the slab */
+    CACHE_BYTES_MIN = 128 * 1024,  /* of one class in one thread cache: this much, */
+    CACHE_BLOCKS = 128,            /* or so many blocks of a small class, */
+    CACHE_BYTES_MAX = 640 * 1024,  /* where they are not more than this */
+    SLAB_SLOTS_WANTED = 16,        /* enough to spread the cost of making a slab, */
+    SLAB_BYTES_WANTED = 48 * 1024, /* and this much at least */
+    SLAB_WASTE_SHARE = 128,        /* accept a tail of 1/128 of the slab */
 };
 
 struct rcl_class rcl_classes[RCL_NCLASSES];
@@ -59,8 +60,8 @@ static struct shape slab_shape(size_t size, size_t page)
 static void class_fill(unsigned cls, size_t size, size_t page)
 {
     struct rcl_class *c = &rcl_classes[cls];
-    bool middle = size > 1024 && size <= RCL_SMALL_MAX;
-    size_t cached = (middle ? CACHE_LARGE_BYTES : CACHE_BYTES) / size;
+    size_t blocks = rcl_class_is_small(cls) ? rcl_min(CACHE_BLOCKS, CACHE_BYTES_MAX / size) : 0;
+    size_t cached = rcl_max(blocks, CACHE_BYTES_MIN / size);
     c->size = (uint32_t)size;
     c->reciprocal = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
     if (rcl_class_is_small(cls)) {

@@ -12,9 +12,9 @@
 
 enum {
     USED_SHARE = 16, /* all caches together may hold 1/16 of what the program uses, */
+    ONE_SHARE = 2,   /* and one thread's half of it */
 };
-#define CACHES_BYTES_MIN (4 * MIB) /* or this much, */
-#define CACHE_BYTES_MAX (2 * MIB)  /* and one thread's this much */
+#define CACHES_BYTES_MIN (4 * MIB) /* or this much, where that is more */
 
 static void *const null_slot[1] = {NULL};
 
@@ -85,7 +85,7 @@ static bool budget_take(struct rcl_tcache *tc, size_t blocks, size_t size)
     int64_t used = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
     int64_t most = used / USED_SHARE > (int64_t)CACHES_BYTES_MIN ? used / USED_SHARE
                                                                  : (int64_t)CACHES_BYTES_MIN;
-    if (tc->bytes + bytes > CACHE_BYTES_MAX ||
+    if (tc->bytes + bytes > (size_t)most / ONE_SHARE ||
         rcl_account_get(&rcl_account.cache_bytes) + (int64_t)bytes > most)
         return false;
     tc->bytes += bytes;

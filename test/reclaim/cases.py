@@ -103,12 +103,9 @@ def floor_of(ctx, start, look):
     return start.bytes + outside.live_pages(look.blocks, ctx.page) * ctx.page
 
 
-def rows_at_once(ctx, start, look, what="at once", several=False):
-    """several: threads have freed side by side; what is in the air between them is not promised."""
+def rows_at_once(ctx, start, look, what="at once"):
     floor = floor_of(ctx, start, look)
     bound = floor + max(CEILING, look.live_bytes() // 8)
-    if several:
-        bound += MIB
     return [Row(what, look.bytes, bound, note="floor %.2f" % (floor / MIB))]
 
 
@@ -152,7 +149,7 @@ def survivors(ctx, sizes, keep, order, by, share=1.0):
         empty = idle(run, report)
         run.go()
         run.finish()
-    return (rows_at_once(ctx, start, now, several=by == "eight") + rows_idle(ctx, start, later)
+    return (rows_at_once(ctx, start, now) + rows_idle(ctx, start, later)
             + [row_empty(start, empty), row_mappings(later)])
 
 
