@@ -236,6 +236,21 @@ class Stat(Test):
             self.assertEqual(code, 1)
             self.one_line(err, "writes no statistics")
 
+    def test_reports_that_go_elsewhere(self):
+        with under_library("stats_signal:SIGUSR2") as process:
+            code, out, err = reclaim("stat", str(process.pid))
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn("writes its statistics to its stderr", out)
+
+    def test_a_file_that_two_processes_write(self):
+        path = os.path.join(self.folder, "report.json")
+        with under_library("stats_interval_ms:3600000,stats_path:" + path) as process:
+            with open(path, "w") as file:
+                json.dump({"libreclaim": {"pid": process.pid + 1}}, file)
+            code, _, err = reclaim("stat", str(process.pid))
+            self.assertEqual(code, 1)
+            self.one_line(err, "is the report of process %d, another one" % (process.pid + 1))
+
     def test_a_signal_that_is_not_caught_is_not_sent(self):
         program = "import signal; signal.signal(signal.SIGUSR2, signal.SIG_DFL)\n" + WAITING
         path = os.path.join(self.folder, "r.json")

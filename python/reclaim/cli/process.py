@@ -79,9 +79,13 @@ class Process:
     def read_conf(self, maps):
         """Its options, {name: text}, and from where: "memory" (all of them), "environment" (as far as
         that at its start tells), or None: nothing tells."""
-        found = self.read_record(maps)
-        if found is not None:
-            return found.options, "memory"
+        try:
+            program = os.readlink("/proc/%d/exe" % self.pid)
+        except OSError:
+            program = ""
+        self.record = record.read(self.pid, maps, self.library or program)
+        if self.record is not None:
+            return self.record.options, "memory"
         conf = {}
         environment = self.environment()
         for variable in ("MALLOC_CONF", "RECLAIM_CONF"):
@@ -91,13 +95,10 @@ class Process:
                     conf[name.strip()] = value.strip()
         return conf, "environment" if conf else None
 
-    def read_record(self, maps=None):
-        """The library's own record; None: it cannot be read."""
-        try:
-            program = os.readlink("/proc/%d/exe" % self.pid)
-        except OSError:
-            program = ""
-        return record.read(self.pid, maps or self.read("maps", quiet=True), self.library or program)
+    def purges(self):
+        """How many purges that were asked for it has done; None: that cannot be read."""
+        now = record.again(self.pid, self.record.address) if self.record is not None else None
+        return now.purges if now is not None else None
 
     def unsure(self):
         """What to say beside an answer that rests on options that nothing tells, or None."""
@@ -147,7 +148,7 @@ class Process:
                 "libreclaim's")
 
     def stats_path(self):
-        """Its report file; None: it has none."""
+        """Its report file; None: it has none, and reports go to its stderr."""
         path = self.conf.get("stats_path")
         if not path:
             return None

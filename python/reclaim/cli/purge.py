@@ -36,8 +36,8 @@ def wait_until_done(subject, number, purges, seconds):
     is that the signal has been taken."""
     end = time.monotonic() + seconds
     while True:
-        now = subject.read_record() if purges is not None else None
-        if now is not None and now.purges != purges:
+        now = subject.purges() if purges is not None else None
+        if now is not None and now != purges:
             return True
         if now is None and not subject.has_pending(number):
             return False
@@ -55,9 +55,9 @@ def run(options):
             subject.pid, subject.name, subject.unsure() or
             "takes no requests: it must be started with purge_signal, say "
             "`reclaim run --conf purge_signal:SIGUSR1 ...`"))
-    record, before = subject.read_record(), subject.rss()
+    purges, before = subject.purges(), subject.rss()
     subject.send(number)
-    done = wait_until_done(subject, number, record.purges if record else None, options.wait)
+    done = wait_until_done(subject, number, purges, options.wait)
     after = subject.rss() if done else watch(subject, options.wait)
     print("process %d (%s): resident %s kB before, %s kB after%s"
           % (subject.pid, subject.name, format(before // 1024, ","), format(after // 1024, ","),

@@ -44,13 +44,14 @@ def marks(memory, begin, end):
 
 
 class Record:
-    """.options: {name: text}, .purges, as they were when it was read."""
+    """.options: {name: text}, .purges, as they were when it was read; .address."""
 
     def __init__(self, memory, address):
         """ValueError: there is none at that address."""
         head = os.pread(memory, FORM.size, address)
         if len(head) < FORM.size:
             raise ValueError("too short")
+        self.address = address
         _, own, text, layout, count, self.purges = FORM.unpack(head)
         if own != address or layout != LAYOUT or not 0 < count <= TEXT_MOST:
             raise ValueError("no record of this layout")
@@ -58,21 +59,35 @@ class Record:
         self.options = dict(entry.split(":", 1) for entry in entries if ":" in entry)
 
 
-def read(pid, maps, path):
+def first_at(memory, addresses):
+    for address in addresses:
+        try:
+            return Record(memory, address)
+        except ValueError:
+            continue
+    return None
+
+
+def look(pid, addresses_of):
     """None: there is no record, or this user may not read the memory of the process."""
     try:
         memory = os.open("/proc/%d/mem" % pid, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        for begin, end in ranges(maps, path):
-            for address in marks(memory, begin, end):
-                try:
-                    return Record(memory, address)
-                except ValueError:
-                    continue
+        return first_at(memory, addresses_of(memory))
     except OSError:
-        pass  # it has ended, or mapped something else there
+        return None  # it has ended, or mapped something else there
     finally:
         os.close(memory)
-    return None
+
+
+def read(pid, maps, path):
+    """The record in the data of the file that is mapped under this path."""
+    return look(pid, lambda memory: (address for begin, end in ranges(maps, path)
+                                     for address in marks(memory, begin, end)))
+
+
+def again(pid, address):
+    """As it is now, where it was."""
+    return look(pid, lambda _: [address])

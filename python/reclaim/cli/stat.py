@@ -52,7 +52,10 @@ def from_proc(subject):
              for key, number in re.findall(r"^(\w+):\s*(\d+) kB$", rollup, re.M)}
     total, anonymous = value.get("Rss", 0), value.get("Anonymous", 0)
     lines = ["process %d (%s) writes no statistics; /proc alone says:" % (subject.pid, subject.name)]
-    if subject.unsure():
+    if subject.signal_for("stats_signal") and not subject.stats_path():
+        lines = ["process %d (%s) writes its statistics to its stderr, for want of stats_path; /proc "
+                 "alone says:" % (subject.pid, subject.name)]
+    elif subject.unsure():
         lines = ["process %d (%s) %s; /proc alone says:"
                  % (subject.pid, subject.name, subject.unsure())]
     named, stacks = 0, 0
@@ -107,6 +110,9 @@ def run(options):
     except ValueError:
         print(text, end="")  # text or Prometheus's: fit to be read as it is
         return 0
+    if str(report["libreclaim"]["pid"]) != subject.inner_pid():
+        raise Failure("%s is the report of process %s, another one with the same stats_path: put a %%p in it"
+                      % (subject.conf["stats_path"], report["libreclaim"]["pid"]))
     print("process %d (%s), libreclaim %s"
           % (subject.pid, subject.name, report["libreclaim"]["version"]))
     print(show(report))
