@@ -523,13 +523,12 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 size_t rcl_heap_real_size(size_t size, size_t align)
 {
     align = rcl_max(align, RCL_MIN_ALIGN);
-    if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
-        return 0;
+    if (size > RCL_EXTENT_MAX || align > RCL_EXTENT_MAX || !rcl_boot())
+        return 0; /* more than there are addresses */
     unsigned cls = rcl_block_class_for(size, align);
     if (rcl_class_is_cached(cls))
         return rcl_classes[cls].size;
-    size_t bytes = rcl_align_up(rcl_max(size, 1), rcl_page_size());
-    return bytes <= PTRDIFF_MAX ? bytes : 0;
+    return rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }
 
 RCL_OWN void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)

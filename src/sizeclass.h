@@ -62,6 +62,8 @@ enum {
                   (RCL_EXTENT_LG_LAST - RCL_EXTENT_LG_FIRST) * RCL_EXTENT_STEPS,
 };
 
+#define RCL_EXTENT_MAX ((size_t)1 << RCL_EXTENT_LG_LAST)
+
 #define RCL_SMALL_MAX (32 * KIB)
 #define RCL_MEDIUM_MAX (256 * KIB)
 #define RCL_LARGE_MAX (1 * MIB)        /* largest page run; above: huge */

@@ -104,6 +104,28 @@ static void test_xallocx_shrinks_as_far_as_blocks_are_whole_pages(void **state)
     }
 }
 
+/* Beyond the last size of the table there is none, for whomever. */
+static void test_more_than_the_largest(void **state)
+{
+    size_t largest = ctl_size(
+        ctl_name("arenas.lextent.%zu.size", ctl_unsigned("arenas.nlextents") - 1, 0));
+    void *p = mallocx(1, 0);
+    (void)state;
+
+    assert_int_equal(nallocx(largest, 0), largest);
+    assert_int_equal(nallocx(largest + 1, 0), 0);
+    assert_int_equal(nallocx(1, MALLOCX_LG_ALIGN(62)), 0);
+    assert_null(mallocx(opaque_size(largest + 1), 0));
+    assert_null(rallocx(p, opaque_size(largest + 1), 0));
+    assert_true(xallocx(p, opaque_size(largest + 1), 0, 0) < test_page());
+    assert_true(xallocx(p, 1, opaque_size(SIZE_MAX - 1), 0) < test_page());
+    dallocx(p, 0);
+    p = mallocx(2 * MIB, 0);
+    assert_true(xallocx(p, opaque_size(largest), opaque_size(largest), 0) < largest);
+    assert_true(xallocx(p, opaque_size(SIZE_MAX - 2), 2, 0) < largest);
+    dallocx(p, 0);
+}
+
 /* What jemalloc's own tests ask: grown by one byte until 12 MB, then shrunk the same way back. */
 static void test_rallocx_ends_in_the_sizes_that_nallocx_says(void **state)
 {
@@ -142,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_xallocx_stays_where_it_is),
         cmocka_unit_test(test_xallocx_grows_and_shrinks_large_blocks),
         cmocka_unit_test(test_xallocx_shrinks_as_far_as_blocks_are_whole_pages),
+        cmocka_unit_test(test_more_than_the_largest),
         cmocka_unit_test(test_rallocx_ends_in_the_sizes_that_nallocx_says),
     };
 
