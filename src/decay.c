@@ -80,9 +80,8 @@ size_t rcl_decay_demand(struct rcl_decay *d, uint64_t now_ns)
     return demand;
 }
 
-size_t rcl_decay_regret(struct rcl_decay *d, uint64_t now_ns)
+size_t rcl_decay_regret(const struct rcl_decay *d)
 {
-    advance(d, now_ns);
     return d->regret;
 }
 

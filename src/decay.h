@@ -62,8 +62,8 @@ void rcl_decay_purged(struct rcl_decay *d, uint64_t now_ns, size_t pages);
 /* Pages the program has shown it takes back, at this time. */
 size_t rcl_decay_demand(struct rcl_decay *d, uint64_t now_ns);
 
-/* Pages that should not have been purged, at this time. */
-size_t rcl_decay_regret(struct rcl_decay *d, uint64_t now_ns);
+/* Pages that should not have been purged, at the time of the last call. */
+size_t rcl_decay_regret(const struct rcl_decay *d);
 
 /* The most free pages that may stay resident. share 0: neither live nor regret counts. */
 size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t demand, size_t regret);

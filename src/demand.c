@@ -25,7 +25,7 @@ static void publish_one(int64_t *all, size_t *ours, size_t now)
 static void publish(struct rcl_demand *d, uint64_t now)
 {
     publish_one(&rcl_account.demand_pages, &d->demand, rcl_decay_demand(&d->decay, now));
-    publish_one(&rcl_account.regret_pages, &d->regret, rcl_decay_regret(&d->decay, now));
+    publish_one(&rcl_account.regret_pages, &d->regret, rcl_decay_regret(&d->decay));
 }
 
 void rcl_demand_set_window(struct rcl_demand *d, uint64_t window_ns)

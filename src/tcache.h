@@ -46,7 +46,7 @@ struct rcl_tcache {
     struct rcl_counted *counted; /* NULL: allocations are not counted */
     uint32_t mode;               /* thread.c: of rcl_thread_mode, when `counted` was decided */
     struct rcl_list link;        /* thread.c: all caches */
-    struct rcl_tls *owner;       /* thread.c */
+    struct rcl_tls *owner;       /* thread.c; NULL: its thread has ended */
     uintptr_t seen;              /* thread.c: all tops as of the last decay step, to see idleness */
     uint32_t idle_steps;         /* thread.c */
     uint32_t generation;         /* thread.c: forks its process has come through */

@@ -10,7 +10,10 @@
 
 #include <pthread.h>
 
+#define PARKED_BYTES_MAX (512 * KIB) /* what one of them may hold */
+
 enum {
+    PARKED_MAX = 4,    /* caches that wait for a new thread */
     IDLE_STEPS = 2,    /* decay steps without a change that make a cache idle */
     COUNT_ROUNDS = 50, /* attempts to reach every cache when counting begins or ends */
 };
@@ -25,8 +28,10 @@ __thread struct rcl_tls rcl_tls __attribute__((tls_model("initial-exec"))) = {
 uint32_t rcl_thread_mode;
 
 static struct {
-    struct rcl_lock lock; /* the list, and every rcl_tls.cache */
+    struct rcl_lock lock; /* the lists, and every rcl_tls.cache */
     struct rcl_list caches;
+    struct rcl_list parked; /* of threads that have ended; the newest first */
+    unsigned n_parked;
     uint32_t generation; /* forks this process has come through */
     uint32_t shards;     /* of the gate, given out in turn; relaxed */
     bool key_made;
@@ -34,6 +39,7 @@ static struct {
     void (*after_end)(void);
 } threads = {
     .caches = {&threads.caches, &threads.caches},
+    .parked = {&threads.parked, &threads.parked},
 };
 
 /* Where the thread's cache is. */
@@ -111,8 +117,64 @@ bool rcl_thread_due(struct rcl_tls *self, size_t bytes)
 
 /* --- the thread's own cache --------------------------------------------------------------- */
 
+/* Its thread does not exist in this process, and its rcl_tls may be another's by now. */
+static bool is_gone(const struct rcl_tcache *tc)
+{
+    return tc->generation != threads.generation;
+}
+
+/*
+ * A thread has ended whose cache is small and like any other: the next thread may go on with it,
+ * which saves the one its flush and the other all its first misses.  Nobody uses it meanwhile, so
+ * that it is idle like the cache of a thread that sleeps.
+ */
+static void park(struct rcl_tls *self)
+{
+    rcl_lock(&threads.lock);
+    struct rcl_tcache *tc = get_cache(self);
+    if (tc != &rcl_tcache_none && self->bound == NULL && !self->tallies && tc->counted == NULL &&
+        tc->bytes <= PARKED_BYTES_MAX && threads.n_parked < PARKED_MAX) {
+        set_cache(self, &rcl_tcache_none);
+        tc->owner = NULL;
+        tc->idle_steps = 0;
+        rcl_list_remove(&tc->link);
+        rcl_list_push_front(&threads.parked, &tc->link);
+        threads.n_parked++;
+    }
+    rcl_unlock(&threads.lock);
+}
+
+/* The lock is held.  NULL: there is none. */
+static struct rcl_tcache *unpark(void)
+{
+    struct rcl_list *n = threads.parked.next;
+    if (n == &threads.parked || is_gone(container_of(n, struct rcl_tcache, link)))
+        return NULL;
+    rcl_list_remove(n);
+    threads.n_parked--;
+    return container_of(n, struct rcl_tcache, link);
+}
+
+static bool adopt_cache(struct rcl_tls *self)
+{
+    if (self->bound != NULL || self->tallies)
+        return false;
+    rcl_lock(&threads.lock);
+    struct rcl_tcache *tc = get_cache(self) == &rcl_tcache_none ? unpark() : NULL;
+    if (tc != NULL) {
+        tc->owner = self;
+        rcl_list_push_back(&threads.caches, &tc->link);
+        set_cache(self, tc);
+        self->arena = tc->arena;
+    }
+    rcl_unlock(&threads.lock);
+    return tc != NULL;
+}
+
 static struct rcl_tcache *make_cache(struct rcl_tls *self)
 {
+    if (adopt_cache(self))
+        return get_cache(self);
     struct rcl_tcache *tc;
     struct rcl_tcache *fresh = self->bound != NULL ? rcl_tcache_new_for(self->bound)
                                                    : rcl_tcache_new(self->arena);
@@ -213,6 +275,7 @@ static void thread_ended(void *arg)
     struct rcl_tls *self = arg;
     rcl_gate_enter_patient(&self->gate);
     self->ended = 1; /* no new one */
+    park(self);
     rcl_thread_bind(self, NULL);
     rcl_gate_leave(&self->gate);
     threads.after_end();
@@ -253,10 +316,31 @@ static bool in_use(struct rcl_tls *owner)
            __atomic_load_n(&owner->gate.inside, __ATOMIC_RELAXED) != 0;
 }
 
-/* Its thread does not exist in this process, and its rcl_tls may be another's by now. */
-static bool is_gone(const struct rcl_tcache *tc)
+/* Close those on one list that qualify.  The lock is held. */
+static size_t close_on(struct rcl_list *list, struct rcl_tls *self, enum rcl_drain which,
+                       const struct rcl_arena *of, struct rcl_list *taken)
 {
-    return tc->generation != threads.generation;
+    size_t count = 0;
+    struct rcl_list *next;
+    for (struct rcl_list *n = list->next; n != list; n = next) {
+        next = n->next;
+        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
+        if (of != NULL && tc->arena != of)
+            continue;
+        if (!is_gone(tc)) {
+            bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
+            if (which != RCL_DRAIN_ALL && !idle)
+                continue;
+            if (tc->owner != NULL && tc->owner != self && in_use(tc->owner))
+                continue;
+            if (tc->owner != NULL)
+                set_cache(tc->owner, &rcl_tcache_none);
+        }
+        rcl_list_remove(n);
+        rcl_list_push_back(taken, n);
+        count++;
+    }
+    return count;
 }
 
 /*
@@ -266,21 +350,8 @@ static bool is_gone(const struct rcl_tcache *tc)
 static void close_caches(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of,
                          struct rcl_list *taken)
 {
-    struct rcl_list *next;
-    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = next) {
-        next = n->next;
-        struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        if (of != NULL && tc->arena != of)
-            continue;
-        if (!is_gone(tc)) {
-            bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
-            if ((which != RCL_DRAIN_ALL && !idle) || (tc->owner != self && in_use(tc->owner)))
-                continue;
-            set_cache(tc->owner, &rcl_tcache_none);
-        }
-        rcl_list_remove(n);
-        rcl_list_push_back(taken, n);
-    }
+    close_on(&threads.caches, self, which, of, taken);
+    threads.n_parked -= (unsigned)close_on(&threads.parked, self, which, of, taken);
 }
 
 /* Put back what turned out to be in use after all.  The lock is held. */
@@ -290,7 +361,8 @@ static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *t
     for (struct rcl_list *n = taken->next; n != taken; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        if (is_gone(tc) || tc->owner == self || (barrier && !in_use(tc->owner)))
+        if (is_gone(tc) || tc->owner == NULL || tc->owner == self ||
+            (barrier && !in_use(tc->owner)))
             continue;
         rcl_list_remove(n);
         rcl_list_push_back(&threads.caches, n);
@@ -330,8 +402,8 @@ void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
 /* Caches that have not come by since the mode was changed. */
 static size_t behind(void)
 {
-    size_t n = 0;
     rcl_lock(&threads.lock);
+    size_t n = threads.n_parked; /* nobody follows there */
     for (struct rcl_list *at = threads.caches.next; at != &threads.caches; at = at->next)
         n += container_of(at, struct rcl_tcache, link)->mode != rcl_thread_mode;
     rcl_unlock(&threads.lock);
@@ -392,8 +464,10 @@ void rcl_threads_usage(struct rcl_caches_stats *out)
         .overflows = rcl_account_read(&rcl_account.cache_overflows),
         .lock_waits = __atomic_load_n(&threads.lock.waits, __ATOMIC_RELAXED),
     };
+    struct rcl_list *lists[] = {&threads.caches, &threads.parked};
     rcl_lock(&threads.lock);
-    for (struct rcl_list *n = threads.caches.next; n != &threads.caches; n = n->next)
-        rcl_thread_add_usage(out, container_of(n, struct rcl_tcache, link));
+    for (unsigned i = 0; i < array_len(lists); i++)
+        for (struct rcl_list *n = lists[i]->next; n != lists[i]; n = n->next)
+            rcl_thread_add_usage(out, container_of(n, struct rcl_tcache, link));
     rcl_unlock(&threads.lock);
 }

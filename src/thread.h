@@ -24,6 +24,8 @@
  * for it.  The owner pays two plain stores.  (Asymmetric Dekker: D. Dice,
  * H. Huang, M. Yang, "Asymmetric Dekker Synchronization", 2001.)
  * Where there is no membarrier, caches of other threads are left alone.
+ *
+ * When a thread ends, its cache waits for a thread that begins, without an owner, and idle.
  */
 #ifndef RCL_THREAD_H
 #define RCL_THREAD_H

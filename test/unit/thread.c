@@ -206,7 +206,7 @@ TEST(threads_share_no_counter_of_the_gate_while_there_are_enough)
     }
 }
 
-TEST(a_thread_that_ends_gives_everything_back)
+TEST(what_threads_leave_behind_when_they_end_is_taken)
 {
     struct actor a[THREADS];
 
@@ -218,8 +218,76 @@ TEST(a_thread_that_ends_gives_everything_back)
     assert_true(live(CLS) > 0);
     for (size_t i = 0; i < THREADS; i++)
         end(&a[i]);
+    assert_true(caches() <= THREADS);
+    drain(NULL, RCL_DRAIN_ALL);
     assert_int_equal(caches(), 0);
     assert_int_equal(live(CLS), 0);
+}
+
+TEST(a_new_thread_goes_on_with_the_cache_of_one_that_has_ended)
+{
+    struct actor a, b, c;
+
+    begin(&a);
+    tell(&a, FILL);
+    struct rcl_tcache *tc = a.tls->cache;
+    struct rcl_arena *arena = tc->arena;
+    uint32_t threads = arena->threads;
+    end(&a);
+    size_t held = rcl_tcache_count(tc, CLS);
+    assert_true(held > 0);
+    assert_null(tc->owner);
+    assert_int_equal(caches(), 1);
+
+    begin(&b);
+    tell(&b, FILL);
+    assert_ptr_equal(b.tls->cache, tc);
+    assert_ptr_equal(tc->owner, b.tls);
+    assert_ptr_equal(b.tls->arena, arena);
+    assert_int_equal(arena->threads, threads);
+    assert_true(rcl_tcache_count(tc, CLS) >= held);
+    /* There is one of it only. */
+    begin(&c);
+    tell(&c, FILL);
+    assert_ptr_not_equal(c.tls->cache, tc);
+    assert_int_equal(caches(), 2);
+    end(&c);
+    end(&b);
+}
+
+TEST(a_cache_that_waits_for_a_thread_is_idle)
+{
+    struct actor a;
+
+    begin(&a);
+    tell(&a, FILL);
+    end(&a);
+    size_t steps = 0;
+    while (drain(NULL, RCL_DRAIN_IDLE) == 0 && steps < 10)
+        steps++;
+    assert_in_range(steps, 1, 3);
+    assert_int_equal(caches(), 0);
+    assert_int_equal(live(CLS), 0);
+    /* Nor does a thread find it now. */
+    begin(&a);
+    tell(&a, BE_INSIDE);
+    tell(&a, REST);
+    assert_ptr_equal(a.tls->cache, &rcl_tcache_none);
+    end(&a);
+}
+
+TEST(a_few_caches_wait_at_most)
+{
+    enum { MANY = 12 };
+    struct actor a[MANY];
+
+    for (size_t i = 0; i < MANY; i++) {
+        begin(&a[i]);
+        tell(&a[i], FILL);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        end(&a[i]);
+    assert_in_range(caches(), 1, 4);
 }
 
 static pthread_key_t late_key;
@@ -252,6 +320,7 @@ TEST(destructors_that_allocate_leave_nothing_behind)
     for (int i = 0; i < 10; i++)
         unit_threads(1, end_with_a_destructor, &arg, 1);
     pthread_key_delete(late_key);
+    drain(NULL, RCL_DRAIN_ALL);
     assert_int_equal(caches(), 0);
     assert_int_equal(live(CLS), 0);
 }
@@ -316,6 +385,8 @@ static void drain_without_a_barrier(void *arg)
     REQUIRE(drain(&rcl_tls, RCL_DRAIN_ALL) == 1);
     REQUIRE(caches() == 1);
     end(&a);
+    /* What no thread has can be taken. */
+    REQUIRE(drain(NULL, RCL_DRAIN_ALL) == 1);
     REQUIRE(caches() == 0 && live(CLS) == 0);
 }
 
@@ -503,6 +574,7 @@ TEST(no_block_is_lost_or_doubled_when_caches_are_taken_at_any_moment)
         assert_int_equal(pthread_join(thread[i], NULL), 0);
     if (rcl_os_process_barrier())
         assert_true(taken > 0);
+    drain(NULL, RCL_DRAIN_ALL);
     for (unsigned cls = RCL_CLASS_FIRST; cls < RCL_CLASS_FIRST + 4; cls++)
         assert_int_equal(live(cls), 0);
 }
@@ -535,6 +607,7 @@ static void find_the_others_gone(void *arg)
     tell(&a, FILL);
     REQUIRE(drain(NULL, RCL_DRAIN_GONE) == 0);
     end(&a);
+    REQUIRE(drain(NULL, RCL_DRAIN_ALL) == 1);
     REQUIRE(caches() == 0);
 }
 
@@ -598,7 +671,10 @@ int main(void)
         TESTED(a_thread_begins_with_the_empty_cache),
         TESTED(the_first_slow_path_makes_a_cache),
         TESTED(threads_share_no_counter_of_the_gate_while_there_are_enough),
-        TESTED(a_thread_that_ends_gives_everything_back),
+        TESTED(what_threads_leave_behind_when_they_end_is_taken),
+        TESTED(a_new_thread_goes_on_with_the_cache_of_one_that_has_ended),
+        TESTED(a_cache_that_waits_for_a_thread_is_idle),
+        TESTED(a_few_caches_wait_at_most),
         TESTED(destructors_that_allocate_leave_nothing_behind),
         TESTED(a_thread_can_drop_its_own_cache),
         TESTED(the_cache_of_a_resting_thread_is_taken),
