@@ -323,6 +323,29 @@ class Stat(Test):
         self.one_line(done.stderr, "no permission to look at process")
 
 
+class Prometheus(Test):
+    def test_series_of_two_processes_in_one_folder(self):
+        """As the textfile collector takes them together: no series twice, one HELP for a name."""
+        path = os.path.join(self.folder, "%p.prom")
+        for _ in range(2):
+            code, _, err = reclaim("run", "--conf", "stats_interval_ms:3600000,stats_path:" + path, "true")
+            self.assertEqual((code, err), (0, ""))
+        files = os.listdir(self.folder)
+        self.assertEqual(len(files), 2)
+        series, helps = [], {}
+        for name in files:
+            with open(os.path.join(self.folder, name)) as file:
+                for line in file:
+                    if line.startswith("# HELP "):
+                        _, _, metric, text = line.split(" ", 3)
+                        self.assertEqual(helps.setdefault(metric, text), text)
+                    elif not line.startswith("#"):
+                        series.append(line.rsplit(" ", 1)[0])
+                        self.assertIn('{pid="%s",program="true"' % name.split(".")[0], line)
+        self.assertGreater(len(series), 50)
+        self.assertEqual(len(series), len(set(series)))
+
+
 class Purge(Test):
     def test_memory_falls(self):
         with under_library(KEEPING + ",purge_signal:SIGUSR1") as process:
