@@ -137,6 +137,7 @@ static struct rcl_arena *add_arena(unsigned index, bool is_explicit)
     rcl_os_name(a, rcl_align_up(sizeof *a, rcl_page_size()), "libreclaim arena");
     a->index = index;
     a->is_explicit = is_explicit;
+    a->huge.arena = a;
     a->born_ns = rcl_os_now_ns();
     rcl_demand_init(&a->demand, begin_decay(a));
     rcl_runs_init(&a->runs, &a->demand, (unsigned)rcl_opt.thp);

@@ -19,6 +19,7 @@
 #include "base.h"
 #include "bin.h"
 #include "demand.h"
+#include "huge.h"
 #include "runs.h"
 #include "sizeclass.h"
 
@@ -55,6 +56,7 @@ struct rcl_arena {
     uint32_t threads;    /* caches that are filled from here; relaxed */
     struct rcl_demand demand;
     struct rcl_runs runs;
+    struct rcl_huge_group huge;
     struct rcl_asked asked[RCL_MEDIUM_LAST + 1]; /* by class */
     struct rcl_bin bin[RCL_SMALL_LAST + 1];      /* by class; entry 0 unused */
 };

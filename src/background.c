@@ -135,6 +135,9 @@ static void start_thread(uint64_t now)
     if (__atomic_load_n(&helper.thread->tid_word, __ATOMIC_ACQUIRE) != 0)
         rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);
     helper.thread->stop = 0;
+    /* It says so itself once it runs; who asks before that must not hear the last one's. */
+    __atomic_store_n(&helper.thread->deadline, rcl_os_now_ns() + rcl_purge_step_ns(),
+                     __ATOMIC_RELAXED);
     int err = rcl_os_thread_start(run, NULL, helper.stack, sizeof helper.stack, helper.tls,
                                   sizeof helper.tls, &helper.thread->tid_word, &helper.thread->tid);
     if (err != 0)
@@ -184,8 +187,10 @@ void rcl_background_kick(void)
 
 uint64_t rcl_background_next_ns(void)
 {
-    bool running = __atomic_load_n(&helper.thread->state, __ATOMIC_RELAXED) == RUNNING;
-    return running ? __atomic_load_n(&helper.thread->deadline, __ATOMIC_RELAXED) : 0;
+    uint32_t state = __atomic_load_n(&helper.thread->state, __ATOMIC_ACQUIRE);
+    if (state == STARTING)
+        return rcl_os_now_ns() + rcl_purge_step_ns();
+    return state == RUNNING ? __atomic_load_n(&helper.thread->deadline, __ATOMIC_RELAXED) : 0;
 }
 
 void rcl_background_stop(void)

@@ -32,7 +32,7 @@ bool rcl_background_enabled(void);
 void rcl_background_enable(bool on);
 bool rcl_background_running(void);
 
-/* When its next step is due (rcl_os_now_ns); 0: there is no helper. */
+/* When its next step is due (rcl_os_now_ns); 0: there is no helper, and none is being started. */
 uint64_t rcl_background_next_ns(void);
 
 /* fork: end it and let nobody start it; allow it again; in the child: it is gone. */

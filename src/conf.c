@@ -11,7 +11,11 @@
 #define RCL_MALLOC_CONF ""
 #endif
 
-enum { LINK_BYTES = 4096 }; /* the longest a link's text can be */
+enum {
+    LINK_BYTES = 4096, /* the longest a link's text can be */
+    RECORD_LAYOUT = 1,
+    RECORD_BYTES = 8192,
+};
 
 const char rcl_conf_built_in[] = RCL_MALLOC_CONF;
 
@@ -118,6 +122,42 @@ static void complain(const struct rcl_option_error *e, void *arg)
     c->any = true;
 }
 
+/* --- for who looks from outside ----------------------------------------------------------- */
+
+static char conf_record_text[RECORD_BYTES];
+
+/*
+ * The options in effect, where another process finds them: the mark stands in the writable data
+ * of the library or the program, and what is found there is this record if `self` says so.
+ * The environment does not tell them: programs overwrite it, and it is one source of several.
+ */
+static struct {
+    char mark[16];
+    uintptr_t self; /* its own address, once the text is whole */
+    const char *text;
+    uint32_t layout;
+    uint32_t bytes;
+    uint32_t purges; /* that were asked for from outside and are done */
+} conf_record __attribute__((used)) = {.mark = "libreclaim conf", .layout = RECORD_LAYOUT};
+
+/* name:value for each option, each ended by a zero: a value may hold anything else. */
+static void write_record(void)
+{
+    struct rcl_out o = {.buf = conf_record_text, .size = sizeof conf_record_text};
+    for (size_t i = 0; i < rcl_options_count(); i++) {
+        char value[RCL_OPTION_TEXT];
+        rcl_out_print(&o, "%s:%s%c", rcl_options_name(i), rcl_options_text(&rcl_opt, i, value), 0);
+    }
+    conf_record.text = conf_record_text;
+    conf_record.bytes = (uint32_t)o.used;
+    __atomic_store_n(&conf_record.self, (uintptr_t)&conf_record, __ATOMIC_RELEASE);
+}
+
+void rcl_conf_note_purge(void)
+{
+    __atomic_fetch_add(&conf_record.purges, 1, __ATOMIC_RELEASE);
+}
+
 /* --- reading and telling ------------------------------------------------------------------ */
 
 bool rcl_conf_read(void)
@@ -134,6 +174,7 @@ bool rcl_conf_read(void)
         if (text != NULL)
             rcl_options_parse(&rcl_opt, text, complain, &c);
     }
+    write_record();
     if (c.any && rcl_opt.abort_conf)
         rcl_die("abort_conf: stopped because of the wrong option above");
     rcl_warn_fatal(rcl_opt.abort);

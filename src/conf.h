@@ -20,6 +20,13 @@
  */
 bool rcl_conf_read(void);
 
+/*
+ * After that the options also stand in a record that `reclaim stat`, `purge` and `conf` find in
+ * the memory of the process: doc/statistics.md.  There it is also counted how often a purge that
+ * was asked for from outside has been done.
+ */
+void rcl_conf_note_purge(void);
+
 /* The sources that say anything, every option, and what has no effect, on stderr. */
 void rcl_conf_confirm(unsigned arenas);
 

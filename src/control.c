@@ -82,7 +82,7 @@ bool rcl_control_reset(struct rcl_arena *a, bool destroy)
         first = false;
     }
     rcl_gate_enter_patient(&self->gate);
-    rcl_huge_discard(a);
+    rcl_huge_discard(&a->huge);
     rcl_purge_arena(a, false);
     rcl_gate_leave(&self->gate);
     if (destroy)

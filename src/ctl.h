@@ -39,9 +39,12 @@ union ctl_value {
 
 enum { CTL_NUMBERS = 2 }; /* <i> and <j> */
 
+struct rcl_moment;
+
 struct ctl {
     const struct ctl_row *row;
     size_t number[CTL_NUMBERS];
+    const struct rcl_moment *moment; /* whose statistics; NULL: the last epoch's */
     union ctl_value old;
     const union ctl_value *in; /* NULL: nothing is written */
 };
@@ -54,6 +57,11 @@ struct ctl_row {
     ctl_function *function;
     uintptr_t argument;
 };
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "0.0.0"
+#endif
+#define CTL_VERSION "5.3.0-0-g0 libreclaim " PACKAGE_VERSION
 
 #define CTL(name, out, in, function, argument, note) ctl_function rcl_ctl_##function;
 #include "ctl.def"

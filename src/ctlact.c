@@ -354,6 +354,11 @@ int rcl_ctl_arenas_create(struct ctl *c)
     return 0;
 }
 
+static const struct rcl_arena *arena_of_huge(const struct rcl_huge *h)
+{
+    return h->group != NULL ? h->group->arena : NULL; /* or taken while every lock was frozen */
+}
+
 int rcl_ctl_arenas_lookup(struct ctl *c)
 {
     if (c->in == NULL)
@@ -363,7 +368,7 @@ int rcl_ctl_arenas_lookup(struct ctl *c)
     if (cls == RCL_CLASS_NONE)
         return EINVAL;
     if (cls == RCL_CLASS_HUGE)
-        a = ((const struct rcl_huge *)rcl_pagemap_desc(c->in->p))->arena;
+        a = arena_of_huge(rcl_pagemap_desc(c->in->p));
     else
         a = ((const struct rcl_span *)rcl_pagemap_desc(c->in->p))->arena;
     c->old.u = a != NULL ? a->index : 0;

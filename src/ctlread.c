@@ -142,39 +142,43 @@ int rcl_ctl_bin_shape(struct ctl *c)
 
 int rcl_ctl_extent_size(struct ctl *c)
 {
-    size_t i = c->number[0];
-    c->old.z = i + 2 < CTL_EXTENTS   ? rcl_classes[RCL_SMALL_LAST + 1 + i].size
-               : i + 1 < CTL_EXTENTS ? RCL_LARGE_MAX
-                                     : rcl_align_down(PTRDIFF_MAX, rcl_page_size());
+    c->old.z = rcl_extent_size((unsigned)c->number[0]);
     return 0;
 }
 
 int rcl_ctl_stat(struct ctl *c)
 {
-    return rcl_ctlstat((enum ctl_stat)c->row->argument, &c->old.u64) ? 0 : EAGAIN;
+    enum ctl_stat what = (enum ctl_stat)c->row->argument;
+    if (c->moment == NULL)
+        return rcl_ctlstat(what, &c->old.u64) ? 0 : EAGAIN;
+    rcl_moment_total(c->moment, what, &c->old.u64);
+    return 0;
 }
 
 int rcl_ctl_arena_stat(struct ctl *c)
 {
-    return rcl_ctlstat_arena(c->number[0], (enum ctl_arena_stat)c->row->argument, &c->old.u64)
-               ? 0
-               : ENOENT;
+    enum ctl_arena_stat what = (enum ctl_arena_stat)c->row->argument;
+    bool known = c->moment != NULL ? rcl_moment_arena(c->moment, c->number[0], what, &c->old.u64)
+                                   : rcl_ctlstat_arena(c->number[0], what, &c->old.u64);
+    return known ? 0 : ENOENT;
 }
 
 int rcl_ctl_bin_stat(struct ctl *c)
 {
-    return rcl_ctlstat_bin(c->number[0], c->number[1], (enum ctl_bin_stat)c->row->argument,
-                           &c->old.u64)
-               ? 0
-               : ENOENT;
+    enum ctl_bin_stat what = (enum ctl_bin_stat)c->row->argument;
+    bool known = c->moment != NULL
+                     ? rcl_moment_bin(c->moment, c->number[0], c->number[1], what, &c->old.u64)
+                     : rcl_ctlstat_bin(c->number[0], c->number[1], what, &c->old.u64);
+    return known ? 0 : ENOENT;
 }
 
 int rcl_ctl_extent_stat(struct ctl *c)
 {
-    return rcl_ctlstat_extent(c->number[0], c->number[1], (enum ctl_extent_stat)c->row->argument,
-                              &c->old.u64)
-               ? 0
-               : ENOENT;
+    enum ctl_extent_stat what = (enum ctl_extent_stat)c->row->argument;
+    bool known = c->moment != NULL
+                     ? rcl_moment_extent(c->moment, c->number[0], c->number[1], what, &c->old.u64)
+                     : rcl_ctlstat_extent(c->number[0], c->number[1], what, &c->old.u64);
+    return known ? 0 : ENOENT;
 }
 
 /* --- heap profiles ------------------------------------------------------------------------ */

@@ -201,7 +201,7 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
     struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
     bool zero;
     size_t bytes = rcl_max(r->size + r->room, 1);
-    void *p = rcl_huge_take_in(a->is_explicit ? a : NULL, bytes, r->align, &zero);
+    void *p = rcl_huge_take_in(&a->huge, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
     if (p != NULL && r->room != 0)
@@ -410,30 +410,48 @@ void rcl_heap_free(void *p, const char *caller)
 
 /* --- changing the size -------------------------------------------------------------------- */
 
+enum how {
+    IN_PLACE, /* to any whole pages */
+    EXACTLY,  /* perhaps elsewhere */
+    ROOMILY,  /* likewise, with room to grow */
+};
+
+/* Whether a run or mapping can have so many bytes and be what such a request gets elsewhere. */
+static bool resizable(unsigned cls, size_t size, enum how how)
+{
+    if (cls == RCL_CLASS_HUGE)
+        return size > (how == IN_PLACE ? RCL_SMALL_MAX : RCL_LARGE_MAX);
+    return cls == RCL_CLASS_LARGE && size <= RCL_LARGE_MAX &&
+           size > (how == IN_PLACE ? RCL_SMALL_MAX : RCL_MEDIUM_MAX);
+}
+
+static void *resize_huge(struct rcl_huge *h, size_t size, enum how how)
+{
+    if (how == IN_PLACE)
+        return rcl_huge_resize_in_place(h, size) ? h->base : NULL;
+    return how == ROOMILY ? rcl_grow_huge(h, size) : rcl_huge_resize(h, size);
+}
+
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
-RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, bool may_move,
+RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, enum how how,
                             const char *caller)
 {
     struct rcl_tls *self = &rcl_tls;
     struct request r = {.size = size, .cls = cls};
     void *q = NULL;
-    if (cls == RCL_CLASS_HUGE && size > RCL_LARGE_MAX) {
-        if (size <= usable && usable - size < rcl_page_size())
-            return p;
-        if (!enter(self))
-            return NULL;
-        struct rcl_huge *h = rcl_block_huge(p, caller);
-        real_class(p); /* as if it was freed and allocated again */
-        q = may_move ? rcl_grow_huge(h, size) : rcl_huge_resize_in_place(h, size) ? p : NULL;
-    } else if (cls == RCL_CLASS_LARGE && size > RCL_MEDIUM_MAX && size <= RCL_LARGE_MAX) {
-        if (!enter(self))
-            return NULL;
-        real_class(p);
-        struct rcl_span *s = rcl_block_run(p, caller);
-        q = (may_move ? rcl_grow_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
-        rcl_purge_excess(self);
-    } else {
+    if (!resizable(cls, size, how))
         return NULL;
+    if (cls == RCL_CLASS_HUGE && size <= usable && usable - size < rcl_page_size())
+        return p;
+    if (!enter(self))
+        return NULL;
+    real_class(p); /* as if it was freed and allocated again */
+    if (cls == RCL_CLASS_HUGE) {
+        q = resize_huge(rcl_block_huge(p, caller), size, how);
+    } else {
+        struct rcl_span *s = rcl_block_run(p, caller);
+        q = (how == ROOMILY ? rcl_grow_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
+        rcl_purge_excess(self);
     }
     if (q != NULL)
         note(self, &rcl_tcache_none, &r, q);
@@ -459,10 +477,11 @@ static bool fits(unsigned cls, size_t usable, size_t size)
 }
 
 /* Into a new block. */
-RCL_OWN static void *move(void *p, size_t usable, struct request *r, const char *caller)
+RCL_OWN static void *move(void *p, size_t usable, struct request *r, enum how how,
+                          const char *caller)
 {
     size_t size = r->size;
-    if (size > usable && size > RCL_MEDIUM_MAX)
+    if (how == ROOMILY && size > usable && size > RCL_MEDIUM_MAX)
         r->room = rcl_grow_room(size) - size;
     void *q = try_alloc(r);
     if (q == NULL && r->room != 0) {
@@ -491,12 +510,12 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
         if (fits(cls, usable, size))
             return p;
     } else {
-        void *q = resize(p, cls, usable, size, true, "realloc");
+        void *q = resize(p, cls, usable, size, ROOMILY, "realloc");
         if (q != NULL)
             return q;
     }
     struct request r = {.size = size, .align = RCL_MIN_ALIGN};
-    return move(p, usable, &r, "realloc");
+    return move(p, usable, &r, ROOMILY, "realloc");
 }
 
 /* --- what jemalloc's flags can ask for ---------------------------------------------------- */
@@ -504,13 +523,12 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 size_t rcl_heap_real_size(size_t size, size_t align)
 {
     align = rcl_max(align, RCL_MIN_ALIGN);
-    if (size > PTRDIFF_MAX || align > PTRDIFF_MAX || !rcl_boot())
-        return 0;
+    if (size > RCL_EXTENT_MAX || align > RCL_EXTENT_MAX || !rcl_boot())
+        return 0; /* more than there are addresses */
     unsigned cls = rcl_block_class_for(size, align);
     if (rcl_class_is_cached(cls))
         return rcl_classes[cls].size;
-    size_t bytes = rcl_align_up(rcl_max(size, 1), rcl_page_size());
-    return bytes <= PTRDIFF_MAX ? bytes : 0;
+    return rcl_align_up(rcl_max(size, 1), rcl_page_size());
 }
 
 RCL_OWN void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_via *via)
@@ -533,13 +551,13 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
     if (size > PTRDIFF_MAX)
         return NULL;
     if (((uintptr_t)p & (r.align - 1)) == 0) {
-        if (!rcl_class_is_cached(cls))
-            q = resize(p, cls, usable, size, r.align <= rcl_page_size(), "rallocx");
-        else if (fits(cls, usable, size))
+        if (usable == rcl_heap_real_size(size, r.align))
             return p;
+        q = resize(p, cls, usable, size, r.align <= rcl_page_size() ? EXACTLY : IN_PLACE,
+                   "rallocx");
     }
     if (q == NULL)
-        q = move(p, usable, &r, "rallocx");
+        q = move(p, usable, &r, EXACTLY, "rallocx");
     if (q == NULL || !zero)
         return q;
     size_t now = rcl_heap_usable(q, "rallocx");
@@ -548,18 +566,24 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
     return q;
 }
 
+/* In whole pages; a block with a class elsewhere gets the bytes of the class. */
+static size_t in_place_size(size_t size, size_t align)
+{
+    return size > RCL_MEDIUM_MAX ? size : rcl_heap_real_size(size, align);
+}
+
 RCL_OWN size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero)
 {
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "xallocx");
+    size_t longest = cls == RCL_CLASS_LARGE ? RCL_LARGE_MAX : PTRDIFF_MAX;
     if (((uintptr_t)p & (rcl_max(align, RCL_MIN_ALIGN) - 1)) != 0 || rcl_class_is_cached(cls) ||
-        size > PTRDIFF_MAX)
+        size > longest)
         return usable;
-    size_t most = extra > PTRDIFF_MAX - size ? PTRDIFF_MAX : size + extra;
-    if (cls == RCL_CLASS_LARGE)
-        most = rcl_min(most, rcl_max(RCL_LARGE_MAX, size));
-    if (resize(p, cls, usable, most, false, "xallocx") == NULL && most != size)
-        resize(p, cls, usable, size, false, "xallocx");
+    size_t most = in_place_size(extra > longest - size ? longest : size + extra, align);
+    size_t least = in_place_size(size, align);
+    if (resize(p, cls, usable, most, IN_PLACE, "xallocx") == NULL && least > usable)
+        resize(p, cls, usable, least, IN_PLACE, "xallocx");
     size_t now = rcl_heap_usable(p, "xallocx");
     if (zero && now > usable)
         memset((char *)p + usable, 0, now - usable);

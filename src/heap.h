@@ -62,11 +62,14 @@ void *rcl_heap_alloc_via(size_t size, size_t align, bool zero, const struct rcl_
 
 void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller);
 
-/* zero: what is new behind the block as it was. */
+/* zero: what is new behind the block as it was.  Unlike rcl_heap_realloc it leaves no room. */
 void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero,
                            const struct rcl_via *via);
 
-/* At least `size`, if possible `extra` more; the bytes it has now, which may be too few. */
+/*
+ * At least `size`, if possible `extra` more, shrunk to that if it is longer; the bytes it has now,
+ * which may be too few.  A block of a small or medium class stays as it is.
+ */
 size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size_t align, bool zero);
 
 #endif

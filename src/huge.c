@@ -54,9 +54,26 @@ static void tell(struct rcl_demand_note note)
 
 /* --- the two lists; the lock is held in these --------------------------------------------- */
 
+static void count_taken(const struct rcl_huge *h)
+{
+    if (h->group == NULL)
+        return;
+    rcl_account_count(&h->group->kind[rcl_extent_of(h->bytes)].taken, 1);
+    rcl_account_count(&h->group->bytes, h->bytes);
+}
+
+static void count_given(const struct rcl_huge *h)
+{
+    if (h->group == NULL)
+        return;
+    rcl_account_count(&h->group->kind[rcl_extent_of(h->bytes)].given, 1);
+    rcl_account_count(&h->group->bytes, -(uint64_t)h->bytes);
+}
+
 static void enter_live(struct rcl_huge *h)
 {
     h->kept = false;
+    count_taken(h);
     rcl_list_push_back(&huge.live, &h->link);
     huge.stats.live_blocks++;
     huge.stats.live_bytes += h->bytes;
@@ -65,6 +82,7 @@ static void enter_live(struct rcl_huge *h)
 
 static void leave_live(struct rcl_huge *h)
 {
+    count_given(h);
     rcl_list_remove(&h->link);
     huge.stats.live_blocks--;
     huge.stats.live_bytes -= h->bytes;
@@ -90,7 +108,8 @@ static void leave_kept(struct rcl_huge *h)
 /* --- taking ------------------------------------------------------------------------------- */
 
 /* The smallest kept block that fits closely. */
-static struct rcl_huge *take_kept(struct rcl_arena *arena, size_t bytes, size_t align, size_t asked)
+static struct rcl_huge *take_kept(struct rcl_huge_group *group, size_t bytes, size_t align,
+                                  size_t asked)
 {
     struct rcl_huge *best = NULL;
     rcl_lock(&huge.lock);
@@ -102,7 +121,7 @@ static struct rcl_huge *take_kept(struct rcl_arena *arena, size_t bytes, size_t 
     }
     if (best != NULL) {
         leave_kept(best);
-        best->arena = arena;
+        best->group = group;
         best->asked = asked;
         huge.stats.taken++;
         enter_live(best);
@@ -122,12 +141,12 @@ static void advise_huge(const struct rcl_huge *h)
         rcl_os_no_hugepage(h->base, h->bytes);
 }
 
-void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero)
+void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align, bool *zero)
 {
     size_t page = rcl_page_size(), asked = bytes;
     bytes = rcl_align_up(bytes, page);
     align = rcl_max(align, page);
-    struct rcl_huge *h = take_kept(arena, bytes, align, asked);
+    struct rcl_huge *h = take_kept(group, bytes, align, asked);
     *zero = h == NULL;
     if (h != NULL) {
         tell((struct rcl_demand_note){.taken_dirty = pages_of(h->bytes)});
@@ -143,7 +162,7 @@ void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool
             return NULL;
         }
         h->bytes = bytes;
-        h->arena = arena;
+        h->group = group;
         h->asked = asked;
         h->unlisted = false;
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
@@ -168,6 +187,7 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align)
     h->base = rcl_os_map_aligned(bytes, rcl_max(align, page));
     h->bytes = bytes;
     h->asked = bytes;
+    h->group = NULL;
     h->unlisted = true;
     if (h->base == NULL || !rcl_pagemap_cover(h->base, bytes)) {
         if (h->base != NULL)
@@ -253,7 +273,7 @@ void rcl_huge_give(struct rcl_huge *h)
         discard(h);
 }
 
-void rcl_huge_discard(const struct rcl_arena *arena)
+void rcl_huge_discard(const struct rcl_huge_group *group)
 {
     struct rcl_list gone, *next, *n;
     rcl_list_init(&gone);
@@ -261,7 +281,7 @@ void rcl_huge_discard(const struct rcl_arena *arena)
     for (n = huge.live.next; n != &huge.live; n = next) {
         struct rcl_huge *h = container_of(n, struct rcl_huge, link);
         next = n->next;
-        if (h->arena != arena)
+        if (h->group != group)
             continue;
         leave_live(h);
         rcl_list_push_back(&gone, n);
@@ -310,8 +330,15 @@ static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
         return NULL;
     }
     rcl_lock(&huge.lock);
+    bool other = rcl_extent_of(bytes) != rcl_extent_of(old);
+    if (other)
+        count_given(h);
+    else if (h->group != NULL)
+        rcl_account_count(&h->group->bytes, bytes - old);
     h->base = base;
     h->bytes = bytes;
+    if (other)
+        count_taken(h);
     if (!h->unlisted)
         huge.stats.live_bytes += bytes - old;
     rcl_unlock(&huge.lock);

@@ -18,9 +18,18 @@
 
 struct rcl_arena;
 
+/* The live blocks of an arena, for statistics: relaxed atomics. */
+struct rcl_huge_group {
+    struct rcl_arena *arena;
+    uint64_t bytes;
+    struct {
+        uint64_t taken, given; /* blocks, since the start, as in struct rcl_large_stats */
+    } kind[RCL_EXTENTS];
+};
+
 struct rcl_huge {
-    struct rcl_list link;    /* live or kept blocks */
-    struct rcl_arena *arena; /* the explicit one with which a live block goes, or NULL */
+    struct rcl_list link;         /* live or kept blocks */
+    struct rcl_huge_group *group; /* of a live block's arena, or NULL */
     char *base;
     size_t bytes; /* of the mapping, all of it usable */
     size_t asked; /* by the program */
@@ -35,13 +44,13 @@ void rcl_huge_init(uint64_t window_ns, unsigned thp);
 void rcl_huge_set_window(uint64_t window_ns);
 
 /*
- * At least `bytes` aligned to `align` (a power of two), of an explicit arena or, with NULL, of
+ * At least `bytes` aligned to `align` (a power of two), of an arena's group or, with NULL, of
  * none.  *zero: all is zero.  NULL: no memory.
  */
-void *rcl_huge_take_in(struct rcl_arena *arena, size_t bytes, size_t align, bool *zero);
+void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align, bool *zero);
 
-/* All blocks of an explicit arena back to the system, however many. */
-void rcl_huge_discard(const struct rcl_arena *arena);
+/* All blocks of an arena back to the system, however many. */
+void rcl_huge_discard(const struct rcl_huge_group *group);
 
 /*
  * The same for any size, with no lock taken and nothing counted: for the one

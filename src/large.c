@@ -20,7 +20,16 @@ static uint32_t tail_of(unsigned cls, size_t pages, size_t bytes)
 /* For statistics. */
 static unsigned kind_of(const struct rcl_span *s)
 {
-    return s->cls - RCL_SMALL_LAST - 1u;
+    return s->cls == RCL_CLASS_LARGE ? rcl_extent_of(rcl_large_bytes(s))
+                                     : s->cls - RCL_SMALL_LAST - 1u;
+}
+
+static void count_resized(struct rcl_runs *r, unsigned before, unsigned now)
+{
+    if (before == now)
+        return;
+    rcl_account_count(&r->large.kind[before].given, 1);
+    rcl_account_count(&r->large.kind[now].taken, 1);
 }
 
 static void count_pages(struct rcl_runs *r, const struct rcl_span *s, int64_t pages, int64_t asked)
@@ -98,9 +107,11 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
         rcl_runs_give(r, s->chunk, s->first + pages, old - pages, NULL, RCL_AGE_NEW);
     }
     int64_t before = asked_of(s);
+    unsigned kind = kind_of(s);
     s->pages = (uint16_t)pages;
     s->tail = tail_of(s->cls, pages, bytes);
     count_pages(r, s, (int64_t)pages - (int64_t)old, asked_of(s) - before);
+    count_resized(r, kind, kind_of(s));
     return true;
 }
 

@@ -14,45 +14,16 @@
 #include <errno.h>
 #include <string.h>
 
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "0.0.0"
-#endif
-
 enum { DEPTH_MAX = 7 }; /* components of the longest name, and one */
 
 /* --- the table ---------------------------------------------------------------------------- */
-
-/* clang-format off */
-#define OPT_ROW(name, out, function, argument) \
-    {"opt." #name, CTL_##out, CTL_VOID, rcl_ctl_##function, (uintptr_t)(argument)},
-#define OPT_AT(name) offsetof(struct rcl_options, name)
-
-/* What each type of option is in C, for OPT and for OPT_IDLE. */
-#define OPT_BOOL(name)   OPT_ROW(name, BOOL, opt_flag, OPT_AT(name))
-#define OPT_SIZE(name)   OPT_ROW(name, SIZE, opt_number, OPT_AT(name))
-#define OPT_MS(name)     OPT_ROW(name, SSIZE, opt_number, OPT_AT(name))
-#define OPT_COUNT(name)  OPT_ROW(name, UNSIGNED, opt_number, OPT_AT(name))
-#define OPT_LG(name)     OPT_ROW(name, SSIZE, opt_number, OPT_AT(name))
-#define OPT_SIGNAL(name) OPT_ROW(name, TEXT, opt_word, OPT_AT(name))
-#define OPT_IDLE_BOOL(name, value)  OPT_ROW(name, BOOL, flag, value)
-#define OPT_IDLE_SIZE(name, value)  OPT_ROW(name, SIZE, number, value)
-#define OPT_IDLE_MS(name, value)    OPT_ROW(name, SSIZE, number, value)
-#define OPT_IDLE_COUNT(name, value) OPT_ROW(name, UNSIGNED, number, value)
-#define OPT_IDLE_LG(name, value)    OPT_ROW(name, SSIZE, number, value)
-#define OPT_IDLE_TEXT(name, value)  OPT_ROW(name, TEXT, text, value)
-#define OPT_IDLE_NONE(name, value)
-/* clang-format on */
 
 static const struct ctl_row ctl_rows[] = {
 #define CTL(name, out, in, function, argument, note) \
     {name, CTL_##out, CTL_##in, rcl_ctl_##function, (uintptr_t)(argument)},
 #include "ctl.def"
 #undef CTL
-#define OPT(name, type, min, max, def, unit, text) OPT_##type(name)
-#define OPT_TEXT(name, bytes, text) OPT_ROW(name, TEXT, opt_text, OPT_AT(name))
-#define OPT_WORD(name, words, def, text) OPT_ROW(name, TEXT, opt_word, OPT_AT(name))
-#define OPT_IDLE(name, type, value, reason) OPT_IDLE_##type(name, value)
-#include "options.def"
+#include "ctlopt.def"
 };
 
 static const uint8_t type_bytes[] = {

@@ -6,6 +6,7 @@
 
 #include "monitor.h"
 
+#include "conf.h"
 #include "die.h"
 #include "file.h"
 #include "gate.h"
@@ -49,11 +50,13 @@ static struct {
     uint32_t wanted; /* enum want, or'ed */
     uint32_t bell;   /* futex word: changes when there is something to look at */
     uint32_t stop;
-    uint32_t complained; /* about a file that cannot be written */
     uint32_t tid_word;
     int tid;
     int pid;
     uint64_t not_before; /* for rcl_monitor_restart */
+    /* About a file that cannot be written: where all processes of the program see it. */
+    uint32_t *complained;
+    uint32_t complained_here; /* for want of such a place */
     struct rcl_gate_pass gate;
     struct sigaction report_before, purge_before; /* handlers of the program */
     char *room; /* stack, then what stands for thread-local memory; made with the first thread */
@@ -179,6 +182,13 @@ static const char *reason(int err)
     return "the system refused";
 }
 
+/* One line for a program, not for each of its children. */
+static bool first_complaint(void)
+{
+    uint32_t *flag = monitor.complained != NULL ? monitor.complained : &monitor.complained_here;
+    return __atomic_exchange_n(flag, 1, __ATOMIC_RELAXED) == 0;
+}
+
 int rcl_monitor_report(struct rcl_gate_pass *me)
 {
     char path[PATH_BYTES];
@@ -191,7 +201,7 @@ int rcl_monitor_report(struct rcl_gate_pass *me)
     else if (err == 0)
         err = write_file(s, path);
     rcl_snapshot_free(s);
-    if (err != 0 && !__atomic_exchange_n(&monitor.complained, 1, __ATOMIC_RELAXED))
+    if (err != 0 && first_complaint())
         rcl_warn("stats_path: cannot write %s: %s (error %d); tried again in silence",
                  rcl_opt.stats_path, reason(err), err);
     return err;
@@ -204,6 +214,7 @@ static void purge_everything(void)
     rcl_gate_enter_patient(&monitor.gate);
     rcl_purge_all(NULL);
     rcl_gate_leave(&monitor.gate);
+    rcl_conf_note_purge();
 }
 
 /* Runs as the bare thread: no libc call, nothing thread-local. */
@@ -356,7 +367,6 @@ static void in_child(void)
 {
     monitor.pid = rcl_os_pid();
     monitor.tid_word = 0;
-    /* `complained` stays: one line for a program, not for each of its children. */
     monitor.wanted = 0;
     monitor.gate = (struct rcl_gate_pass){0};
     after_fork();
@@ -370,6 +380,8 @@ void rcl_monitor_boot(void)
     bool caught = rcl_opt.stats_signal != 0 || rcl_opt.purge_signal != 0;
     if (!caught && interval_ns() == 0)
         return;
+    if (rcl_opt.stats_path[0] != '\0')
+        monitor.complained = rcl_os_map_shared(rcl_page_size());
     pthread_atfork(before_fork, after_fork, in_child);
     catch (rcl_opt.stats_signal, &monitor.report_before);
     if (rcl_opt.purge_signal != rcl_opt.stats_signal)

@@ -63,23 +63,23 @@ void rcl_os_init(void)
 
 /* --- memory ------------------------------------------------------------------------------- */
 
-static void *os_mmap(void *hint, size_t bytes)
+static void *os_mmap(void *hint, size_t bytes, int whose)
 {
-    long p = sys6(SYS_mmap, (long)hint, (long)bytes, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long p = sys6(SYS_mmap, (long)hint, (long)bytes, PROT_READ | PROT_WRITE, whose | MAP_ANONYMOUS,
+                  -1, 0);
     return sys_failed(p) ? NULL : (void *)p;
 }
 
 void *rcl_os_map_aligned(size_t bytes, size_t align)
 {
     /* The kernel aligns to its own page, which a pretended page may exceed. */
-    char *p = os_mmap(NULL, bytes);
+    char *p = os_mmap(NULL, bytes, MAP_PRIVATE);
     if (p == NULL || ((uintptr_t)p & (align - 1)) == 0)
         return p;
     rcl_os_unmap(p, bytes);
     if (bytes + align < bytes)
         return NULL;
-    p = os_mmap(NULL, bytes + align);
+    p = os_mmap(NULL, bytes + align, MAP_PRIVATE);
     if (p == NULL)
         return NULL;
     size_t head = rcl_align_up((uintptr_t)p, align) - (uintptr_t)p;
@@ -93,6 +93,11 @@ void *rcl_os_map_aligned(size_t bytes, size_t align)
 void *rcl_os_map(size_t bytes)
 {
     return rcl_os_map_aligned(bytes, rcl_page_size());
+}
+
+void *rcl_os_map_shared(size_t bytes)
+{
+    return os_mmap(NULL, bytes, MAP_SHARED);
 }
 
 void rcl_os_count_return(void)

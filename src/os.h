@@ -41,6 +41,9 @@ void rcl_os_init(void);
 /* Fresh zeroed private memory, or NULL when the kernel has none to give. */
 void *rcl_os_map(size_t bytes);
 
+/* The same, of this process and of those that it will fork. */
+void *rcl_os_map_shared(size_t bytes);
+
 /* As rcl_os_map, aligned to `align` (a power of two >= the page size). */
 void *rcl_os_map_aligned(size_t bytes, size_t align);
 

@@ -27,6 +27,7 @@ enum {
 #endif
     RCL_LEAF_SHIFT = 30,
     RCL_LEAF_GRANULES = 1 << (RCL_LEAF_SHIFT - RCL_GRANULE_SHIFT),
+    RCL_PAGEMAP_ENTRY_BYTES = 1 + sizeof(void *), /* of a leaf, for a granule */
     RCL_ROOT_ENTRIES = 1 << (RCL_ADDRESS_BITS - RCL_LEAF_SHIFT),
 };
 

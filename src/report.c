@@ -2,6 +2,8 @@
 /* report.c - see report.h. */
 #include "report.h"
 
+#include "ctljson.h"
+#include "json.h"
 #include "options.h"
 #include "os.h"
 #include "verdict.h"
@@ -28,27 +30,6 @@ static uint64_t counter_value(const struct rcl_snapshot *s, size_t i)
 static bool is_unit(const struct counter *c, const char *unit)
 {
     return c->unit[0] == unit[0]; /* count, bytes, ns: told apart by the first letter */
-}
-
-/* What the totals of jemalloc's statistics are here. */
-struct totals {
-    size_t allocated, active, metadata, resident, mapped, retained;
-};
-
-static struct totals totals_of(const struct rcl_snapshot *s)
-{
-    struct totals t = {
-        .allocated = rcl_stats_live(&s->stats),
-        .active = s->stats.used_bytes,
-        .metadata = s->part[RCL_PART_metadata],
-        .mapped = s->stats.mapped_bytes + s->stats.meta_mapped_bytes,
-    };
-    for (unsigned i = 0; i < RCL_PARTS; i++)
-        if (i != RCL_PART_other && i != RCL_PART_files)
-            t.resident += s->part[i];
-    t.retained = s->stats.heap.run_free_bytes -
-                 rcl_min(s->stats.heap.run_free_bytes, s->stats.heap.run_dirty_bytes);
-    return t;
 }
 
 static bool class_is_used(const struct rcl_snapshot_class *c)
@@ -99,7 +80,7 @@ static void text_general(const struct rcl_snapshot *s, struct rcl_out *o)
 
 static void text_parts(const struct rcl_snapshot *s, struct rcl_out *o)
 {
-    struct totals t = totals_of(s);
+    struct rcl_totals t = rcl_stats_totals(&s->stats);
     rcl_out_print(o,
                   "Allocated: %zu, active: %zu, metadata: %zu, resident: %zu, mapped: %zu, "
                   "retained: %zu\n",
@@ -206,28 +187,6 @@ void rcl_report_text(const struct rcl_snapshot *s, const char *opts, struct rcl_
 
 /* --- JSON --------------------------------------------------------------------------------- */
 
-static void json_string(struct rcl_out *o, const char *text)
-{
-    rcl_out_print(o, "\"");
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            rcl_out_print(o, "\\%c", c);
-        else if (c < ' ' || c > '~')
-            rcl_out_print(o, "\\u00%c%c", "0123456789abcdef"[c / 16], "0123456789abcdef"[c % 16]);
-        else
-            rcl_out_print(o, "%c", c);
-    }
-    rcl_out_print(o, "\"");
-}
-
-/* `"name":123`, after a comma unless it is the first of its object. */
-static void json_number(struct rcl_out *o, bool *first, const char *name, uint64_t n)
-{
-    rcl_out_print(o, "%s\"%s\":%llu", *first ? "" : ",", name, (unsigned long long)n);
-    *first = false;
-}
-
 /* As a JSON value: numbers and truth values bare. */
 static void json_option(struct rcl_out *o, size_t i)
 {
@@ -237,7 +196,7 @@ static void json_option(struct rcl_out *o, size_t i)
     if (number || rcl_options_is_bool(i))
         rcl_out_print(o, "%s", text);
     else
-        json_string(o, text);
+        rcl_json_string(o, text);
 }
 
 static void json_options(struct rcl_out *o)
@@ -250,50 +209,31 @@ static void json_options(struct rcl_out *o)
     rcl_out_print(o, "}");
 }
 
-/* The places where readers of jemalloc's JSON look. */
-static void json_like_jemalloc(const struct rcl_snapshot *s, struct rcl_out *o)
-{
-    struct totals t = totals_of(s);
-    bool first = true;
-    rcl_out_print(o, "\"jemalloc\":{\"version\":\"libreclaim %s\",\"opt\":", PACKAGE_VERSION);
-    json_options(o);
-    rcl_out_print(o, ",\"arenas\":{\"narenas\":%u,\"quantum\":%d,\"page\":%zu,\"nbins\":%d}",
-                  s->arenas, RCL_MIN_ALIGN, rcl_page_size(), RCL_SMALL_LAST);
-    rcl_out_print(o, ",\"stats\":{");
-    json_number(o, &first, "allocated", t.allocated);
-    json_number(o, &first, "active", t.active);
-    json_number(o, &first, "metadata", t.metadata);
-    json_number(o, &first, "resident", t.resident);
-    json_number(o, &first, "mapped", t.mapped);
-    json_number(o, &first, "retained", t.retained);
-    rcl_out_print(o, "}}");
-}
-
 static void json_resident(const struct rcl_snapshot *s, struct rcl_out *o)
 {
     bool first = true;
     rcl_out_print(o, ",\"resident\":{");
-    json_number(o, &first, "total", s->rss);
+    rcl_json_number(o, &first, "total", s->rss);
     for (unsigned i = 0; i < RCL_PARTS; i++)
-        json_number(o, &first, rcl_part_texts[i].name, s->part[i]);
+        rcl_json_number(o, &first, rcl_part_texts[i].name, s->part[i]);
     rcl_out_print(o, "},\"verdict\":\"");
     rcl_verdict_print(s, o); /* holds nothing to escape */
     rcl_out_print(o, "\",\"beside\":{");
     first = true;
-    json_number(o, &first, "untouched", s->untouched);
-    json_number(o, &first, "swap", s->swap);
-    json_number(o, &first, "lazy_free", s->lazy_free);
-    json_number(o, &first, "huge_pages", s->huge_pages);
-    json_number(o, &first, "estimated", s->estimated);
-    json_number(o, &first, "samples", s->samples);
-    json_number(o, &first, "unmatched", s->unmatched);
+    rcl_json_number(o, &first, "untouched", s->untouched);
+    rcl_json_number(o, &first, "swap", s->swap);
+    rcl_json_number(o, &first, "lazy_free", s->lazy_free);
+    rcl_json_number(o, &first, "huge_pages", s->huge_pages);
+    rcl_json_number(o, &first, "estimated", s->estimated);
+    rcl_json_number(o, &first, "samples", s->samples);
+    rcl_json_number(o, &first, "unmatched", s->unmatched);
     rcl_out_print(o, ",\"exact\":%s,\"rss_known\":%s}", s->exact ? "true" : "false",
                   s->rss_known ? "true" : "false");
     rcl_out_print(o, ",\"decay\":{");
     first = true;
-    json_number(o, &first, "ceiling", s->ceiling);
-    json_number(o, &first, "step_ns", s->step_ns);
-    json_number(o, &first, "next_step_ns", s->next_step_ns);
+    rcl_json_number(o, &first, "ceiling", s->ceiling);
+    rcl_json_number(o, &first, "step_ns", s->step_ns);
+    rcl_json_number(o, &first, "next_step_ns", s->next_step_ns);
     rcl_out_print(o, ",\"dirty_by_age\":[");
     for (unsigned age = 0; age <= RCL_AGE_MAX; age++)
         rcl_out_print(o, "%s%zu", age == 0 ? "" : ",", s->dirty_by_age[age]);
@@ -311,22 +251,22 @@ static void json_classes(const struct rcl_snapshot *s, struct rcl_out *o)
         bool first = true;
         rcl_out_print(o, "%s{", first_class ? "" : ",");
         first_class = false;
-        json_number(o, &first, "size", c->size);
-        json_number(o, &first, "blocks", c->blocks);
-        json_number(o, &first, "cached", c->cached);
-        json_number(o, &first, "resident", c->resident);
-        json_number(o, &first, "absent", c->absent);
-        json_number(o, &first, "holes", c->holes);
-        json_number(o, &first, "thin_holes", c->thin_holes);
-        json_number(o, &first, "survivors", c->survivors);
-        json_number(o, &first, "dirty", c->dirty);
-        json_number(o, &first, "average_request", c->asked);
+        rcl_json_number(o, &first, "size", c->size);
+        rcl_json_number(o, &first, "blocks", c->blocks);
+        rcl_json_number(o, &first, "cached", c->cached);
+        rcl_json_number(o, &first, "resident", c->resident);
+        rcl_json_number(o, &first, "absent", c->absent);
+        rcl_json_number(o, &first, "holes", c->holes);
+        rcl_json_number(o, &first, "thin_holes", c->thin_holes);
+        rcl_json_number(o, &first, "survivors", c->survivors);
+        rcl_json_number(o, &first, "dirty", c->dirty);
+        rcl_json_number(o, &first, "average_request", c->asked);
         if (rcl_class_is_small(cls)) {
             const struct rcl_stats_class *b = &s->stats.heap.cls[cls];
-            json_number(o, &first, "slabs", b->slabs);
-            json_number(o, &first, "fills", b->fills);
-            json_number(o, &first, "flushes", b->flushes);
-            json_number(o, &first, "lock_waits", b->lock_waits);
+            rcl_json_number(o, &first, "slabs", b->slabs);
+            rcl_json_number(o, &first, "fills", b->fills);
+            rcl_json_number(o, &first, "flushes", b->flushes);
+            rcl_json_number(o, &first, "lock_waits", b->lock_waits);
         }
         rcl_out_print(o, "}");
     }
@@ -343,13 +283,13 @@ static void json_arenas(const struct rcl_snapshot *s, struct rcl_out *o)
         const struct rcl_snapshot_arena *a = &s->arena[i];
         bool first = true;
         rcl_out_print(o, i == 0 ? "{" : ",{");
-        json_number(o, &first, "threads", a->threads);
-        json_number(o, &first, "small", a->small_bytes);
-        json_number(o, &first, "large", a->large_bytes);
-        json_number(o, &first, "mapped", a->chunk_bytes);
-        json_number(o, &first, "free", a->free_bytes);
-        json_number(o, &first, "dirty", a->dirty_bytes);
-        json_number(o, &first, "lock_waits", a->lock_waits);
+        rcl_json_number(o, &first, "threads", a->threads);
+        rcl_json_number(o, &first, "small", a->small_bytes);
+        rcl_json_number(o, &first, "large", a->large_bytes);
+        rcl_json_number(o, &first, "mapped", a->chunk_bytes);
+        rcl_json_number(o, &first, "free", a->free_bytes);
+        rcl_json_number(o, &first, "dirty", a->dirty_bytes);
+        rcl_json_number(o, &first, "lock_waits", a->lock_waits);
         rcl_out_print(o, "}");
     }
     rcl_out_print(o, "]");
@@ -358,15 +298,16 @@ static void json_arenas(const struct rcl_snapshot *s, struct rcl_out *o)
 void rcl_report_json(const struct rcl_snapshot *s, const char *opts, struct rcl_out *o)
 {
     bool first = true;
-    rcl_out_print(o, "{");
-    json_like_jemalloc(s, o);
+    rcl_out_print(o, "{\"jemalloc\":");
+    rcl_ctljson(s->moment, opts, o);
     rcl_out_print(o, ",\"libreclaim\":{\"version\":\"%s\",\"pid\":%d,\"page\":%zu", PACKAGE_VERSION,
                   rcl_os_pid(), rcl_page_size());
     json_resident(s, o);
     rcl_out_print(o, ",\"counters\":{");
     for (size_t i = 0; i < array_len(counters); i++)
-        json_number(o, &first, counters[i].name, counter_value(s, i));
-    rcl_out_print(o, "},\"caches\":%zu,\"mapped\":%zu", s->stats.caches, s->stats.mapped_bytes);
+        rcl_json_number(o, &first, counters[i].name, counter_value(s, i));
+    rcl_out_print(o, "},\"caches\":%zu,\"mapped\":%zu", s->stats.caches,
+                  rcl_stats_totals(&s->stats).mapped);
     if (!rcl_report_omits(opts, 'g')) {
         rcl_out_print(o, ",\"options\":");
         json_options(o);
@@ -376,22 +317,57 @@ void rcl_report_json(const struct rcl_snapshot *s, const char *opts, struct rcl_
     if (!rcl_report_omits(opts, 'b'))
         json_classes(s, o);
     first = false;
-    json_number(o, &first, "held_ns", s->held_ns);
-    json_number(o, &first, "took_ns", s->took_ns);
+    rcl_json_number(o, &first, "held_ns", s->held_ns);
+    rcl_json_number(o, &first, "took_ns", s->took_ns);
     rcl_out_print(o, "}}\n");
 }
 
 /* --- Prometheus --------------------------------------------------------------------------- */
 
-static void prom_head(struct rcl_out *o, const char *name, const char *type, const char *help)
+enum { PROGRAM_BYTES = 64, LABELS_BYTES = 2 * PROGRAM_BYTES + 64 };
+
+/* Every series of a process has its labels: files of several processes may lie in one folder. */
+struct prom {
+    struct rcl_out *o;
+    char labels[LABELS_BYTES];
+};
+
+/* A value of a label: what must not stand there bare is escaped, what is no ASCII left out. */
+static void print_label(struct rcl_out *o, const char *text)
 {
-    rcl_out_print(o, "# HELP libreclaim_%s %s\n# TYPE libreclaim_%s %s\n", name, help, name, type);
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            rcl_out_print(o, "\\%c", *text);
+        else
+            rcl_out_print(o, "%c", *text < ' ' || *text > '~' ? '?' : *text);
+    }
 }
 
-static void prom_gauge(struct rcl_out *o, const char *name, const char *help, uint64_t value)
+static void prom_begin(struct prom *p, struct rcl_out *o)
 {
-    prom_head(o, name, "gauge", help);
-    rcl_out_print(o, "libreclaim_%s %llu\n", name, (unsigned long long)value);
+    char program[PROGRAM_BYTES];
+    struct rcl_out to = {.buf = p->labels, .size = sizeof p->labels - 1};
+    long n = rcl_os_read_file("/proc/self/comm", program, sizeof program - 1);
+    while (n > 0 && program[n - 1] == '\n')
+        n--;
+    program[n > 0 ? n : 0] = '\0';
+    p->o = o;
+    rcl_out_print(&to, "pid=\"%d\",program=\"", rcl_os_pid());
+    print_label(&to, program);
+    rcl_out_print(&to, "\"");
+    p->labels[to.used] = '\0';
+}
+
+static void prom_head(const struct prom *p, const char *name, const char *type, const char *help)
+{
+    rcl_out_print(p->o, "# HELP libreclaim_%s %s\n# TYPE libreclaim_%s %s\n", name, help, name,
+                  type);
+}
+
+static void prom_gauge(const struct prom *p, const char *name, const char *help, uint64_t value)
+{
+    prom_head(p, name, "gauge", help);
+    rcl_out_print(p->o, "libreclaim_%s{%s} %llu\n", name, p->labels, (unsigned long long)value);
 }
 
 /* In seconds with all nine places: a float of Prometheus has them. */
@@ -405,44 +381,59 @@ static void prom_seconds(struct rcl_out *o, uint64_t ns)
     rcl_out_print(o, "%llu.%s\n", (unsigned long long)(ns / 1000000000), places);
 }
 
-static void prom_counter(const struct rcl_snapshot *s, size_t i, struct rcl_out *o)
+static void prom_counter(const struct prom *p, const struct rcl_snapshot *s, size_t i)
 {
     const struct counter *c = &counters[i];
     bool ns = is_unit(c, "ns");
     const char *unit = ns ? "_seconds" : is_unit(c, "bytes") ? "_bytes" : "";
-    rcl_out_print(o, "# HELP libreclaim_%s%s_total %s\n# TYPE libreclaim_%s%s_total counter\n",
+    rcl_out_print(p->o, "# HELP libreclaim_%s%s_total %s\n# TYPE libreclaim_%s%s_total counter\n",
                   c->name, unit, c->text, c->name, unit);
-    rcl_out_print(o, "libreclaim_%s%s_total ", c->name, unit);
+    rcl_out_print(p->o, "libreclaim_%s%s_total{%s} ", c->name, unit, p->labels);
     if (ns)
-        prom_seconds(o, counter_value(s, i));
+        prom_seconds(p->o, counter_value(s, i));
     else
-        rcl_out_print(o, "%llu\n", (unsigned long long)counter_value(s, i));
+        rcl_out_print(p->o, "%llu\n", (unsigned long long)counter_value(s, i));
+}
+
+static void prom_totals(const struct prom *p, const struct rcl_snapshot *s)
+{
+    struct rcl_totals t = rcl_stats_totals(&s->stats);
+    prom_gauge(p, "allocated_bytes", "Blocks the program holds.", t.allocated);
+    prom_gauge(p, "active_bytes", "Pages with such blocks on them.", t.active);
+    prom_gauge(p, "mapped_bytes", "Address space of blocks and descriptors.", t.mapped);
+    prom_gauge(p, "retained_bytes", "Free address space, with nothing resident in it.", t.retained);
+}
+
+static void prom_classes(const struct prom *p, const struct rcl_snapshot *s)
+{
+    static const char *const what[] = {"blocks", "holes", "dirty"};
+    prom_head(p, "class_bytes", "gauge", "Resident bytes of slabs by size class.");
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++) {
+        const struct rcl_snapshot_class *c = &s->cls[cls];
+        const size_t value[] = {c->resident, c->holes, c->dirty};
+        for (unsigned i = 0; i < array_len(value) && class_is_used(c); i++)
+            rcl_out_print(p->o, "libreclaim_class_bytes{%s,class=\"%zu\",what=\"%s\"} %zu\n",
+                          p->labels, c->size, what[i], value[i]);
+    }
 }
 
 void rcl_report_prometheus(const struct rcl_snapshot *s, struct rcl_out *o)
 {
-    prom_head(o, "resident_bytes", "gauge", "Resident memory of the process by what it is.");
+    struct prom prom, *p = &prom;
+    prom_begin(p, o);
+    prom_head(p, "resident_bytes", "gauge", "Resident memory of the process by what it is.");
     for (unsigned i = 0; i < RCL_PARTS; i++)
-        rcl_out_print(o, "libreclaim_resident_bytes{part=\"%s\"} %zu\n", rcl_part_texts[i].name,
-                      s->part[i]);
-    prom_gauge(o, "resident_total_bytes", "Their sum, as the kernel counts it.", s->rss);
-    prom_gauge(o, "untouched_bytes", "Handed out, but not resident.", s->untouched);
-    prom_gauge(o, "allocated_bytes", "Blocks the program holds.", rcl_stats_live(&s->stats));
-    prom_gauge(o, "mapped_bytes", "Address space of blocks.", s->stats.mapped_bytes);
-    prom_gauge(o, "ceiling_bytes", "Freed memory up to this much may stay until it is due.",
+        rcl_out_print(o, "libreclaim_resident_bytes{%s,part=\"%s\"} %zu\n", p->labels,
+                      rcl_part_texts[i].name, s->part[i]);
+    prom_gauge(p, "resident_total_bytes", "Their sum, as the kernel counts it.", s->rss);
+    prom_gauge(p, "untouched_bytes", "Handed out, but not resident.", s->untouched);
+    prom_totals(p, s);
+    prom_gauge(p, "ceiling_bytes", "Freed memory up to this much may stay until it is due.",
                s->ceiling);
-    prom_gauge(o, "thread_caches", "Threads that have a cache.", s->stats.caches);
+    prom_gauge(p, "thread_caches", "Threads that have a cache.", s->stats.caches);
     for (size_t i = 0; i < array_len(counters); i++)
-        prom_counter(s, i, o);
-    prom_head(o, "class_bytes", "gauge", "Resident bytes of slabs by size class.");
-    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++) {
-        const struct rcl_snapshot_class *c = &s->cls[cls];
-        const size_t value[] = {c->resident, c->holes, c->dirty};
-        static const char *const what[] = {"blocks", "holes", "dirty"};
-        for (unsigned i = 0; i < array_len(value) && class_is_used(c); i++)
-            rcl_out_print(o, "libreclaim_class_bytes{class=\"%zu\",what=\"%s\"} %zu\n", c->size,
-                          what[i], value[i]);
-    }
+        prom_counter(p, s, i);
+    prom_classes(p, s);
 }
 
 /* --- glibc's malloc_info ------------------------------------------------------------------ */

@@ -4,8 +4,9 @@
  * malloc_info.
  *
  * `opts` are the letters of jemalloc's malloc_stats_print(), NULL or "" for none; each leaves
- * something out: g what never changes, m the counters, a arenas, b small classes, l larger
- * blocks, x locks.  Other letters mean things there are none of here.
+ * something out: g what never changes, m the counters of all arenas together, d destroyed arenas
+ * (in JSON), a arenas, b small classes, l larger blocks, x locks.  e and h mean things there are
+ * none of here.
  */
 #ifndef RCL_REPORT_H
 #define RCL_REPORT_H
@@ -17,10 +18,13 @@
 
 void rcl_report_text(const struct rcl_snapshot *s, const char *opts, struct rcl_out *o);
 
-/* One object on one line: "jemalloc" with what readers of jemalloc's look for, "libreclaim". */
+/* One object on one line: "jemalloc" with what jemalloc's has (ctljson.h), "libreclaim". */
 void rcl_report_json(const struct rcl_snapshot *s, const char *opts, struct rcl_out *o);
 
-/* The text format, version 0.0.4; metrics are named libreclaim_*. */
+/*
+ * The text format, version 0.0.4; metrics are named libreclaim_*.  Each series has the labels pid
+ * and program (the kernel's name of the process), so those of two processes never collide.
+ */
 void rcl_report_prometheus(const struct rcl_snapshot *s, struct rcl_out *o);
 
 /* Elements and attributes as glibc's malloc_info has them, so that its readers find theirs. */

@@ -35,7 +35,7 @@ enum {
     RCL_RUN_WORDS = RCL_BITS_WORDS(RCL_RUN_PAGES_MAX),
 };
 
-enum { RCL_RUN_KINDS = RCL_CLASS_LARGE - RCL_SMALL_LAST };
+enum { RCL_RUN_KINDS = RCL_EXTENTS_RUN };
 
 /* Blocks that are runs, for statistics: relaxed atomics. */
 struct rcl_large_stats {
@@ -43,7 +43,7 @@ struct rcl_large_stats {
     int64_t asked; /* bytes asked for in those of them without a class */
     struct {
         uint64_t taken, given; /* blocks, since the start */
-    } kind[RCL_RUN_KINDS];     /* by medium class; the last: without a class */
+    } kind[RCL_RUN_KINDS];     /* by extent; a block that changes its extent is given and taken */
 };
 
 struct rcl_runs {

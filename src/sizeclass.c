@@ -113,3 +113,23 @@ unsigned rcl_class_of_aligned(size_t size, size_t align)
             return cls;
     return RCL_CLASS_NONE;
 }
+
+unsigned rcl_extent_of(size_t bytes)
+{
+    if (bytes <= RCL_MEDIUM_MAX)
+        return bytes <= RCL_SMALL_MAX ? 0 : rcl_class_of_medium(bytes) - RCL_SMALL_LAST - 1;
+    unsigned lg = 63u - (unsigned)__builtin_clzll(bytes - 1);
+    if (lg >= RCL_EXTENT_LG_LAST)
+        return RCL_EXTENTS - 1;
+    unsigned step = (unsigned)((bytes - 1 - ((size_t)1 << lg)) >> (lg - 2));
+    return RCL_EXTENTS_MEDIUM + (lg - RCL_EXTENT_LG_FIRST) * RCL_EXTENT_STEPS + step;
+}
+
+size_t rcl_extent_size(unsigned extent)
+{
+    if (extent < RCL_EXTENTS_MEDIUM)
+        return rcl_classes[RCL_SMALL_LAST + 1 + extent].size;
+    unsigned above = extent - RCL_EXTENTS_MEDIUM;
+    size_t base = (size_t)1 << (RCL_EXTENT_LG_FIRST + above / RCL_EXTENT_STEPS);
+    return base + (above % RCL_EXTENT_STEPS + 1) * (base / RCL_EXTENT_STEPS);
+}

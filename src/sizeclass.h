@@ -48,6 +48,22 @@ enum {
     511 /* blocks of one class in one thread cache; with the sentinel 4 KiB */
 #endif
 
+/*
+ * Extents: the sizes by which blocks of whole pages are counted, for statistics: the medium
+ * classes, then four steps per doubling up to more than there are addresses.
+ */
+enum {
+    RCL_EXTENTS_MEDIUM = RCL_MEDIUM_LAST - RCL_SMALL_LAST,
+    RCL_EXTENT_STEPS = 4,
+    RCL_EXTENT_LG_FIRST = 18, /* RCL_MEDIUM_MAX */
+    RCL_EXTENT_LG_LAST = 48,
+    RCL_EXTENTS_RUN = RCL_EXTENTS_MEDIUM + 2 * RCL_EXTENT_STEPS, /* to RCL_LARGE_MAX */
+    RCL_EXTENTS = RCL_EXTENTS_MEDIUM +
+                  (RCL_EXTENT_LG_LAST - RCL_EXTENT_LG_FIRST) * RCL_EXTENT_STEPS,
+};
+
+#define RCL_EXTENT_MAX ((size_t)1 << RCL_EXTENT_LG_LAST)
+
 #define RCL_SMALL_MAX (32 * KIB)
 #define RCL_MEDIUM_MAX (256 * KIB)
 #define RCL_LARGE_MAX (1 * MIB)        /* largest page run; above: huge */
@@ -105,5 +121,11 @@ static inline bool rcl_class_is_small(unsigned cls)
 
 /* The smallest small class of at least `size` whose blocks are all aligned to `align`, or NONE. */
 unsigned rcl_class_of_aligned(size_t size, size_t align);
+
+/* The extent by which a block of so many bytes counts: the smallest that is no smaller. */
+unsigned rcl_extent_of(size_t bytes);
+
+/* extent: 0 .. RCL_EXTENTS - 1. */
+size_t rcl_extent_size(unsigned extent);
 
 #endif

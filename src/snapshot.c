@@ -8,6 +8,7 @@
 #include "huge.h"
 #include "look.h"
 #include "meta.h"
+#include "moment.h"
 #include "os.h"
 #include "pagemap.h"
 #include "purge.h"
@@ -333,14 +334,18 @@ struct rcl_snapshot *rcl_snapshot_take(struct rcl_gate_pass *me)
     struct rcl_look_sum about;
     w->s = s;
     s->exact = true;
+    /* Or the first one after a burst of frees that were all hits would miss the helper. */
+    rcl_background_kick();
+    s->moment = rcl_moment_new();
     uint64_t signals = rcl_os_block_signals();
-    if (!rcl_gate_hold(me)) {
+    if (s->moment == NULL || !rcl_gate_hold(me)) {
         rcl_os_restore_signals(signals);
         rcl_snapshot_free(s);
         return NULL;
     }
     s->when_ns = rcl_os_now_ns();
-    rcl_stats_collect(&s->stats);
+    rcl_moment_fill(s->moment);
+    s->stats = *rcl_moment_stats(s->moment);
     rcl_look_begin(&w->look);
     walk_all(w);
     bool now = rcl_look_estimate(&about) && about.resident <= HOLD_FOR_KERNEL_BYTES;
@@ -364,6 +369,8 @@ struct rcl_snapshot *rcl_snapshot_take(struct rcl_gate_pass *me)
 void rcl_snapshot_free(struct rcl_snapshot *s)
 {
     size_t bytes = rcl_align_up(sizeof(struct rcl_snapshot) + sizeof(struct walk), KIB * 64);
-    if (s != NULL)
-        rcl_os_unmap(s, bytes);
+    if (s == NULL)
+        return;
+    rcl_moment_free(s->moment);
+    rcl_os_unmap(s, bytes);
 }

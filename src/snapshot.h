@@ -15,6 +15,7 @@
 #include "arena.h"
 #include "base.h"
 #include "gate.h"
+#include "moment.h"
 #include "sizeclass.h"
 #include "span.h"
 #include "stats.h"
@@ -71,7 +72,8 @@ struct rcl_snapshot {
     size_t huge_blocks, huge_resident;
     struct rcl_snapshot_arena arena[RCL_ARENAS_MAX];
     unsigned arenas;
-    struct rcl_stats stats; /* of the same moment */
+    struct rcl_stats stats;    /* of the same moment, */
+    struct rcl_moment *moment; /* and by arena */
 
     uint64_t when_ns; /* rcl_os_now_ns() */
     uint64_t held_ns; /* how long slow paths had to wait */

@@ -8,6 +8,7 @@
 #include "huge.h"
 #include "meta.h"
 #include "os.h"
+#include "pagemap.h"
 #include "thread.h"
 #include "xcache.h"
 
@@ -39,6 +40,15 @@ static void collect_bin(struct rcl_stats_heap *h, struct rcl_bin *b, unsigned cl
     h->lock_waits += waits;
 }
 
+/* The blocks there are; of two numbers read one after the other, the first may be the older. */
+static size_t collect_extent(struct rcl_stats_heap *h, unsigned i, uint64_t taken, uint64_t given)
+{
+    size_t live = (size_t)(taken - rcl_min(taken, given));
+    h->extent[i].taken += taken;
+    h->extent[i].live += live;
+    return live;
+}
+
 static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
 {
     struct rcl_runs_stats runs;
@@ -52,11 +62,15 @@ static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
     for (unsigned i = 0; i < RCL_RUN_KINDS; i++) {
         uint64_t given = rcl_account_read(&a->runs.large.kind[i].given);
         uint64_t taken = rcl_account_read(&a->runs.large.kind[i].taken);
-        h->run[i].taken += taken;
-        h->run[i].live += (size_t)(taken - given);
         h->large_taken += taken;
-        h->large_blocks += (size_t)(taken - given);
+        h->large_blocks += collect_extent(h, i, taken, given);
     }
+    for (unsigned i = 0; i < RCL_EXTENTS; i++) {
+        uint64_t given = rcl_account_read(&a->huge.kind[i].given);
+        uint64_t taken = rcl_account_read(&a->huge.kind[i].taken);
+        h->huge_blocks += collect_extent(h, i, taken, given);
+    }
+    h->huge_bytes += rcl_account_read(&a->huge.bytes);
     h->threads += __atomic_load_n(&a->threads, __ATOMIC_RELAXED);
     h->lock_waits += runs.waits + __atomic_load_n(&a->demand.lock.waits, __ATOMIC_RELAXED);
 }
@@ -82,8 +96,11 @@ void rcl_stats_collect(struct rcl_stats *s)
     struct rcl_caches_stats of_caches;
     memset(s, 0, sizeof *s);
     s->arenas = rcl_arena_count();
-    for (unsigned i = 0; i < s->arenas; i++)
-        collect_arena(&s->heap, rcl_arena_get(i));
+    for (unsigned i = 0; i < s->arenas; i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        collect_arena(&s->heap, a);
+        s->table_bytes += rcl_align_up(sizeof *a, RCL_GRANULE) + rcl_runs_table_bytes(&a->runs);
+    }
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++) {
         s->fills += s->heap.cls[cls].fills;
         s->flushes += s->heap.cls[cls].flushes;
@@ -101,6 +118,7 @@ void rcl_stats_collect(struct rcl_stats *s)
     s->lock_waits = s->heap.lock_waits + of_huge.lock_waits + of_caches.lock_waits;
     rcl_meta_usage(&s->meta_mapped_bytes, &s->meta_bytes);
     read_account(s);
+    s->table_bytes += s->chunk_bytes / RCL_GRANULE * RCL_PAGEMAP_ENTRY_BYTES;
 }
 
 void rcl_stats_collect_arena(unsigned index, struct rcl_stats_heap *h)
@@ -138,4 +156,22 @@ size_t rcl_stats_live(const struct rcl_stats *s)
 {
     size_t out = s->heap.small_bytes + s->heap.large_bytes + s->huge_bytes;
     return out - rcl_min(out, s->cached_bytes);
+}
+
+/* Counters of several moments: where they disagree, the larger number stands for what holds it. */
+struct rcl_totals rcl_stats_totals(const struct rcl_stats *s)
+{
+    size_t page = rcl_page_size();
+    struct rcl_totals t = {
+        .allocated = rcl_stats_live(s),
+        .metadata = s->meta_bytes + s->table_bytes,
+        .retained = s->heap.run_free_bytes -
+                    rcl_min(s->heap.run_free_bytes, s->heap.run_dirty_bytes),
+    };
+    t.active = rcl_max(s->used_bytes, rcl_align_up(t.allocated, page));
+    t.resident = rcl_align_up(t.active + s->dirty_bytes + t.metadata, page);
+    t.mapped = s->mapped_bytes - rcl_min(s->mapped_bytes, t.retained) +
+               rcl_max(s->meta_mapped_bytes, s->meta_bytes) + s->table_bytes;
+    t.mapped = rcl_max(rcl_align_up(t.mapped, page), t.resident);
+    return t;
 }

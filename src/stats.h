@@ -32,10 +32,11 @@ struct rcl_stats_heap {
     size_t small_bytes;                             /* handed out in small classes */
     size_t large_blocks, large_bytes;               /* page runs: medium and large blocks */
     uint64_t large_taken;                           /* such blocks since the start */
+    size_t huge_blocks, huge_bytes;                 /* mappings of their own */
     struct {
         uint64_t taken;
         size_t live;
-    } run[RCL_RUN_KINDS];   /* by medium class; the last: without */
+    } extent[RCL_EXTENTS];  /* runs and mappings, by extent (sizeclass.h) */
     size_t chunk_bytes;     /* mapped for slabs and runs */
     size_t run_free_bytes;  /* of those: in no slab and no block */
     size_t run_dirty_bytes; /* of those: may be resident */
@@ -56,6 +57,7 @@ struct rcl_stats {
     size_t chunk_bytes, chunk_bytes_max; /* of chunks alone: now, and at most so far */
     size_t meta_bytes;                   /* descriptors in use */
     size_t meta_mapped_bytes;
+    size_t table_bytes;     /* beside them: arenas, their tables of chunks, the page map in use */
     uint64_t purge_runs;    /* times that somebody set out to return memory */
     uint64_t purge_calls;   /* system calls that returned some */
     uint64_t purge_refused; /* batches the kernel refused */
@@ -77,5 +79,19 @@ void rcl_stats_collect_arena(unsigned index, struct rcl_stats_heap *h);
 
 /* Bytes the program holds: handed out, less what waits in thread caches. */
 size_t rcl_stats_live(const struct rcl_stats *s);
+
+/*
+ * What jemalloc calls so, for everybody who prints it.  allocated <= active <= resident <=
+ * mapped holds; active and resident are whole pages.
+ */
+struct rcl_totals {
+    size_t allocated; /* rcl_stats_live */
+    size_t active;    /* pages with something handed out on them, caches' blocks included */
+    size_t metadata;
+    size_t resident; /* at most: active, dirty pages, metadata */
+    size_t mapped;   /* address space of all of it, less what is retained */
+    size_t retained; /* free in chunks, with nothing resident */
+};
+struct rcl_totals rcl_stats_totals(const struct rcl_stats *s);
 
 #endif

@@ -81,9 +81,9 @@ def stats():
     stats()["resident"] are bytes by what they are, adding up to ["resident"]["total"];
     stats()["verdict"] says it in one sentence.
     """
-    return _report(b"J")
+    return _report(b"Jmdl")
 
 
 def conf():
     """The options in effect, as a dictionary."""
-    return _report(b"Jab")["options"]
+    return _report(b"Jmdabl")["options"]

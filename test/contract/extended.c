@@ -46,8 +46,7 @@ static void test_what_nallocx_says_is_what_there_is(void **state)
             assert_non_null(p);
             assert_int_equal((uintptr_t)p % ((size_t)1 << lg), 0);
             assert_true(told >= sizes[i]);
-            /* A huge block that was kept may be somewhat larger. */
-            assert_true(sallocx(p, flags) >= told && sallocx(p, flags) <= told + told / 7);
+            assert_int_equal(sallocx(p, flags), told);
             assert_int_equal(malloc_usable_size(p), sallocx(p, 0));
             memset(p, 0xff, sallocx(p, 0));
             sdallocx(p, i % 2 ? sizes[i] : told, flags);
@@ -140,56 +139,6 @@ static void test_rallocx_keeps_content_and_alignment(void **state)
         assert_true(test_intact(q, from < to ? from : to, from, (uint64_t)round));
         dallocx(q, flags);
     }
-}
-
-static void test_xallocx_stays_where_it_is(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        size_t size = sizes[i];
-        char *p = mallocx(size, 0);
-        size_t usable = sallocx(p, 0);
-
-        test_fill(p, size, i);
-        /* Whatever it says is true. */
-        size_t got = xallocx(p, size, 0, 0);
-        assert_int_equal(got, sallocx(p, 0));
-        assert_true(got <= usable);
-        got = xallocx(p, size, size * 4, MALLOCX_ZERO);
-        assert_int_equal(got, sallocx(p, 0));
-        assert_true(got >= size);
-        assert_true(test_intact(p, size, size, i));
-        if (got > usable)
-            assert_true(test_all_zero(p + usable, got - usable));
-        memset(p + size, 1, got - size);
-        got = xallocx(p, opaque_size(PTRDIFF_MAX), 0, 0);
-        assert_int_equal(got, sallocx(p, 0));
-        assert_true(got < PTRDIFF_MAX);
-        got = xallocx(p, size, 0, 0);
-        assert_true(got >= size);
-        assert_true(test_intact(p, size, size, i));
-        dallocx(p, 0);
-    }
-    /* An alignment that it does not have. */
-    char *pair = mallocx(48, 0);
-    assert_true(xallocx(pair, 48, 0, MALLOCX_LG_ALIGN(30)) >= 48);
-    dallocx(pair, 0);
-}
-
-/* A block above 1 MiB is a mapping: behind it there is often room. */
-static void test_xallocx_grows_and_shrinks_large_blocks(void **state)
-{
-    char *p = mallocx(700000, MALLOCX_TCACHE_NONE);
-    (void)state;
-
-    assert_true(xallocx(p, 400000, 0, 0) < 700000);
-    assert_true(xallocx(p, 700000, 0, 0) >= 700000); /* it was there a moment ago */
-    dallocx(p, MALLOCX_TCACHE_NONE);
-
-    p = mallocx(8 * MIB, 0);
-    assert_true(xallocx(p, 4 * MIB, 0, 0) == 4 * MIB);
-    assert_true(xallocx(p, 8 * MIB, 0, 0) >= 4 * MIB);
-    dallocx(p, 0);
 }
 
 /* ---- arenas ------------------------------------------------------------------------------ */
@@ -547,8 +496,6 @@ int main(void)
         cmocka_unit_test(test_zero_is_zero_to_the_end_of_the_block),
         cmocka_unit_test(test_growing_zeroed_blocks_stay_zero_behind),
         cmocka_unit_test(test_rallocx_keeps_content_and_alignment),
-        cmocka_unit_test(test_xallocx_stays_where_it_is),
-        cmocka_unit_test(test_xallocx_grows_and_shrinks_large_blocks),
         cmocka_unit_test(test_blocks_come_from_the_arena_named),
         cmocka_unit_test(test_reset_returns_everything),
         cmocka_unit_test(test_reset_leaves_others_alone),

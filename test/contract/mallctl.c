@@ -217,13 +217,14 @@ static void test_unknown_names(void **state)
         "arena.5000.purge",
         "arena.4098.purge",
         "arena.0.nothing",
+        "arena.0.extent_hooks", /* memory from elsewhere: doc/jemalloc-compat.md */
         "arena.4294967296.purge",
         "stats.arenas",
         "stats.arenas.0",
         "stats.arenas.3000.nthreads",
         "stats.arenas.0.bins.0",
         "stats.arenas.0.bins.999.nmalloc",
-        "stats.arenas.0.lextents.99.nmalloc",
+        "stats.arenas.0.lextents.999.nmalloc",
         "arenas.bin.<i>.size",
         "arena.<i>.purge",
         "prof.nothing",
@@ -378,6 +379,8 @@ static void test_sizes_of_bins_by_mib(void **state)
     for (size_t i = 0; i < ctl_unsigned("arenas.nlextents"); i++) {
         size_t size = ctl_size(ctl_name("arenas.lextent.%zu.size", i, 0));
         assert_true(size > last);
+        assert_true(size < PTRDIFF_MAX / 1024); /* fit for sums */
+        assert_int_equal(nallocx(size, 0), size);
         last = size;
     }
     assert_int_equal(ctl_size("arenas.quantum"), 16);

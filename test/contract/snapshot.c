@@ -26,7 +26,7 @@ enum {
 
 /* ---- the snapshot -------------------------------------------------------------------------- */
 
-static char text[256 * 1024];
+static char text[8 * MIB]; /* a large machine has many arenas */
 static size_t used;
 
 static void collect(void *arg, const char *piece)
@@ -86,7 +86,7 @@ static struct snapshot take(void)
     struct snapshot s;
     size_t rss = kernel_rss();
 
-    print("J");
+    print("Jgmdabl");
     const char *at = strstr(text, "\"resident\":{\"total\"");
     assert_non_null(at);
     s.total = value(at, "total");

@@ -104,9 +104,15 @@ static void return_memory_and_end(void *arg)
 {
     (void)arg;
     start();
+    REQUIRE(rcl_background_next_ns() == 0);
     for (int round = 0; round < 3; round++) {
         leave_dirty(4 * MIB);
+        uint64_t before = rcl_os_now_ns();
         rcl_background_kick();
+        /* Known at once, though it may not have run yet. */
+        uint64_t next = rcl_background_next_ns();
+        REQUIRE(next >= before + rcl_purge_step_ns() &&
+                next <= rcl_os_now_ns() + rcl_purge_step_ns());
         REQUIRE(helpers() == 1);
         /* Not before its time. */
         REQUIRE(dirty_bytes() >= 4 * MIB);

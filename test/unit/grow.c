@@ -83,13 +83,16 @@ TEST(where_there_is_no_room_the_size_is_exact)
     size_t page = rcl_page_size(), size = RCL_MEDIUM_MAX + page;
 
     start();
-    char *p = rcl_large_take(&runs, (struct rcl_arena *)&arena, size, 1, RCL_CLASS_LARGE, &run);
+    /* One page behind it is free, and then there is another block: cut out of a longer one. */
+    char *p = rcl_large_take(&runs, (struct rcl_arena *)&arena, size + 2 * page, 1, RCL_CLASS_LARGE,
+                             &run);
     struct rcl_span *s = rcl_pagemap_desc(p);
-    /* One page behind it is free, and then there is another block. */
+    assert_true(rcl_large_resize(s, size));
     char *gap = rcl_large_take(&runs, (struct rcl_arena *)&arena, page, 1, RCL_CLASS_LARGE,
                                &behind);
     char *q = rcl_large_take(&runs, (struct rcl_arena *)&arena, page, 1, RCL_CLASS_LARGE, &behind);
     assert_ptr_equal(gap, p + size);
+    assert_ptr_equal(q, gap + page);
     rcl_large_give(rcl_pagemap_desc(gap), RCL_AGE_NEW);
     assert_true(rcl_grow_large(s, size + 1));
     assert_int_equal(rcl_large_bytes(s), size + page);

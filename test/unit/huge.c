@@ -532,7 +532,7 @@ static int set_up(void **state)
 
 /* --- of an explicit arena, and in place ---------------------------------------------------- */
 
-static struct rcl_arena *const some_arena = (struct rcl_arena *)(uintptr_t)0x1000;
+static struct rcl_huge_group some_group;
 
 TEST(blocks_of_an_arena_go_together)
 {
@@ -541,11 +541,11 @@ TEST(blocks_of_an_arena_go_together)
 
     start(64 * MIB);
     for (int i = 0; i < 6; i++) {
-        p[i] = rcl_huge_take_in(i % 2 ? some_arena : NULL, 2 * MIB, 1, &zero);
+        p[i] = rcl_huge_take_in(i % 2 ? &some_group : NULL, 2 * MIB, 1, &zero);
         assert_non_null(p[i]);
         memset(p[i], i, 2 * MIB);
     }
-    rcl_huge_discard(some_arena);
+    rcl_huge_discard(&some_group);
     assert_counts(3, 6 * MIB, 0, 0); /* at once, though they could stay */
     for (int i = 0; i < 6; i++) {
         assert_int_equal(rcl_pagemap_class(p[i]), i % 2 ? RCL_CLASS_NONE : RCL_CLASS_HUGE);
@@ -553,9 +553,44 @@ TEST(blocks_of_an_arena_go_together)
             rcl_huge_give(rcl_pagemap_desc(p[i]));
     }
     /* One kept for reuse belongs to who takes it. */
-    void *q = rcl_huge_take_in(some_arena, 2 * MIB, 1, &zero);
-    rcl_huge_discard(some_arena);
+    void *q = rcl_huge_take_in(&some_group, 2 * MIB, 1, &zero);
+    rcl_huge_discard(&some_group);
     assert_int_equal(rcl_pagemap_class(q), RCL_CLASS_NONE);
+    finish();
+}
+
+static int64_t counted(size_t bytes)
+{
+    unsigned i = rcl_extent_of(bytes);
+    return (int64_t)(some_group.kind[i].taken - some_group.kind[i].given);
+}
+
+TEST(a_group_counts_its_own)
+{
+    bool zero;
+
+    start(64 * MIB);
+    memset(&some_group, 0, sizeof some_group);
+    void *other = rcl_huge_take_in(NULL, 3 * MIB, 1, &zero);
+    struct rcl_huge *h = rcl_pagemap_desc(rcl_huge_take_in(&some_group, 3 * MIB, 1, &zero));
+    assert_int_equal(counted(3 * MIB), 1);
+    assert_int_equal(some_group.bytes, 3 * MIB);
+    /* One extent, then another. */
+    assert_non_null(rcl_huge_resize(h, 3 * MIB - rcl_page_size()));
+    assert_int_equal(counted(3 * MIB), 1);
+    assert_int_equal(some_group.bytes, 3 * MIB - rcl_page_size());
+    assert_non_null(rcl_huge_resize(h, 8 * MIB));
+    assert_int_equal(counted(3 * MIB), 0);
+    assert_int_equal(counted(8 * MIB), 1);
+    assert_int_equal(some_group.bytes, 8 * MIB);
+    rcl_huge_give(h);
+    assert_int_equal(counted(8 * MIB), 0);
+    assert_int_equal(some_group.bytes, 0);
+    /* Kept, and taken by nobody's. */
+    void *again = rcl_huge_take_in(NULL, 8 * MIB, 1, &zero);
+    assert_int_equal(counted(8 * MIB), 0);
+    rcl_huge_give(rcl_pagemap_desc(again));
+    rcl_huge_give(rcl_pagemap_desc(other));
     finish();
 }
 
@@ -607,6 +642,7 @@ int main(void)
         cmocka_unit_test(out_of_memory_is_null),
         cmocka_unit_test(several_threads),
         cmocka_unit_test(blocks_of_an_arena_go_together),
+        cmocka_unit_test(a_group_counts_its_own),
         cmocka_unit_test(in_place_means_in_place),
     };
 

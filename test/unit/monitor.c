@@ -347,9 +347,33 @@ static void cannot_write(void *arg)
     REQUIRE(files() == 0);
 }
 
+static void report_in_vain(void *arg)
+{
+    (void)arg;
+    REQUIRE(rcl_monitor_report(&rcl_tls.gate) == ENOENT);
+}
+
+/* Children of one program, each of which fails: the first one says it. */
+static void nobody_can_write(void *arg)
+{
+    struct unit_child child;
+    (void)arg;
+
+    report_to("none/such.prom");
+    rcl_opt.stats_signal = SIGUSR2;
+    rcl_monitor_boot();
+    for (int i = 0; i < 3; i++) {
+        unit_run_child(report_in_vain, NULL, &child);
+        REQUIRE(WIFEXITED(child.status) && WEXITSTATUS(child.status) == 0);
+        REQUIRE((strstr(child.text, "cannot write") != NULL) == (i == 0));
+        REQUIRE((child.text[0] == '\0') == (i > 0));
+    }
+}
+
 TEST(a_file_that_cannot_be_written_is_one_line)
 {
     unit_child_passes(cannot_write, NULL);
+    unit_child_passes(nobody_can_write, NULL);
 }
 
 static void no_room(void *arg)

@@ -23,6 +23,25 @@ static void unmap(char *p, size_t pages)
 
 /* --- the page -------------------------------------------------------------------------- */
 
+static void write_there(void *arg)
+{
+    *(int *)arg = 1;
+}
+
+TEST(shared_memory_is_the_childs_too)
+{
+    int *shared = rcl_os_map_shared(rcl_page_size()), *own = rcl_os_map(rcl_page_size());
+
+    assert_non_null(shared);
+    assert_non_null(own);
+    unit_child_passes(write_there, shared);
+    unit_child_passes(write_there, own);
+    assert_int_equal(*shared, 1);
+    assert_int_equal(*own, 0);
+    rcl_os_unmap(shared, rcl_page_size());
+    rcl_os_unmap(own, rcl_page_size());
+}
+
 TEST(page_size_is_the_machines)
 {
 #ifdef RCL_TEST_PAGE_SIZE
@@ -781,6 +800,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(page_size_is_the_machines),
+        cmocka_unit_test(shared_memory_is_the_childs_too),
         cmocka_unit_test(mapped_memory_is_zero_aligned_and_private),
         cmocka_unit_test(aligned_mappings_leave_nothing_behind),
         cmocka_unit_test(what_the_kernel_does_not_have_is_null),

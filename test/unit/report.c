@@ -7,8 +7,10 @@
 #include "report.h"
 #include "thread.h"
 
+#include <sys/prctl.h>
+
 struct text {
-    char text[64 * 1024];
+    char text[4 * MIB];
     size_t used;
 };
 
@@ -315,6 +317,7 @@ TEST(json_says_what_the_snapshot_says)
     assert_null(strstr(text, "\"classes\""));
     assert_null(strstr(text, "\"arenas\":["));
     assert_null(strstr(text, "\"options\""));
+    assert_non_null(strstr(text, "\"jemalloc\":{\"stats\":{\"allocated\":"));
     let_go(&held, s);
 }
 
@@ -329,8 +332,7 @@ TEST(text_says_what_the_snapshot_says)
     assert_memory_equal(text, begin, strlen(begin));
     assert_string_equal(text + strlen(text) - strlen(end), end);
     assert_int_equal(number_after(text, "\nAllocated: "), rcl_stats_live(&s->stats));
-    assert_int_equal(number_after(text, ", mapped: "),
-                     s->stats.mapped_bytes + s->stats.meta_mapped_bytes);
+    assert_int_equal(number_after(text, ", mapped: "), rcl_stats_totals(&s->stats).mapped);
     assert_non_null(strstr(text, "\nVerdict: "));
     /* Every part has its line, every letter takes something away. */
     for (unsigned i = 0; i < RCL_PARTS; i++)
@@ -348,11 +350,23 @@ TEST(text_says_what_the_snapshot_says)
     let_go(&held, s);
 }
 
+/* The beginning of a line; the program is called as prctl says. */
+static const char *series(const char *name, const char *more)
+{
+    static char text[256];
+
+    snprintf(text, sizeof text, "\nlibreclaim_%s{pid=\"%d\",program=\"a\\\"b\\\\c?\"%s} ", name,
+             (int)getpid(), more);
+    return text;
+}
+
 /* Name, labels and value; HELP and TYPE before the first of a name, no name twice. */
 TEST(prometheus_can_read_it)
 {
     static struct held held;
     struct rcl_snapshot *s = busy_snapshot(&held);
+    assert_int_equal(prctl(PR_SET_NAME, "a\"b\\c\x80"),
+                     0); /* /proc/self is the process, not a thread */
     const char *text = as_prometheus(s), *line = text;
     char name[128] = "";
 
@@ -371,8 +385,9 @@ TEST(prometheus_can_read_it)
             assert_memory_equal(line, name, strlen(name));
             assert_memory_equal(line, "libreclaim_", 11);
             const char *at = line + strlen(name);
-            if (*at == '{')
-                at = strchr(at, '}') + 1;
+            /* No series without labels: two processes' would be one. */
+            assert_int_equal(*at, '{');
+            at = strchr(at, '}') + 1;
             assert_int_equal(*at, ' ');
             char *stop;
             assert_true(strtod(at, &stop) >= 0);
@@ -380,13 +395,18 @@ TEST(prometheus_can_read_it)
         }
         line = end + 1;
     }
-    assert_int_equal(number_after(text, "libreclaim_resident_bytes{part=\"holes\"} "),
+    assert_int_equal(number_after(text, series("resident_bytes", ",part=\"holes\"")),
                      s->part[RCL_PART_holes]);
-    assert_int_equal(number_after(text, "\nlibreclaim_resident_total_bytes "), s->rss);
-    assert_int_equal(number_after(text, "\nlibreclaim_cache_misses_total "), s->stats.cache_misses);
+    assert_int_equal(number_after(text, series("resident_total_bytes", "")), s->rss);
+    assert_int_equal(number_after(text, series("cache_misses_total", "")), s->stats.cache_misses);
+    assert_int_equal(number_after(text, series("mapped_bytes", "")),
+                     rcl_stats_totals(&s->stats).mapped);
     s->stats.purge_ns = 12345678901;
-    assert_non_null(
-        strstr(as_prometheus(s), "\nlibreclaim_purge_time_seconds_total 12.345678901\n"));
+    text = as_prometheus(s);
+    const char *at = strstr(text, series("purge_time_seconds_total", ""));
+    assert_non_null(at);
+    at += strlen(series("purge_time_seconds_total", ""));
+    assert_memory_equal(at, "12.345678901\n", 13);
     let_go(&held, s);
 }
 

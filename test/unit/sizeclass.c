@@ -215,6 +215,35 @@ TEST(aligned_requests)
     for_each_page_size(check_alignment);
 }
 
+static void check_extents(size_t page)
+{
+    size_t last = 0;
+
+    for (unsigned i = 0; i < RCL_EXTENTS; i++) {
+        size_t size = rcl_extent_size(i);
+
+        assert_true(size > last);
+        assert_int_equal(size % RCL_GRANULE, 0);
+        if (size > RCL_MEDIUM_MAX)
+            assert_int_equal(size % rcl_min(page, 64 * KIB), 0);
+        assert_int_equal(rcl_extent_of(size), i);
+        assert_int_equal(rcl_extent_of(size - 1), i);
+        if (i + 1 < RCL_EXTENTS)
+            assert_int_equal(rcl_extent_of(size + 1), i + 1);
+        last = size;
+    }
+    assert_int_equal(last, (size_t)1 << RCL_EXTENT_LG_LAST);
+    assert_int_equal(rcl_extent_of(1), 0);
+    assert_int_equal(rcl_extent_of(SIZE_MAX), RCL_EXTENTS - 1);
+    assert_int_equal(rcl_extent_size(RCL_EXTENTS_MEDIUM - 1), RCL_MEDIUM_MAX);
+    assert_int_equal(rcl_extent_size(RCL_EXTENTS_RUN - 1), RCL_LARGE_MAX);
+}
+
+TEST(extents_rise_and_hold_every_size)
+{
+    for_each_page_size(check_extents);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -227,6 +256,7 @@ int main(void)
         cmocka_unit_test(cache_limits),
         cmocka_unit_test(kinds_of_classes),
         cmocka_unit_test(aligned_requests),
+        cmocka_unit_test(extents_rise_and_hold_every_size),
     };
 
     rcl_os_init();

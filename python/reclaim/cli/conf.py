@@ -6,8 +6,9 @@ import os
 from reclaim.cli import Failure, library, process
 
 DESCRIPTION = """The options in effect: for a program started from here, or for a running process. A
-process that writes JSON reports is asked; of another one the environment it was started with
-is taken, and the library lists what follows from that."""
+process keeps a record of them in its memory, which is read. Where it may not be (another user's
+process, or the system forbids it), one that writes JSON reports is asked; else the environment it was
+started with is taken, and the library lists what follows from that."""
 
 
 def add(commands):
@@ -37,6 +38,10 @@ def run(options):
         text = process.listed_options(library.find(options), os.environ)
     else:
         subject = process.Process(process.pid_of(options.pid))
+        if subject.conf_source == "memory":
+            for name, value in subject.conf.items():
+                print("%s:%s" % (name, value))
+            return 0
         answer = from_report(subject, options.wait)
         if answer is not None:
             for name, value in answer.items():
@@ -45,6 +50,8 @@ def run(options):
         so = getattr(options, "lib", None) or subject.library
         if so is None or not os.path.exists(so):
             so = library.find(options)
+        if subject.unsure():
+            raise Failure("process %d (%s) %s" % (subject.pid, subject.name, subject.unsure()))
         print("as the environment at its start says:")
         text = process.listed_options(so, subject.environment())
     if not text.strip():

@@ -56,6 +56,8 @@ def reports(environment, folder, interval):
     if "stats_interval_ms" not in pairs(conf):
         # Twice as often as they are read: half a look old on average.
         conf += ",stats_interval_ms:%d" % max(int(interval * 500), LEAST_REPORT_MS)
+    if "stats_print_opts" not in pairs(conf):
+        conf += ",stats_print_opts:gmdablx"  # two numbers are read: the rest need not be written
     environment["RECLAIM_CONF"] = conf
     return lambda pid: asked.replace("%p", str(pid))
 

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import time
 
-from reclaim.cli import Failure
+from reclaim.cli import Failure, record
 
 MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ [-rwxsp]{4} [0-9a-f]+ \S+ \d+\s*(.*)$")
 REPORT_MOST = 1 << 26  # characters of a report file
@@ -33,7 +33,8 @@ class Process:
                           % (pid, self.name))
         self.library = None
         named = False
-        for line in self.read("maps").splitlines():
+        maps = self.read("maps")
+        for line in maps.splitlines():
             where = MAPPING.match(line)
             if where and LIBRARY.search(where.group(1)):
                 self.library = where.group(1)
@@ -41,7 +42,7 @@ class Process:
         if self.library is None and not named and not self.carries_it():
             raise Failure("process %d (%s) does not run under libreclaim: the library is not in it "
                           "(start it with `reclaim run`)" % (pid, self.name))
-        self.conf = self.read_conf()
+        self.conf, self.conf_source = self.read_conf(maps)
 
     def carries_it(self):
         """Whether its program was linked with reclaim.o."""
@@ -75,8 +76,16 @@ class Process:
         return dict(entry.split("=", 1)
                     for entry in self.read("environ").split("\0") if "=" in entry)
 
-    def read_conf(self):
-        """The options as far as its environment at the start tells: {name: text}."""
+    def read_conf(self, maps):
+        """Its options, {name: text}, and from where: "memory" (all of them), "environment" (as far as
+        that at its start tells), or None: nothing tells."""
+        try:
+            program = os.readlink("/proc/%d/exe" % self.pid)
+        except OSError:
+            program = ""
+        self.record = record.read(self.pid, maps, self.library or program)
+        if self.record is not None:
+            return self.record.options, "memory"
         conf = {}
         environment = self.environment()
         for variable in ("MALLOC_CONF", "RECLAIM_CONF"):
@@ -84,7 +93,19 @@ class Process:
                 if ":" in pair:
                     name, value = pair.split(":", 1)
                     conf[name.strip()] = value.strip()
-        return conf
+        return conf, "environment" if conf else None
+
+    def purges(self):
+        """How many purges that were asked for it has done; None: that cannot be read."""
+        now = record.again(self.pid, self.record.address) if self.record is not None else None
+        return now.purges if now is not None else None
+
+    def unsure(self):
+        """What to say beside an answer that rests on options that nothing tells, or None."""
+        if self.conf_source is not None:
+            return None
+        return ("does not tell its options: its environment names none, and the record of them in its "
+                "memory cannot be read (try as root; an older library has none)")
 
     # ---- asking it by a signal ---------------------------------------------------------------
 
@@ -111,8 +132,23 @@ class Process:
         sets = [self.field(name) for name in ("SigPnd", "ShdPnd")]
         return any(int(one, 16) >> (number - 1) & 1 for one in sets if one)
 
+    def why_silent(self, number):
+        """What is known of why it does not answer to a signal, in a few words."""
+        state = self.field("State")
+        if state is None or state in "ZX":
+            return "it has ended"
+        if state in "Tt":
+            return "it is stopped; it will answer when it goes on"
+        if state == "D":
+            return "it waits in the kernel"
+        blocked = self.field("SigBlk")
+        if blocked is not None and int(blocked, 16) >> (number - 1) & 1:
+            return "it blocks the signal; it will answer when it no longer does"
+        return ("its stderr may say why, or the program's own handler has taken the place of "
+                "libreclaim's")
+
     def stats_path(self):
-        """Its report file; None: it has none."""
+        """Its report file; None: it has none, and reports go to its stderr."""
         path = self.conf.get("stats_path")
         if not path:
             return None
@@ -141,8 +177,9 @@ class Process:
             if identity(path) not in (None, before):
                 return read_file(path)
             time.sleep(0.01)
-        raise Failure("process %d has been asked by signal %d and has not written %s within %g s"
-                      % (self.pid, number, self.conf["stats_path"], seconds))
+        raise Failure("process %d (%s) has been asked by signal %d and has not written %s within %g s: %s"
+                      % (self.pid, self.name, number, self.conf["stats_path"], seconds,
+                         self.why_silent(number)))
 
     def rss(self):
         """Resident bytes, exactly where the kernel tells."""

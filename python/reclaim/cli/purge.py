@@ -31,13 +31,19 @@ def watch(subject, seconds):
     return least
 
 
-def wait_until_taken(subject, number, seconds):
+def wait_until_done(subject, number, purges, seconds):
+    """By its own count; purges: what that was before, or None: it cannot be read, and all that is known
+    is that the signal has been taken."""
     end = time.monotonic() + seconds
-    while subject.has_pending(number):
+    while True:
+        now = subject.purges() if purges is not None else None
+        if now is not None and now != purges:
+            return True
+        if now is None and not subject.has_pending(number):
+            return False
         if time.monotonic() >= end:
-            raise Failure("process %d (%s) has not taken the request in %g s: it is stopped, or blocks "
-                          "the signal in all its threads; it will purge when it takes it"
-                          % (subject.pid, subject.name, seconds))
+            raise Failure("process %d (%s) has been asked by signal %d and has not purged within %g s: %s"
+                          % (subject.pid, subject.name, number, seconds, subject.why_silent(number)))
         time.sleep(0.01)
 
 
@@ -45,12 +51,16 @@ def run(options):
     subject = process.Process(process.pid_of(options.pid))
     number = subject.signal_for("purge_signal")
     if number is None:
-        raise Failure("process %d (%s) takes no requests: it must be started with purge_signal, say "
-                      "`reclaim run --conf purge_signal:SIGUSR1 ...`" % (subject.pid, subject.name))
-    before = subject.rss()
+        raise Failure("process %d (%s) %s" % (
+            subject.pid, subject.name, subject.unsure() or
+            "takes no requests: it must be started with purge_signal, say "
+            "`reclaim run --conf purge_signal:SIGUSR1 ...`"))
+    purges, before = subject.purges(), subject.rss()
     subject.send(number)
-    wait_until_taken(subject, number, options.wait)
-    after = watch(subject, options.wait)
-    print("process %d (%s): resident %s kB before, %s kB after"
-          % (subject.pid, subject.name, format(before // 1024, ","), format(after // 1024, ",")))
+    done = wait_until_done(subject, number, purges, options.wait)
+    after = subject.rss() if done else watch(subject, options.wait)
+    print("process %d (%s): resident %s kB before, %s kB after%s"
+          % (subject.pid, subject.name, format(before // 1024, ","), format(after // 1024, ","),
+             "" if done else "; it has taken the signal, and its memory does not tell whether the purge "
+             "is done"))
     return 0

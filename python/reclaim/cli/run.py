@@ -44,6 +44,12 @@ def prepare(options):
               if os.path.basename(name) != library.NAME]
     environment["LD_PRELOAD"] = ":".join([so] + others)
     conf = joined(",", environment.get("RECLAIM_CONF", ""), *options.conf)
+    # `import reclaim` in a Python program: the module lies beside this one, which is no folder where
+    # Python looks by itself.  Behind what the user has put there.
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    folders = environment.get("PYTHONPATH", "")
+    if package not in folders.split(os.pathsep):
+        environment["PYTHONPATH"] = joined(os.pathsep, folders, package)
     if options.check:
         # The process keeps its id, and only the process with that id speaks.
         conf = joined(",", conf, "announce:%d" % os.getpid())

@@ -8,7 +8,7 @@ import time
 from reclaim.cli import Failure, process
 
 DESCRIPTION = """Where the resident memory of a running process is. A process that was started with
-the options stats_signal and stats_path is asked; one with stats_interval_ms has written a report
+the options stats_signal and stats_path is asked, wherever they came from; one with stats_interval_ms has written a report
 lately; of others only what /proc says is known."""
 
 PARTS = (("asked", "asked for"), ("rounding", "rounding"), ("holes", "holes between blocks in use"),
@@ -52,6 +52,12 @@ def from_proc(subject):
              for key, number in re.findall(r"^(\w+):\s*(\d+) kB$", rollup, re.M)}
     total, anonymous = value.get("Rss", 0), value.get("Anonymous", 0)
     lines = ["process %d (%s) writes no statistics; /proc alone says:" % (subject.pid, subject.name)]
+    if subject.signal_for("stats_signal") and not subject.stats_path():
+        lines = ["process %d (%s) writes its statistics to its stderr, for want of stats_path; /proc "
+                 "alone says:" % (subject.pid, subject.name)]
+    elif subject.unsure():
+        lines = ["process %d (%s) %s; /proc alone says:"
+                 % (subject.pid, subject.name, subject.unsure())]
     named, stacks = 0, 0
     inside = None
     for line in subject.read("smaps").splitlines():
@@ -91,8 +97,9 @@ def run(options):
                 print("as of %.1f s ago:" % max(age, 0))
     if text is None:
         if options.json:
-            raise Failure("process %d (%s) writes no statistics: start it with stats_signal and "
-                          "stats_path" % (subject.pid, subject.name))
+            raise Failure("process %d (%s) %s" % (
+                subject.pid, subject.name, subject.unsure() or
+                "writes no statistics: start it with stats_signal and stats_path"))
         print(from_proc(subject))
         return 0
     if options.json:
@@ -103,6 +110,9 @@ def run(options):
     except ValueError:
         print(text, end="")  # text or Prometheus's: fit to be read as it is
         return 0
+    if str(report["libreclaim"]["pid"]) != subject.inner_pid():
+        raise Failure("%s is the report of process %s, another one with the same stats_path: put a %%p in it"
+                      % (subject.conf["stats_path"], report["libreclaim"]["pid"]))
     print("process %d (%s), libreclaim %s"
           % (subject.pid, subject.name, report["libreclaim"]["version"]))
     print(show(report))
