@@ -93,9 +93,9 @@ __attribute__((constructor(101))) static void second_stage(void)
 }
 
 /*
- * What waits in this thread's cache has not been looked at: a block freed twice, or a pointer
- * into one, is said before the process ends.  Not by _exit, and not where exit() was called in a
- * handler that interrupted us.
+ * What waits in the caches of this thread and of those that have ended has not been looked at: a
+ * block freed twice, or a pointer into one, is said before the process ends.  Not by _exit, and
+ * not where exit() was called in a handler that interrupted us.
  */
 __attribute__((destructor(101))) static void last_look(void)
 {
@@ -103,5 +103,6 @@ __attribute__((destructor(101))) static void last_look(void)
     if (self->busy || self->gate.inside != 0 || self->gate.crossing || !rcl_gate_enter(&self->gate))
         return;
     rcl_thread_drop_cache(self);
+    rcl_threads_drop_parked();
     rcl_gate_leave(&self->gate);
 }

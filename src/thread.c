@@ -223,6 +223,18 @@ void rcl_thread_drop_cache(struct rcl_tls *self)
         rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+void rcl_threads_drop_parked(void)
+{
+    for (;;) {
+        rcl_lock(&threads.lock);
+        struct rcl_tcache *tc = unpark();
+        rcl_unlock(&threads.lock);
+        if (tc == NULL)
+            return;
+        rcl_tcache_delete(tc, RCL_AGE_NEW);
+    }
+}
+
 void rcl_thread_let_go(struct rcl_tls *self)
 {
     rcl_thread_end(self);

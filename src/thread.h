@@ -204,6 +204,9 @@ void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
 /* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
 void rcl_thread_drop_cache(struct rcl_tls *self);
 
+/* The same for the caches that wait for a thread. */
+void rcl_threads_drop_parked(void);
+
 /*
  * The caller is about to abort, perhaps inside the gate: out of it, and its cache, which may hold
  * what is free already, is not used any more.  Nothing goes back to the bins.
