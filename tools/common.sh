@@ -63,6 +63,7 @@ build_needs='gcc=gcc /usr/include/stdlib.h=libc6-dev make=make autoreconf=autoco
 step() {
     step_label=$1 step_log=$2
     shift 2
+    mkdir -p "$(dirname "$step_log")"
     step_start=$(date +%s)
     "$@" >"$step_log" 2>&1 &
     step_pid=$!
