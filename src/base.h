@@ -15,6 +15,15 @@
 #define RCL_COLD __attribute__((noinline, cold))
 #define RCL_NOINLINE __attribute__((noinline))
 /*
+ * Reads what is not ours by a pointer that may be anything, after asking the kernel: frames and
+ * objects of others, what the loader has mapped.  A sanitizer would not allow it.
+ */
+#ifdef __SANITIZE_THREAD__
+#define RCL_FOREIGN __attribute__((no_sanitize_thread, noinline)) /* inlined, it would be again */
+#else
+#define RCL_FOREIGN __attribute__((no_sanitize_address))
+#endif
+/*
  * On the way from an entry point to where a heap profile captures the stack: the section
  * tells our own frames from the program's (prof_unwind.h), in a static link too.
  */

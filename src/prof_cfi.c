@@ -6,12 +6,9 @@
 
 enum { REMEMBERED = 4 }; /* rows on the stack of a program; compilers use one */
 
-/* Not instrumented: it reads what the loader has mapped. */
-#define FOREIGN __attribute__((no_sanitize_address))
-
 /* --- reading DWARF ------------------------------------------------------------------------ */
 
-FOREIGN uint64_t rcl_cfi_get(struct rcl_cfi_reader *r, unsigned bytes)
+RCL_FOREIGN uint64_t rcl_cfi_get(struct rcl_cfi_reader *r, unsigned bytes)
 {
     uint64_t n = 0;
     if (r->bad || (size_t)(r->end - r->at) < bytes) {
@@ -167,7 +164,7 @@ bool rcl_cfi_read(struct rcl_cfi *u, const uint8_t *fde, uintptr_t pc)
 enum { COUNT_ENCODING = 0x03, TABLE_ENCODING = 0x3b };
 
 /* The last function that begins at or before `pc`. */
-FOREIGN bool rcl_cfi_find(const struct rcl_cfi_header *h, uintptr_t pc, uint32_t *index)
+RCL_FOREIGN bool rcl_cfi_find(const struct rcl_cfi_header *h, uintptr_t pc, uint32_t *index)
 {
     int64_t at = (int64_t)(pc - (uintptr_t)h);
     if (h->version != 1 || h->count_encoding != COUNT_ENCODING ||

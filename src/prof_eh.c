@@ -31,12 +31,9 @@ enum {
     STEP_MAX = 8 << 20, /* the largest frame that is believed: the usual size of a stack */
 };
 
-/* Not instrumented: it reads other functions' frames, and what the loader has mapped. */
-#define FOREIGN __attribute__((no_sanitize_address))
-
 static int (*find_object)(void *address, struct found_object *found);
 
-FOREIGN bool rcl_eh_read(struct rcl_eh_frame *f, uintptr_t address, uintptr_t *word)
+RCL_FOREIGN bool rcl_eh_read(struct rcl_eh_frame *f, uintptr_t address, uintptr_t *word)
 {
     uintptr_t page = address & ~((uintptr_t)RCL_GRANULE - 1);
     if (address % sizeof *word != 0 || address < RCL_GRANULE)
@@ -240,7 +237,8 @@ static bool copy_kept(struct kept_rows *k, struct kept_row *row)
     return (changes & 1) == 0 && __atomic_load_n(&k->changes, __ATOMIC_RELAXED) == changes;
 }
 
-FOREIGN static bool recall_kept(uintptr_t pc, const struct rcl_cfi_header *h, struct kept_row *row)
+RCL_FOREIGN static bool recall_kept(uintptr_t pc, const struct rcl_cfi_header *h,
+                                    struct kept_row *row)
 {
     return copy_kept(kept_at(pc), row) && row->pc == pc && row->header == h &&
            row->count == h->count && memcmp(&row->entry, &h->entry[row->index], 8) == 0;
@@ -272,8 +270,8 @@ static bool is_plain_row(const struct rcl_cfi_row *w, struct kept_row *row)
     return plain == RCL_CFI_REGISTERS;
 }
 
-FOREIGN static void keep_row(uintptr_t pc, const struct rcl_cfi_header *h, uint32_t index,
-                             const struct rcl_cfi_row *w)
+RCL_FOREIGN static void keep_row(uintptr_t pc, const struct rcl_cfi_header *h, uint32_t index,
+                                 const struct rcl_cfi_row *w)
 {
     struct kept_row row = {.pc = pc, .header = h, .count = h->count, .index = index};
     struct kept_rows *k = kept_at(pc);

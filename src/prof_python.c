@@ -76,9 +76,6 @@ static struct {
     uint32_t ids;
 } python;
 
-/* It reads what a sanitizer would not allow: objects of others, found by pointers. */
-#define FOREIGN __attribute__((no_sanitize_address))
-
 /* --- checked reads ------------------------------------------------------------------------ */
 
 static bool page_readable(struct rcl_python_room *room, uintptr_t a)
@@ -111,12 +108,12 @@ static bool object_readable(struct rcl_python_room *room, uintptr_t a, size_t by
     return a != 0 && a % sizeof(void *) == 0 && range_readable(room, a, bytes);
 }
 
-FOREIGN static uintptr_t word(uintptr_t a)
+RCL_FOREIGN static uintptr_t word(uintptr_t a)
 {
     return __atomic_load_n((const uintptr_t *)a, __ATOMIC_RELAXED);
 }
 
-FOREIGN static int int_at(uintptr_t a)
+RCL_FOREIGN static int int_at(uintptr_t a)
 {
     return __atomic_load_n((const int *)a, __ATOMIC_RELAXED);
 }
@@ -177,8 +174,8 @@ static uintptr_t code_of_frame(struct rcl_python_room *room, uintptr_t frame)
                : 0;
 }
 
-FOREIGN unsigned rcl_python_walk(struct rcl_python_frame *out, unsigned max,
-                                 struct rcl_python_room *room)
+RCL_FOREIGN unsigned rcl_python_walk(struct rcl_python_frame *out, unsigned max,
+                                     struct rcl_python_room *room)
 {
     const struct rcl_pylayout *l = &python.info.layout;
     uintptr_t frame, cframe, next;
@@ -244,7 +241,8 @@ static char *put_utf8(char *to, uint32_t c)
 }
 
 /* The text of a str, NUL-terminated, cut to `size`; bytes with the NUL, 0: it is none. */
-FOREIGN static size_t copy_text(struct rcl_python_room *room, uintptr_t str, char *to, size_t size)
+RCL_FOREIGN static size_t copy_text(struct rcl_python_room *room, uintptr_t str, char *to,
+                                    size_t size)
 {
     const struct rcl_pylayout *l = &python.info.layout;
     if (!object_readable(room, str, l->other_text) || word(str + OB_TYPE) != python.info.str_type ||
@@ -281,7 +279,7 @@ static const uint8_t *line_table(struct rcl_python_room *room, uintptr_t code, s
 
 /* --- the tables --------------------------------------------------------------------------- */
 
-FOREIGN static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
+RCL_FOREIGN static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
 {
     const uint8_t *at = data;
     for (size_t i = 0; i < bytes; i++)
