@@ -110,6 +110,8 @@ static RCL_COLD void purge_at_once(void)
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
     drop_large_cache(self, ceiling / CACHE_SHARE);
+    if (rcl_purge_dirty() < (int64_t)(ceiling / CEILING_SLACK))
+        return;
     count_run();
     int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned() -
                      rcl_purge_described();

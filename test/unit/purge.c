@@ -189,7 +189,8 @@ TEST(live_memory_raises_the_ceiling)
     give(n_held - live, true);
     assert_true(dirty_bytes() >= 8 * MIB);
     give(n_held, true);
-    assert_true(dirty_bytes() <= 2 * MIB);
+    /* What was purged and taken again is regretted, but not beyond 7/4 of the minimum. */
+    assert_true(dirty_bytes() <= 2 * MIB / 4 * 7);
 }
 
 TEST(what_is_taken_again_may_stay)
