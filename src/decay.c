@@ -90,7 +90,6 @@ size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t deman
     size_t ceiling = rcl_max(minimum, demand + demand / 8);
     if (share == 0)
         return ceiling;
-    size_t least = live / share / LEAST_SHARE;
-    size_t most = rcl_max(live / share, minimum + minimum / 4 * 3);
+    size_t most = live / share, least = most / LEAST_SHARE;
     return rcl_max(ceiling, rcl_min(rcl_max(regret, least), most));
 }

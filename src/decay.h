@@ -21,8 +21,7 @@
  * Ceiling.  Free pages may stay resident up to
  *     max(minimum, demand + 1/8, regret)
  * until they are a window old, where regret counts for at least a quarter of
- * live / share and at most all of it, or 7/4 of the minimum where that is more;
- * rcl_decay_ceiling() is that sum.
+ * live / share and at most all of it; rcl_decay_ceiling() is that sum.
  *
  * A window is RCL_DECAY_STEPS steps.  Both rings below hold one entry per step,
  * the newest at index 0; every call first moves them on to its time.

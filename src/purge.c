@@ -20,6 +20,8 @@ enum {
     CACHE_PAGES_MIN = 64,  /* and so many pages each whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
+#define CACHE_BYTES_BESIDE \
+    (512 * KIB)                     /* that a second and later cache may pin beside the ceiling */
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
 
 /* --- one round over everything ------------------------------------------------------------ */
@@ -81,6 +83,19 @@ static void purge_down_to(int64_t target, size_t budget)
         purge_slabs(RCL_PURGE_ANY, budget - spent);
 }
 
+/*
+ * With many threads the caches alone could use up the ceiling.  What they pin beside it is never
+ * more than three quarters of it again: 7 MiB by default, where 8 are promised.
+ */
+static size_t pinned_beside(size_t ceiling)
+{
+    int64_t caches = rcl_account_get(&rcl_account.caches), pinned = rcl_purge_pinned();
+    if (caches <= 1 || pinned <= 0)
+        return 0;
+    size_t more = (size_t)(caches - 1) * (CACHE_BYTES_BESIDE >> rcl_page_shift());
+    return rcl_min((size_t)pinned, rcl_min(more, ceiling - ceiling / 4));
+}
+
 /* Caches pin more than `share` pages: empty the caller's if it has more than its part of it. */
 static void drop_large_cache(struct rcl_tls *self, size_t share)
 {
@@ -109,13 +124,14 @@ static RCL_COLD void purge_at_once(void)
 
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
-    drop_large_cache(self, ceiling / CACHE_SHARE);
-    if (rcl_purge_dirty() < (int64_t)(ceiling / CEILING_SLACK))
+    size_t beside = pinned_beside(ceiling);
+    drop_large_cache(self, ceiling / CACHE_SHARE + beside);
+    int64_t dirty = rcl_purge_dirty(), slack = (int64_t)(ceiling / CEILING_SLACK);
+    int64_t room = (int64_t)(ceiling + beside) - rcl_purge_pinned() - rcl_purge_described();
+    if (dirty <= room || dirty < slack)
         return;
     count_run();
-    int64_t target = (int64_t)(ceiling - ceiling / CEILING_SLACK) - rcl_purge_pinned() -
-                     rcl_purge_described();
-    purge_down_to(target > 0 ? target : 0, EXCESS_BUDGET);
+    purge_down_to(room > slack ? room - slack : 0, EXCESS_BUDGET);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(META_KEEP_BYTES);
 }

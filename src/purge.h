@@ -46,10 +46,11 @@ static inline int64_t rcl_purge_dirty(void)
 
 /*
  * Amount: called by every free that goes the slow way.  What is dirty, what caches
- * may pin and the page map count against the ceiling (demand.h).  Above it, a thread whose
- * own cache is a large part of that empties it; then memory is returned, oldest
- * first, until somewhat below, but not more than a fixed amount of work per call,
- * which is several times what the call can have freed, so the excess cannot grow.
+ * may pin and the page map count against the ceiling (demand.h); of what the second and
+ * further caches pin, a part stands beside it.  Above it, a thread whose own cache is a large
+ * part of that empties it; then, if an eighth of the ceiling or more is dirty, memory is
+ * returned, oldest first, until somewhat below, but not more than a fixed amount of work per
+ * call, which is several times what the call can have freed, so the excess cannot grow.
  */
 void rcl_purge_excess(struct rcl_tls *self);
 

@@ -230,12 +230,11 @@ TEST(regret_is_forgotten_step_by_step)
 
 TEST(ceiling)
 {
-    /* max(minimum, demand + 1/8, regret: a quarter of live / share to max(all of it, 7/4 minimum)) */
+    /* max(minimum, demand + 1/8, regret: a quarter of live / share to all of it) */
     assert_int_equal(rcl_decay_ceiling(0, 0, 0, 0, 0), 0);
     assert_int_equal(rcl_decay_ceiling(2048, 0, 8, 0, 0), 2048);
     assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0, 0), 2048);
-    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0, 3000), 3000);
-    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0, 10000), 3584);
+    assert_int_equal(rcl_decay_ceiling(2048, 16384, 8, 0, 10000), 2048);
     assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 0), 2500);
     assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 2000), 2500);
     assert_int_equal(rcl_decay_ceiling(2048, 80000, 8, 0, 3000), 3000);

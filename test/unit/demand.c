@@ -165,7 +165,7 @@ TEST(ceiling_by_options)
     rcl_account.hole_bytes = (int64_t)(64000 * page);
     assert_int_equal(rcl_demand_ceiling(), 2000);
     rcl_account.hole_bytes = (int64_t)(90000 * page);
-    assert_int_equal(rcl_demand_ceiling(), 1750);
+    assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.hole_bytes = 0;
     rcl_opt.dirty_share = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);
