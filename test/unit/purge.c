@@ -278,7 +278,7 @@ static void pretend_hole_bytes(int64_t bytes)
 
 TEST(what_many_caches_pin_stands_beside_the_ceiling_in_part)
 {
-    /* The least and the most that is dirty after a burst, by what caches pin, where 2 MiB may stay. */
+    /* Dirty after a burst at least and at most, by what caches pin; the ceiling is 2 MiB. */
     static const struct {
         int64_t caches, pinned;
         size_t least, most;
