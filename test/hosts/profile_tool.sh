@@ -30,8 +30,12 @@ says() { # what pattern
     grep -Eq "$2" "$work/said" || fail "$1: no line like $2"
 }
 
-${CXX:-c++} -O1 -g -fno-omit-frame-pointer -fno-builtin -Wl,--build-id -o "$work/program" \
-    "$abs_top_srcdir/test/hosts/profile_tool.cc"
+# clang leaves out .debug_aranges unless asked, and older elfutils needs it; gcc has no such option.
+aranges=-gdwarf-aranges
+echo 'int x;' >"$work/x.cc"
+${CXX:-c++} $aranges -c -o "$work/x.o" "$work/x.cc" 2>"$work/errors" || aranges=
+${CXX:-c++} -O1 -g $aranges -fno-omit-frame-pointer -fno-builtin -Wl,--build-id \
+    -o "$work/program" "$abs_top_srcdir/test/hosts/profile_tool.cc"
 
 # So often that each of the program's blocks is a sample: what is in use is known exactly.
 profile() { # name options arguments...
@@ -62,8 +66,9 @@ names() { # options...
     for tool in $tools; do
         for dump in $dumps; do
             reclaim prof top --addr2line "$tool" "$@" "$work/$dump.heap"
-            # elfutils names the instance of a template, binutils leaves the parameters out
-            says "top by $tool" '^ *(5[89]|6[0-4])\.[0-9] MB +9[5-9]\.. % .*% +([a-z:]*grab<long.*|store::shelf::fill\(int\)) '
+            # elfutils names the instance of a template, of clang's with what it returns; binutils
+            # leaves the parameters out
+            says "top by $tool" '^ *(5[89]|6[0-4])\.[0-9] MB +9[5-9]\.. % .*% +([a-z:* ]*grab<long.*|store::shelf::fill\(int\)) '
             says "top by $tool" '% +2\.0 MB .* other(\(\))? '
             reclaim prof top --total --addr2line "$tool" "$@" "$work/$dump.heap"
             says "what inlined it, by $tool" ' store::shelf::fill\(int\) .*profile_tool\.cc'
@@ -73,6 +78,13 @@ names() { # options...
     done
 }
 names
+# Without that section, and no tool named: the one or the other knows.
+cp "$work/program" "$work/complete"
+objcopy --remove-section .debug_aranges "$work/program"
+reclaim prof top --total --by line "$work/full.heap"
+line=$(grep -n 'malloc(sizeof(T)' "$abs_top_srcdir/test/hosts/profile_tool.cc" | cut -d: -f1)
+says 'without .debug_aranges' "9[5-9]\\.. % .*profile_tool\\.cc:$line +[a-z]"
+mv "$work/complete" "$work/program"
 id=$(readelf -n "$work/program" | sed -n 's/.*Build ID: //p')
 mkdir -p "$work/debug/.build-id/${id%"${id#??}"}"
 objcopy --only-keep-debug "$work/program" "$work/debug/.build-id/${id%"${id#??}"}/${id#??}.debug"
@@ -126,7 +138,7 @@ if command -v go >/dev/null; then
         reclaim prof pprof -o "$work/p.pb.gz" "$work/$dump.heap"
         # Each reading takes it more than a second.
         indices=inuse_space
-        [ $dump$dumps = 'fullfull legacy' ] &&
+        [ "$dump$dumps" = 'fullfull legacy' ] &&
             indices='inuse_space inuse_objects alloc_space alloc_objects'
         for index in $indices; do
             go tool pprof -top -sample_index=$index "$work/p.pb.gz" >"$work/said" 2>"$work/errors" ||

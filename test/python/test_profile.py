@@ -8,6 +8,7 @@ import math
 import os
 import random
 import signal
+import struct
 import sys
 import tempfile
 import unittest
@@ -440,6 +441,11 @@ class Pprof(unittest.TestCase):
         self.assertEqual(pprof.encode(parsed(HEAP), NAMES), pprof.encode(parsed(HEAP), NAMES))
 
 
+# A program of one segment, in which each offset is its address.
+ELF = (struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+       + struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 120, 120, 4096))
+
+
 class Symbols(unittest.TestCase):
     def test_what_the_tools_print(self):
         text = ("0x0000000000001147\ninl<int> inlined at /a/l.cc:4:69 in n::S::go(int)\n/a/l.cc:3:111\n"
@@ -457,12 +463,51 @@ class Symbols(unittest.TestCase):
         self.assertEqual(view.line_name(names.frames(place)[0]), "program+0x1010")
         self.assertEqual(view.function_name(names.frames(place)[0]), "[program]")
 
+    def asked(self, *tools):
+        """Functions and notes for two places of a binary, from tools that print these texts."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            for number, text in enumerate(tools):
+                paths.append(os.path.join(folder, "tool%d" % number))
+                with open(paths[-1], "w") as file:
+                    file.write("#!/bin/sh\ncat >>%s\n%s\n" % (folder + "/asked", text))
+                os.chmod(paths[-1], 0o755)
+            names = symbols.Symbolizer()
+            names.tools = paths
+            program = os.path.join(folder, "program")
+            with open(program, "wb") as file:
+                file.write(ELF)
+            places = [model.Native(program, "", offset) for offset in (1, 2)]
+            names.known = {place: () for place in places}
+            names.ask((program, ""), places, ())
+            asked = []
+            if os.path.exists(folder + "/asked"):
+                with open(folder + "/asked") as file:
+                    asked = file.read().split()
+            found = [[(frame.function, frame.line) for frame in names.known[place]]
+                     for place in places]
+            return found, asked, [note.replace(folder, "") for note in names.notes]
+
+    def test_the_second_tool_is_asked_for_what_the_first_has_no_line_of(self):
+        both = "printf '0x1\\nouter\\n??:0\\n0x2\\nf\\n/a.c:7\\n'"
+        one = "printf '0x1\\ninl\\n/a.c:3\\nouter\\n/a.c:5\\n'"
+        nothing = "printf '0x1\\n??\\n??:0\\n'"
+        broken = "echo broken >&2"
+        inlined = [[("inl", 3), ("outer", 5)], [("f", 7)]]
+        self.assertEqual(self.asked(both, one), (inlined, ["0x1", "0x2", "0x1"], []))
+        self.assertEqual(self.asked(both, nothing)[0], [[("outer", 0)], [("f", 7)]])
+        self.assertEqual(self.asked(both, broken), ([[("outer", 0)], [("f", 7)]],
+                                                    ["0x1", "0x2", "0x1"], []))
+        self.assertEqual(self.asked(broken, both)[0], [[("outer", 0)], [("f", 7)]])
+        self.assertEqual(self.asked(broken, broken)[2],
+                         ["/tool0 says nothing about /program: broken"])
+
     def test_another_build_gives_no_names(self):
         if symbols.elf_of(sys.executable) is None:
             self.skipTest("no ELF")
         text = HEAP.replace("/no/such/program", os.path.realpath(sys.executable))
         names = symbols.Symbolizer()
-        if names.tool is None or not symbols.elf_of(os.path.realpath(sys.executable)).build_id:
+        if not names.tools or not symbols.elf_of(os.path.realpath(sys.executable)).build_id:
             self.skipTest("no addr2line, or no build id")
         names.learn(parsed(text))
         self.assertTrue(any("another build id" in note for note in names.notes), names.notes)

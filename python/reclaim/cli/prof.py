@@ -52,7 +52,8 @@ def naming(parser):
     parser.add_argument("--root", metavar="FOLDER", default="",
                         help="where the binaries are, if not below /: a container's or a board's files")
     parser.add_argument("--addr2line", metavar="PROGRAM",
-                        help="what to ask for names: eu-addr2line or addr2line, where they are found")
+                        help="what alone to ask for names: eu-addr2line or addr2line; both, where they are "
+                             "found, if not given")
 
 
 def grouping(parser):

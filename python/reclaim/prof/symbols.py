@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Places -> functions, files and lines, inlined ones included.
 
-eu-addr2line (elfutils) or, where it is not installed, addr2line (binutils) is asked once for each
-binary, with all its addresses.  Separate debug files are found by build id.  A binary that is not
+eu-addr2line (elfutils) is asked once for each binary, with all its addresses; then addr2line
+(binutils) for those without a line: older elfutils (0.188, for one) knows none of a
+place that .debug_aranges leaves out, and clang and rustc write no such section.  Separate debug
+files are found by build id.  A binary that is not
 the one that was profiled any more (its build id differs) gives no names rather than wrong ones.
 """
 import os
@@ -80,7 +82,7 @@ class Symbolizer:
     """notes: lines for the user about binaries whose functions have no names."""
 
     def __init__(self, tool=None, debug_folders=(), root=""):
-        self.tool = tool or next((name for name in TOOLS if shutil.which(name)), None)
+        self.tools = [tool] if tool else [name for name in TOOLS if shutil.which(name)]
         self.debug_folders = list(debug_folders) + [SYSTEM_DEBUG]
         self.root = root
         self.known = {}
@@ -103,7 +105,7 @@ class Symbolizer:
                 self.known[place] = (self.unnamed(place),)
                 if place.path.startswith("/"):
                     wanted.setdefault((place.path, place.build_id), []).append(place)
-        if wanted and self.tool is None:
+        if wanted and not self.tools:
             self.notes.append("functions have no names: neither eu-addr2line (elfutils) nor addr2line "
                               "(binutils) is installed")
             return
@@ -154,23 +156,39 @@ class Symbolizer:
         for place in places:
             addresses.setdefault(address_of(place.offset, path, elf, segments), []).append(place)
         addresses.pop(None, None)
-        text = "".join("0x%x\n" % address for address in addresses)
-        try:
-            done = subprocess.run([self.tool, "-a", "-f", "-i", "-C", "-e", path], stderr=subprocess.PIPE,
-                                  input=text.encode(), stdout=subprocess.PIPE)
-        except OSError as error:
-            self.notes.append("%s cannot be run: %s" % (self.tool, error.strerror))
-            return
-        answers = answered(done.stdout.decode("utf-8", "replace"))
-        if addresses and not answers:
-            said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0]
-            self.notes.append("%s says nothing about %s: %s" % (self.tool, path, said))
+        answers, complaints = {}, []
+        for tool in self.tools:
+            unknown = [address for address in addresses if not has_line(answers.get(address, ()))]
+            if unknown:
+                said, complaint = told(tool, path, unknown)
+                complaints += [complaint] if complaint else []
+                answers.update((address, lines) for address, lines in said.items()
+                               if address not in answers or has_line(lines))
+        if not answers:
+            self.notes += complaints[:1]
         for address, lines in answers.items():
             for place in addresses.get(address, ()):
                 frames = tuple(Frame(function, file, line, key[0], False)
                                for function, file, line in lines if function)
                 if frames:
                     self.known[place] = frames
+
+
+def told(tool, path, addresses):
+    """What the tool answers, as answered() has it; and why not, where there is no answer."""
+    text = "".join("0x%x\n" % address for address in addresses)
+    try:
+        done = subprocess.run([tool, "-a", "-f", "-i", "-C", "-e", path], stderr=subprocess.PIPE,
+                              input=text.encode(), stdout=subprocess.PIPE)
+    except OSError as error:
+        return {}, "%s cannot be run: %s" % (tool, error.strerror)
+    answers = answered(done.stdout.decode("utf-8", "replace"))
+    said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0]
+    return answers, "" if answers else "%s says nothing about %s: %s" % (tool, path, said)
+
+
+def has_line(lines):
+    return any(file for _, file, _ in lines)
 
 
 def address_of(offset, path, elf, segments):
