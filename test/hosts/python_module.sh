@@ -10,7 +10,7 @@ try_python() { # INTERPRETER VERSION
     for PYTHONMALLOC in default malloc; do
         export PYTHONMALLOC
         RECLAIM_EXPECT=active one_test "python-module-$2-$PYTHONMALLOC" \
-            env LD_PRELOAD="$RECLAIM_SO" RECLAIM_CONF=dirty_decay_ms:1234 \
+            env LD_PRELOAD="$RECLAIM_SO" RECLAIM_CONF=dirty_decay_ms:1234,dirty_min:64m \
             "$1" "$top/test/python/test_module.py"
     done
     unset PYTHONMALLOC
