@@ -52,6 +52,12 @@ static int64_t cfi_get_offset(struct rcl_cfi_reader *r)
     return (int64_t)rcl_cfi_leb(r, true);
 }
 
+/* An offset from `n` units, which may be anything: a product too large is that modulo 2^64. */
+static int64_t cfi_offset_of(const struct rcl_cfi *u, uint64_t n)
+{
+    return (int64_t)(n * (uint64_t)u->data_unit);
+}
+
 static void cfi_skip(struct rcl_cfi_reader *r, uint64_t bytes)
 {
     if (r->bad || (uint64_t)(r->end - r->at) < bytes)
@@ -238,7 +244,7 @@ static void cfi_recall_row(struct cfi_run *x, struct rcl_cfi_reader *r)
 /* The instructions with their operands in full; DWARF 5, table 7.29, and GNU's three. */
 static void cfi_run_long(struct cfi_run *x, struct rcl_cfi_reader *r, unsigned op)
 {
-    int64_t unit = x->rules->data_unit;
+    const struct rcl_cfi *u = x->rules;
     uint64_t a = 0;
     if (op >= 0x05 && op <= 0x16 && op != 0x0a && op != 0x0b && op != 0x0f && op != 0x13)
         a = cfi_get_number(r);
@@ -246,19 +252,19 @@ static void cfi_run_long(struct cfi_run *x, struct rcl_cfi_reader *r, unsigned o
     case 0x00:
         break;
     case 0x01:
-        x->at = cfi_get_pointer(r, x->rules->encoding);
+        x->at = cfi_get_pointer(r, u->encoding);
         break;
     case 0x02:
-        x->at += rcl_cfi_get(r, 1) * x->rules->code_unit;
+        x->at += rcl_cfi_get(r, 1) * u->code_unit;
         break;
     case 0x03:
-        x->at += rcl_cfi_get(r, 2) * x->rules->code_unit;
+        x->at += rcl_cfi_get(r, 2) * u->code_unit;
         break;
     case 0x04:
-        x->at += rcl_cfi_get(r, 4) * x->rules->code_unit;
+        x->at += rcl_cfi_get(r, 4) * u->code_unit;
         break;
     case 0x05:
-        cfi_set_rule(x, a, RCL_CFI_AT_OFFSET, (int64_t)cfi_get_number(r) * unit);
+        cfi_set_rule(x, a, RCL_CFI_AT_OFFSET, cfi_offset_of(u, cfi_get_number(r)));
         break;
     case 0x06:
         cfi_restore_rule(x, a);
@@ -295,19 +301,19 @@ static void cfi_run_long(struct cfi_run *x, struct rcl_cfi_reader *r, unsigned o
         cfi_set_rule(x, a, RCL_CFI_AT_EXPRESSION, cfi_expression(x, r));
         break;
     case 0x11:
-        cfi_set_rule(x, a, RCL_CFI_AT_OFFSET, cfi_get_offset(r) * unit);
+        cfi_set_rule(x, a, RCL_CFI_AT_OFFSET, cfi_offset_of(u, rcl_cfi_leb(r, true)));
         break;
     case 0x12:
-        cfi_set_cfa(x, a, cfi_get_offset(r) * unit);
+        cfi_set_cfa(x, a, cfi_offset_of(u, rcl_cfi_leb(r, true)));
         break;
     case 0x13:
-        x->row.cfa_n = (int32_t)(cfi_get_offset(r) * unit);
+        x->row.cfa_n = (int32_t)cfi_offset_of(u, rcl_cfi_leb(r, true));
         break;
     case 0x14:
-        cfi_set_rule(x, a, RCL_CFI_IS_OFFSET, (int64_t)cfi_get_number(r) * unit);
+        cfi_set_rule(x, a, RCL_CFI_IS_OFFSET, cfi_offset_of(u, cfi_get_number(r)));
         break;
     case 0x15:
-        cfi_set_rule(x, a, RCL_CFI_IS_OFFSET, cfi_get_offset(r) * unit);
+        cfi_set_rule(x, a, RCL_CFI_IS_OFFSET, cfi_offset_of(u, rcl_cfi_leb(r, true)));
         break;
     case 0x16:
         cfi_set_rule(x, a, RCL_CFI_IS_EXPRESSION, cfi_expression(x, r));
@@ -334,7 +340,7 @@ static bool cfi_run_all(struct cfi_run *x, struct rcl_cfi_reader r)
             break;
         case 2:
             cfi_set_rule(x, operand, RCL_CFI_AT_OFFSET,
-                         (int64_t)cfi_get_number(&r) * x->rules->data_unit);
+                         cfi_offset_of(x->rules, cfi_get_number(&r)));
             break;
         default:
             cfi_restore_rule(x, operand);
