@@ -18,7 +18,10 @@
 #define SYS_process_madvise 440 /* the same number on every architecture */
 #endif
 
-enum { RELEASE_PIDFD_SELF = -10001 }; /* PIDFD_SELF_THREAD_GROUP, Linux 6.14 */
+enum {
+    RELEASE_PIDFD_SELF = -10001, /* PIDFD_SELF_THREAD_GROUP, Linux 6.14 */
+    RELEASE_NO_ADVICE = 0x7fffffff,
+};
 
 /* What the kernel turned out not to have; each flips once, from 1 to 0.  Relaxed. */
 static struct {
@@ -29,11 +32,24 @@ static struct {
 /* MADV_DONTNEED, until memory turns out to be locked; relaxed. */
 static int release_advice = MADV_DONTNEED;
 
+/*
+ * An emulator of programs (qemu) says yes to any advice that it does not know, and does nothing.
+ * Who does so to one that there is not is not believed: pages would be called zero and are not.
+ */
+static bool advice_is_weighed(void *addr, size_t bytes)
+{
+    return sys_failed(sys3(SYS_madvise, addr, bytes, RELEASE_NO_ADVICE));
+}
+
 /* What was refused, once more with the other advice; if that helps, it is used from now on. */
 static int release_locked(void *addr, size_t bytes)
 {
     if (!__atomic_load_n(&can.locked, __ATOMIC_RELAXED))
         return EINVAL;
+    if (!advice_is_weighed(addr, bytes)) {
+        __atomic_store_n(&can.locked, 0, __ATOMIC_RELAXED);
+        return EINVAL;
+    }
     rcl_os_count_return();
     int err = sys_errno(sys3(SYS_madvise, addr, bytes, MADV_DONTNEED_LOCKED));
     if (err == 0)

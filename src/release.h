@@ -5,7 +5,7 @@
  * Locked memory goes too (MADV_DONTNEED_LOCKED, Linux 5.18), and stays locked: a page of it is
  * made and locked anew when it is touched again.  Nobody is asked whether memory is locked: it
  * is refused once, and from then on the kernel is told that we mean it.  An older kernel
- * refuses always.
+ * refuses always, and so does one that accepts any advice, whose word is worth nothing.
  *
  * Any thread, at any time; no errno.  Addresses and lengths are multiples of the page size.
  */

@@ -392,7 +392,9 @@ static inline bool unit_can_return_locked(void)
     char *p = rcl_os_map(page);
 
     REQUIRE(p != NULL);
-    bool can = unit_lock(p, page) && syscall(SYS_madvise, p, page, UNIT_DONTNEED_LOCKED) == 0;
+    *p = 1;
+    bool can = unit_lock(p, page) && syscall(SYS_madvise, p, page, UNIT_DONTNEED_LOCKED) == 0 &&
+               *p == 0;
     REQUIRE(rcl_os_unmap(p, page) == 0);
     return can;
 }
