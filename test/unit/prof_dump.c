@@ -204,9 +204,11 @@ TEST(refusals_are_one_line_and_leave_nothing)
     chmod(folder, 0700);
     assert_refused(&r, "permission denied");
 
+    /* The signal that comes with it is delivered by emulators, which cannot take it back. */
     r = (struct refusal){.error = EFBIG, .file_limit = 700};
     snprintf(r.path, sizeof r.path, "%s/limited", folder);
-    assert_refused(&r, "the limit of file sizes is reached");
+    if (!unit_emulated())
+        assert_refused(&r, "the limit of file sizes is reached");
     assert_int_equal(files(""), 0);
 }
 
@@ -299,6 +301,8 @@ TEST(a_child_forked_in_the_middle_of_a_dump)
 {
     pthread_t thread;
 
+    if (unit_emulated())
+        skip(); /* its own locks are not fork-safe */
     rcl_opt.prof_keep = 1;
     stop = false;
     assert_int_equal(pthread_create(&thread, NULL, dump_until_told, NULL), 0);
