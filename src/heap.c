@@ -201,6 +201,11 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
     struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
     bool zero;
     size_t bytes = rcl_max(r->size + r->room, 1);
+    if (r->room != 0) {
+        void *grown = rcl_huge_take_to_grow(&a->huge, r->size);
+        if (grown != NULL)
+            return grown;
+    }
     void *p = rcl_huge_take_in(&a->huge, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
