@@ -42,6 +42,12 @@ static inline uint64_t rcl_bits_mask(unsigned from, unsigned n)
     return (~(uint64_t)0 >> (64 - n)) << from;
 }
 
+/* All ones of the word stand together, and there is one. */
+static inline bool rcl_bits_contiguous(uint64_t w)
+{
+    return w != 0 && (w & (w + (w & -w))) == 0;
+}
+
 static inline bool rcl_bits_test(const uint64_t *map, size_t i)
 {
     return (map[i / 64] >> (i % 64)) & 1;

@@ -6,6 +6,7 @@
 #include "sizeclass.h"
 
 enum { ROOM_SHARE = 8 };
+#define DIRTY_ROOM (64 * KIB) /* where the room is of pages that were in use */
 
 size_t rcl_grow_room(size_t size)
 {
@@ -15,7 +16,11 @@ size_t rcl_grow_room(size_t size)
 void *rcl_grow_huge(struct rcl_huge *h, size_t size)
 {
     void *p = NULL;
+    size_t with_room = size + rcl_min(size / ROOM_SHARE, DIRTY_ROOM);
     if (size <= h->bytes && size >= h->asked)
+        p = h->base;
+    else if (size > h->bytes &&
+             (rcl_huge_extend(h, size, with_room) || rcl_huge_move_to_kept(h, with_room)))
         p = h->base;
     else if (size > h->bytes)
         p = rcl_huge_resize(h, rcl_grow_room(size));

@@ -6,9 +6,11 @@
  * A block with a mapping of its own that is made longer gets room for another eighth
  * behind it: pages that nobody has touched, so they cost addresses only.  Growing by
  * equal steps then takes a number of moves that goes with the logarithm of the size,
- * and steps within the room take no system call.  (The pages behind a run may be dirty
- * ones that others could use: runs grow exactly.)  Shrinking is exact.  What was asked
- * for is kept beside the descriptor's bytes, so that both can be told apart.
+ * and steps within the room take no system call.  Where freed blocks are kept, it
+ * grows over one of those instead, with little room: those pages are resident.  (So
+ * may be the pages behind a run, where others could use them: runs grow exactly.)
+ * Shrinking is exact.  What was asked for is kept beside the descriptor's bytes, so
+ * that both can be told apart.
  *
  * All calls inside the gate; the block is the caller's.
  */

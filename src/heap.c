@@ -201,6 +201,11 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
     struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
     bool zero;
     size_t bytes = rcl_max(r->size + r->room, 1);
+    if (r->room != 0) {
+        void *grown = rcl_huge_take_to_grow(&a->huge, r->size);
+        if (grown != NULL)
+            return grown;
+    }
     void *p = rcl_huge_take_in(&a->huge, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
@@ -315,15 +320,13 @@ RCL_OWN void *rcl_heap_alloc_zero(size_t size)
     return alloc(&r);
 }
 
-RCL_OWN void *rcl_heap_alloc_aligned(size_t align, size_t size)
+RCL_OWN void *rcl_heap_alloc_aligned_slow(size_t align, size_t size)
 {
     unsigned cls = rcl_class_of_aligned(size, align);
     if (cls != RCL_CLASS_NONE) {
         struct rcl_tls *self = &rcl_tls;
-        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
-        if (p == NULL && unlikely(self->tallies))
-            p = tallied_hit(self, cls);
-        if (likely(p != NULL)) {
+        void *p = unlikely(self->tallies) ? tallied_hit(self, cls) : NULL;
+        if (p != NULL) {
             rcl_thread_end(self);
             return p;
         }

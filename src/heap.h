@@ -12,6 +12,8 @@
 
 #include "base.h"
 #include "block.h"
+#include "sizeclass.h"
+#include "thread.h"
 
 struct rcl_arena;
 
@@ -25,8 +27,20 @@ enum { RCL_VIA_THREAD, RCL_VIA_NONE, RCL_VIA_EXPLICIT };
 /* `size` bytes aligned to 16, uninitialised. */
 void *rcl_heap_alloc(size_t size);
 
-/* The same, aligned to `align`, a power of two. */
-void *rcl_heap_alloc_aligned(size_t align, size_t size);
+/* The same, aligned to `align`, a power of two; a hit is here, a miss behind it. */
+void *rcl_heap_alloc_aligned_slow(size_t align, size_t size);
+
+static inline void *rcl_heap_alloc_aligned(size_t align, size_t size)
+{
+    struct rcl_tls *self = &rcl_tls;
+    /* No such class, like one without a cache, is empty. */
+    void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_aligned(size, align));
+    if (likely(p != NULL)) {
+        rcl_thread_end(self);
+        return p;
+    }
+    return rcl_heap_alloc_aligned_slow(align, size);
+}
 
 /* The same, aligned to 16 and zero. */
 void *rcl_heap_alloc_zero(size_t size);

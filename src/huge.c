@@ -16,9 +16,11 @@
 #include <string.h>
 
 enum {
-    REUSE_SLACK = 8, /* a kept block serves a request of at least 7/8 of its size */
+    REUSE_SLACK = 8, /* a kept block serves a request of at least 7/8 of its size, */
+    PART_SHARE = 2,  /* and one that grows where that is at most half of it */
 };
 #define THP_BYTES (2 * MIB)
+#define COPY_MAX (4 * MIB) /* of a block that moves to a kept one; a larger one moves by mremap */
 
 static struct {
     struct rcl_lock lock;
@@ -105,6 +107,56 @@ static void leave_kept(struct rcl_huge *h)
     huge.stats.kept_bytes -= h->bytes;
 }
 
+/* A live block has other pages now. */
+static void change_live(struct rcl_huge *h, char *base, size_t bytes)
+{
+    bool other = rcl_extent_of(bytes) != rcl_extent_of(h->bytes);
+    size_t more = bytes - h->bytes; /* modulo 2^64 */
+    if (other)
+        count_given(h);
+    else if (h->group != NULL)
+        rcl_account_count(&h->group->bytes, more);
+    h->base = base;
+    h->bytes = bytes;
+    if (other)
+        count_taken(h);
+    if (!h->unlisted)
+        huge.stats.live_bytes += more;
+}
+
+/* The largest kept block, of which so many bytes are a part; or NULL. */
+static struct rcl_huge *largest_kept(size_t part)
+{
+    struct rcl_huge *best = NULL;
+    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        if (h->bytes / PART_SHARE >= part && (best == NULL || h->bytes > best->bytes))
+            best = h;
+    }
+    return best;
+}
+
+/* The kept block that begins there, or NULL. */
+static struct rcl_huge *kept_from(const char *base)
+{
+    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
+        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
+        if (h->base == base)
+            return h;
+    }
+    return NULL;
+}
+
+/* The front of a kept block, which keeps the rest and its age. */
+static char *cut_kept(struct rcl_huge *h, size_t bytes)
+{
+    char *front = h->base;
+    h->base += bytes;
+    h->bytes -= bytes;
+    huge.stats.kept_bytes -= bytes;
+    return front;
+}
+
 /* --- taking ------------------------------------------------------------------------------- */
 
 /* The smallest kept block that fits closely. */
@@ -130,6 +182,28 @@ static struct rcl_huge *take_kept(struct rcl_huge_group *group, size_t bytes, si
     return best;
 }
 
+/* The front of a kept block, for one that is going to grow over the rest; NULL: as above. */
+static struct rcl_huge *take_part(struct rcl_huge_group *group, size_t bytes, size_t asked)
+{
+    struct rcl_huge *h = rcl_meta_alloc(sizeof *h);
+    if (h == NULL)
+        return NULL;
+    rcl_lock(&huge.lock);
+    struct rcl_huge *kept = largest_kept(bytes);
+    if (kept != NULL) {
+        *h = (struct rcl_huge){
+            .base = cut_kept(kept, bytes), .bytes = bytes, .group = group, .asked = asked};
+        huge.stats.taken++;
+        enter_live(h);
+    }
+    rcl_unlock(&huge.lock);
+    if (kept == NULL) {
+        rcl_meta_free(h, sizeof *h);
+        return NULL;
+    }
+    return h;
+}
+
 /* What the option asks of the kernel; left alone, it is the system's and the program's. */
 static void advise_huge(const struct rcl_huge *h)
 {
@@ -139,6 +213,18 @@ static void advise_huge(const struct rcl_huge *h)
         rcl_os_hugepage(h->base, h->bytes);
     else if (huge.thp == RCL_THP_NEVER)
         rcl_os_no_hugepage(h->base, h->bytes);
+}
+
+void *rcl_huge_take_to_grow(struct rcl_huge_group *group, size_t bytes)
+{
+    size_t asked = bytes;
+    bytes = rcl_align_up(bytes, rcl_page_size());
+    struct rcl_huge *h = take_part(group, bytes, asked);
+    if (h == NULL)
+        return NULL;
+    tell((struct rcl_demand_note){.taken_dirty = pages_of(bytes)});
+    rcl_pagemap_set(h->base, 1, RCL_CLASS_HUGE, h);
+    return h->base;
 }
 
 void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align, bool *zero)
@@ -330,17 +416,7 @@ static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
         return NULL;
     }
     rcl_lock(&huge.lock);
-    bool other = rcl_extent_of(bytes) != rcl_extent_of(old);
-    if (other)
-        count_given(h);
-    else if (h->group != NULL)
-        rcl_account_count(&h->group->bytes, bytes - old);
-    h->base = base;
-    h->bytes = bytes;
-    if (other)
-        count_taken(h);
-    if (!h->unlisted)
-        huge.stats.live_bytes += bytes - old;
+    change_live(h, base, bytes);
     rcl_unlock(&huge.lock);
     rcl_huge_note_asked(h, asked);
     if (bytes > old)
@@ -365,6 +441,64 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes)
 bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes)
 {
     return resize_mapping(h, bytes, false) != NULL;
+}
+
+/* --- growing over kept blocks ------------------------------------------------------------- */
+
+bool rcl_huge_extend(struct rcl_huge *h, size_t least, size_t most)
+{
+    least = rcl_align_up(least, rcl_page_size());
+    most = rcl_align_up(most, rcl_page_size());
+    size_t more = 0;
+    bool all = false;
+    rcl_lock(&huge.lock);
+    struct rcl_huge *kept = h->unlisted ? NULL : kept_from(h->base + h->bytes);
+    if (kept != NULL && kept->bytes >= least - h->bytes) {
+        more = rcl_min(kept->bytes, most - h->bytes);
+        all = more == kept->bytes;
+        if (all)
+            leave_kept(kept);
+        else
+            cut_kept(kept, more);
+        change_live(h, h->base, h->bytes + more);
+    }
+    rcl_unlock(&huge.lock);
+    if (more == 0)
+        return false;
+    if (all)
+        rcl_meta_free(kept, sizeof *kept);
+    tell((struct rcl_demand_note){.taken_dirty = pages_of(more)});
+    return true;
+}
+
+bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes)
+{
+    bytes = rcl_align_up(bytes, rcl_page_size());
+    struct rcl_huge *old = NULL;
+    if (!h->unlisted && h->bytes <= COPY_MAX)
+        old = rcl_meta_alloc(sizeof *old);
+    if (old == NULL)
+        return false;
+    rcl_lock(&huge.lock);
+    struct rcl_huge *kept = largest_kept(bytes);
+    char *to = kept != NULL ? cut_kept(kept, bytes) : NULL;
+    rcl_unlock(&huge.lock);
+    if (to == NULL) {
+        rcl_meta_free(old, sizeof *old);
+        return false;
+    }
+    size_t freed = h->bytes;
+    memcpy(to, h->base, freed);
+    *old = (struct rcl_huge){.base = h->base, .bytes = h->bytes};
+    forget_advice(old);
+    rcl_pagemap_clear(h->base, 1);
+    tell((struct rcl_demand_note){.taken_dirty = pages_of(bytes), .freed = pages_of(freed)});
+    rcl_lock(&huge.lock);
+    change_live(h, to, bytes);
+    enter_kept(old);
+    rcl_unlock(&huge.lock);
+    rcl_pagemap_set(to, 1, RCL_CLASS_HUGE, h);
+    return true;
 }
 
 void rcl_huge_age(void)

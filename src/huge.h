@@ -53,6 +53,12 @@ void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align,
 void rcl_huge_discard(const struct rcl_huge_group *group);
 
 /*
+ * For a block that is growing: the front of a kept block of at least twice its size, so that it
+ * finds its next pages behind it.  NULL: there is none.
+ */
+void *rcl_huge_take_to_grow(struct rcl_huge_group *group, size_t bytes);
+
+/*
  * The same for any size, with no lock taken and nothing counted: for the one
  * case where every lock may be frozen, see gate.h.  Its descriptor is a mapping
  * of its own.
@@ -63,6 +69,14 @@ void rcl_huge_give(struct rcl_huge *h);
 
 /* The block `bytes` (above RCL_LARGE_MAX) long, perhaps elsewhere.  NULL: it is unchanged. */
 void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
+
+/*
+ * Growth without a system call and without a fault, where there is a kept block: over the one
+ * behind it, by what `least` bytes need or up to `most`; or by copying it to the front of one of
+ * at least twice `bytes`.  False: there is none, and nothing has changed.
+ */
+bool rcl_huge_extend(struct rcl_huge *h, size_t least, size_t most);
+bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes);
 
 /* So much of a live block is what the program asked for; at most its bytes. */
 void rcl_huge_note_asked(struct rcl_huge *h, size_t asked);

@@ -216,6 +216,10 @@ RCL_OWN RCL_EXPORT void *pvalloc(size_t size)
 
 RCL_EXPORT size_t malloc_usable_size(void *p)
 {
+    /* Whether the slab knows such a block is left to free: nothing is changed here. */
+    unsigned cls = rcl_pagemap_class(p);
+    if (likely(rcl_class_is_small(cls)))
+        return rcl_classes[cls].size;
     return p == NULL ? 0 : rcl_heap_usable(p, "malloc_usable_size");
 }
 

@@ -103,17 +103,6 @@ void rcl_sizeclass_init(size_t page_size)
     }
 }
 
-unsigned rcl_class_of_aligned(size_t size, size_t align)
-{
-    /* Slots stand at multiples of the size from a page boundary. */
-    if (size > RCL_SMALL_MAX || align > RCL_GRANULE)
-        return RCL_CLASS_NONE;
-    for (unsigned cls = rcl_class_of_small(rcl_max(size, align)); cls <= RCL_SMALL_LAST; cls++)
-        if (rcl_classes[cls].size % align == 0)
-            return cls;
-    return RCL_CLASS_NONE;
-}
-
 unsigned rcl_extent_of(size_t bytes)
 {
     if (bytes <= RCL_MEDIUM_MAX)

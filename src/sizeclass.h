@@ -119,8 +119,20 @@ static inline bool rcl_class_is_small(unsigned cls)
     return cls - RCL_CLASS_FIRST < RCL_SMALL_LAST;
 }
 
-/* The smallest small class of at least `size` whose blocks are all aligned to `align`, or NONE. */
-unsigned rcl_class_of_aligned(size_t size, size_t align);
+/*
+ * The smallest small class of at least `size` whose blocks are all aligned to `align`, a power of
+ * two, or NONE.
+ */
+static inline unsigned rcl_class_of_aligned(size_t size, size_t align)
+{
+    if (unlikely(size > RCL_SMALL_MAX || align > RCL_GRANULE))
+        return RCL_CLASS_NONE;
+    /* Slots stand at multiples of the size from a page boundary. */
+    unsigned cls = rcl_class_of_small((rcl_max(size, 1) + align - 1) & -align);
+    while (unlikely((rcl_classes[cls].size & (align - 1)) != 0))
+        cls++; /* RCL_SMALL_MAX is a multiple of every such alignment */
+    return cls;
+}
 
 /* The extent by which a block of so many bytes counts: the smallest that is no smaller. */
 unsigned rcl_extent_of(size_t bytes);

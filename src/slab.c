@@ -114,6 +114,16 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
     for (size_t w = 0; taken < n; w++) {
         rcl_assert(w * 64 < s->slots);
         uint64_t have = ready[w], left = have;
+        if (rcl_bits_contiguous(left)) {
+            unsigned first = rcl_ctz(left);
+            size_t some = rcl_min(rcl_popcount(left), n - taken);
+            char *block = s->base + (w * 64 + first) * size;
+            left &= ~rcl_bits_mask(first, (unsigned)some);
+            for (; some > 0; some--, block += size) {
+                out[taken++] = block;
+                __builtin_prefetch(block, 1);
+            }
+        }
         while (left != 0 && taken < n) {
             out[taken] = s->base + (w * 64 + rcl_ctz(left)) * size;
             __builtin_prefetch(out[taken++], 1);
@@ -178,6 +188,15 @@ enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
     return (free >> (slot % 64)) & 1 ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
 }
 
+/* The blocks after p[0] that stand side by side, each `step` bytes behind the one before. */
+static size_t row_after(void *const *p, size_t most, size_t step)
+{
+    size_t k = 0;
+    while (k < most && (uintptr_t)p[k + 1] - (uintptr_t)p[k] == step)
+        k++;
+    return k;
+}
+
 enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, size_t *done,
                                  uint64_t *touched)
 {
@@ -185,6 +204,8 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, s
     uint64_t *free = free_map(s), *ready = ready_map(s), pages = 0;
     size_t size = c->size, end = s->slots * size, i = 0;
     enum rcl_slab_error err = RCL_SLAB_OK;
+    bool up = n > 1 && (uintptr_t)p[1] > (uintptr_t)p[0];
+    size_t step = up ? size : -size;
     /* Neighbours often come together: a word of the maps is loaded and stored once for a group. */
     while (i < n) {
         size_t offset = (uintptr_t)p[i] - (uintptr_t)s->base;
@@ -206,6 +227,19 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, s
             now |= bit;
             if (++i == n)
                 break;
+            if ((uintptr_t)p[i] - (uintptr_t)p[i - 1] == step) {
+                /* Those of a row are put at once; unless one is an error, then one by one. */
+                unsigned at = (unsigned)slot % 64;
+                size_t most = up ? rcl_min(63 - at, s->slots - 1u - slot) : at;
+                unsigned row = (unsigned)row_after(&p[i - 1], rcl_min(most, n - i), step);
+                uint64_t bits = row == 0 ? 0 : rcl_bits_mask(up ? at + 1 : at - row, row);
+                if (likely((now & bits) == 0)) {
+                    now |= bits;
+                    i += row;
+                    if (i == n)
+                        break;
+                }
+            }
             offset = (uintptr_t)p[i] - (uintptr_t)s->base;
         } while (offset < end);
         uint64_t put = now & ~had;

@@ -85,6 +85,24 @@ TEST(mask_of_n_ones)
     }
 }
 
+TEST(ones_that_stand_together)
+{
+    assert_false(rcl_bits_contiguous(0));
+    for (unsigned from = 0; from < 64; from++) {
+        for (unsigned n = 1; from + n <= 64; n++) {
+            uint64_t mask = rcl_bits_mask(from, n);
+
+            assert_true(rcl_bits_contiguous(mask));
+            for (unsigned bit = 0; bit < 64; bit++) {
+                uint64_t other = mask ^ (uint64_t)1 << bit;
+                bool at_end = bit + 1 == from || bit == from || bit == from + n - 1 ||
+                              bit == from + n;
+                assert_int_equal(rcl_bits_contiguous(other), other != 0 && at_end);
+            }
+        }
+    }
+}
+
 TEST(ranges_are_set_and_cleared_exactly)
 {
     struct unit_random random = unit_random_start();
@@ -191,6 +209,7 @@ int main(void)
         cmocka_unit_test(words_of_a_bitmap),
         cmocka_unit_test(counting_in_a_word),
         cmocka_unit_test(mask_of_n_ones),
+        cmocka_unit_test(ones_that_stand_together),
         cmocka_unit_test(ranges_are_set_and_cleared_exactly),
         cmocka_unit_test(single_bits),
         cmocka_unit_test(questions_about_a_range),

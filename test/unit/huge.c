@@ -385,6 +385,98 @@ TEST(a_refused_resize_changes_nothing)
 
 /* --- unlisted blocks ---------------------------------------------------------------------- */
 
+/* --- growing over kept blocks ---------------------------------------------------------------- */
+
+/* One kept block of so many bytes, all of it resident. */
+static char *keep(size_t bytes)
+{
+    char *p = take(bytes, 1);
+
+    memset(p, 1, bytes);
+    rcl_huge_give(desc(p));
+    return p;
+}
+
+TEST(a_growing_block_takes_the_front_of_a_kept_one_and_goes_on_over_it)
+{
+    size_t page = rcl_page_size();
+
+    start(64 * MIB);
+    char *kept = keep(16 * MIB);
+    assert_null(rcl_huge_take_to_grow(NULL, 8 * MIB + page));
+    assert_counts(0, 0, 1, 16 * MIB);
+
+    char *p = rcl_huge_take_to_grow(NULL, 2 * MIB);
+    assert_ptr_equal(p, kept);
+    struct rcl_huge *h = desc(p);
+    fill(p, 0, 2 * MIB);
+    assert_counts(1, 2 * MIB, 1, 14 * MIB);
+
+    /* What is needed, or more where there is more. */
+    assert_true(rcl_huge_extend(h, 2 * MIB + 1, 2 * MIB + 1));
+    assert_int_equal(h->bytes, 2 * MIB + page);
+    assert_true(rcl_huge_extend(h, 3 * MIB, 4 * MIB));
+    assert_counts(1, 4 * MIB, 1, 12 * MIB);
+    assert_false(rcl_huge_extend(h, 16 * MIB + 1, 17 * MIB));
+    assert_counts(1, 4 * MIB, 1, 12 * MIB);
+    assert_true(rcl_huge_extend(h, 16 * MIB, 17 * MIB));
+    assert_counts(1, 16 * MIB, 0, 0);
+    assert_false(rcl_huge_extend(h, 16 * MIB + 1, 17 * MIB));
+
+    assert_ptr_equal(h->base, kept);
+    assert_filled(h->base, 2 * MIB);
+    assert_int_equal(unit_resident(h->base, h->bytes), 16 * MIB);
+    rcl_huge_give(h);
+    finish();
+}
+
+TEST(a_block_moves_to_a_kept_one_where_it_can_grow)
+{
+    start(64 * MIB);
+    char *p = take(2 * MIB, 1);
+    struct rcl_huge *h = desc(p);
+    fill(p, 0, 2 * MIB);
+    char *small = take(8 * MIB, 1), *large = take(20 * MIB, 1);
+    rcl_huge_give(desc(small));
+    assert_false(rcl_huge_move_to_kept(h, 4 * MIB + 1));
+    assert_ptr_equal(h->base, p);
+    assert_counts(2, 22 * MIB, 1, 8 * MIB);
+
+    /* The largest: it is growing. */
+    rcl_huge_give(desc(large));
+    assert_true(rcl_huge_move_to_kept(h, 4 * MIB));
+    assert_ptr_equal(h->base, large);
+    assert_ptr_equal(desc(large), h);
+    assert_int_equal(rcl_pagemap_class(p), RCL_CLASS_NONE);
+    assert_filled(h->base, 2 * MIB);
+    assert_counts(1, 4 * MIB, 3, 26 * MIB);
+    assert_true(rcl_huge_extend(h, 20 * MIB, 20 * MIB));
+    assert_counts(1, 20 * MIB, 2, 10 * MIB);
+
+    /* Where the copy would be long, the pages are moved instead. */
+    rcl_huge_purge(RCL_PURGE_ANY, SIZE_MAX);
+    keep(60 * MIB);
+    assert_counts(1, 20 * MIB, 1, 60 * MIB);
+    assert_false(rcl_huge_move_to_kept(h, 21 * MIB));
+    rcl_huge_give(h);
+    finish();
+}
+
+TEST(what_is_left_of_a_kept_block_keeps_its_age)
+{
+    start(64 * MIB);
+    keep(16 * MIB);
+    for (unsigned i = 0; i < RCL_AGE_MAX; i++)
+        rcl_huge_age();
+    struct rcl_huge *h = desc(rcl_huge_take_to_grow(NULL, 2 * MIB));
+    assert_int_equal(rcl_huge_purge(RCL_PURGE_OLD, SIZE_MAX), pages(14 * MIB));
+    assert_counts(1, 2 * MIB, 0, 0);
+    assert_false(rcl_huge_extend(h, 3 * MIB, 3 * MIB));
+    memset(h->base, 2, h->bytes);
+    rcl_huge_give(h);
+    finish();
+}
+
 TEST(an_unlisted_block_is_in_no_count)
 {
     static const size_t sizes[] = {0, 1, 100, 4096, 100000, 3 * MIB};
@@ -639,6 +731,9 @@ int main(void)
         cmocka_unit_test(a_refused_resize_changes_nothing),
         cmocka_unit_test(an_unlisted_block_is_in_no_count),
         cmocka_unit_test(an_unlisted_block_can_be_resized),
+        cmocka_unit_test(a_growing_block_takes_the_front_of_a_kept_one_and_goes_on_over_it),
+        cmocka_unit_test(a_block_moves_to_a_kept_one_where_it_can_grow),
+        cmocka_unit_test(what_is_left_of_a_kept_block_keeps_its_age),
         cmocka_unit_test(out_of_memory_is_null),
         cmocka_unit_test(several_threads),
         cmocka_unit_test(blocks_of_an_arena_go_together),

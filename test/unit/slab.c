@@ -208,13 +208,17 @@ static void activate_and_take(size_t n)
     }
 }
 
-/* Up to n blocks in use, at random places. */
+/* Up to n blocks in use, from a random place: side by side upwards or downwards, or scattered. */
 static size_t choose_used(struct unit_random *random, void **p, size_t n)
 {
-    size_t chosen = 0, start = unit_below(random, m.s->slots);
+    size_t chosen = 0, slots = m.s->slots, start = unit_below(random, slots);
+    size_t order = unit_below(random, 3);
 
-    for (size_t i = 0; i < m.s->slots && chosen < n; i++) {
-        size_t slot = (start + i * (1 + i % 3)) % m.s->slots;
+    for (size_t i = 0; i < slots && chosen < n; i++) {
+        size_t scattered = (start + i * (1 + i % 3)) % slots;
+        size_t slot = order == 0   ? (start + i) % slots
+                      : order == 1 ? (start + slots - i) % slots
+                                   : scattered;
         bool again = !m.used[slot];
         for (size_t k = 0; k < chosen; k++)
             again = again || p[k] == block(slot);
@@ -484,6 +488,32 @@ TEST(an_error_in_a_batch_leaves_it_and_the_rest_alone)
     }
 }
 
+TEST(an_error_in_a_row_leaves_it_and_the_rest_alone)
+{
+    for (size_t wrong = 1; wrong < 12; wrong++) {
+        for (unsigned down = 0; down < 2; down++) {
+            void *p[12];
+            uint64_t before, touched = 0;
+            size_t done;
+
+            make(rcl_class_of_small(64), ~UINT64_C(0));
+            take(BATCH);
+            for (size_t i = 0; i < 12; i++)
+                p[i] = block(10 + (down ? 11 - i : i));
+            assert_int_equal(rcl_slab_put(m.s, &p[wrong], 1, &done, &touched), RCL_SLAB_OK);
+            m.used[(size_t)((char *)p[wrong] - BASE) / m.size] = false;
+            before = returnable();
+            assert_int_equal(rcl_slab_put(m.s, p, 12, &done, &touched), RCL_SLAB_NOT_IN_USE);
+            assert_int_equal(done, wrong);
+            for (size_t i = 0; i < wrong; i++)
+                m.used[(size_t)((char *)p[i] - BASE) / m.size] = false;
+            rcl_slab_settle(m.s, touched, false);
+            settle(before, 0);
+            assert_same();
+        }
+    }
+}
+
 /* --- the check checks --------------------------------------------------------------------- */
 
 static void break_it(void *arg)
@@ -575,6 +605,7 @@ int main(void)
         cmocka_unit_test(a_held_slab_is_not_empty),
         cmocka_unit_test(only_the_start_of_a_block_in_use_is_one),
         cmocka_unit_test(an_error_in_a_batch_leaves_it_and_the_rest_alone),
+        cmocka_unit_test(an_error_in_a_row_leaves_it_and_the_rest_alone),
         cmocka_unit_test(verify_finds_what_is_broken),
         cmocka_unit_test(only_returnable_pages_are_held),
     };
