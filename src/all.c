@@ -36,6 +36,7 @@
 #include "slab.c"
 #include "bin.c"
 #include "large.c"
+#include "keep.c"
 #include "huge.c"
 #include "arena.c"
 #include "gate.c"

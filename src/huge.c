@@ -5,6 +5,7 @@
 #include "account.h"
 #include "demand.h"
 #include "die.h"
+#include "keep.h"
 #include "lock.h"
 #include "meta.h"
 #include "options.h"
@@ -16,8 +17,8 @@
 #include <string.h>
 
 enum {
-    REUSE_SLACK = 8, /* a kept block serves a request of at least 7/8 of its size, */
-    PART_SHARE = 2,  /* and one that grows where that is at most half of it */
+    REUSE_SLACK = 8, /* a kept block goes as a whole to a request of at least 7/8 of its size; */
+    PART_SHARE = 2,  /* and its front to one that grows, of at most half of it */
 };
 #define THP_BYTES (2 * MIB)
 #define COPY_MAX (4 * MIB) /* of a block that moves to a kept one; a larger one moves by mremap */
@@ -25,7 +26,7 @@ enum {
 static struct {
     struct rcl_lock lock;
     struct rcl_list live;
-    struct rcl_list kept; /* oldest first */
+    struct rcl_keep kept;
     struct rcl_huge_stats stats;
     struct rcl_demand demand;
     unsigned thp;
@@ -35,7 +36,7 @@ void rcl_huge_init(uint64_t window_ns, unsigned thp)
 {
     huge.thp = thp;
     rcl_list_init(&huge.live);
-    rcl_list_init(&huge.kept);
+    rcl_keep_init(&huge.kept);
     rcl_demand_init(&huge.demand, window_ns);
 }
 
@@ -91,22 +92,6 @@ static void leave_live(struct rcl_huge *h)
     huge.stats.asked_bytes -= h->asked;
 }
 
-static void enter_kept(struct rcl_huge *h)
-{
-    h->kept = true;
-    h->age = 0;
-    rcl_list_push_back(&huge.kept, &h->link);
-    huge.stats.kept_blocks++;
-    huge.stats.kept_bytes += h->bytes;
-}
-
-static void leave_kept(struct rcl_huge *h)
-{
-    rcl_list_remove(&h->link);
-    huge.stats.kept_blocks--;
-    huge.stats.kept_bytes -= h->bytes;
-}
-
 /* A live block has other pages now. */
 static void change_live(struct rcl_huge *h, char *base, size_t bytes)
 {
@@ -125,83 +110,80 @@ static void change_live(struct rcl_huge *h, char *base, size_t bytes)
 }
 
 /* The largest kept block, of which so many bytes are a part; or NULL. */
-static struct rcl_huge *largest_kept(size_t part)
+static struct rcl_huge *kept_to_grow_in(size_t part)
 {
-    struct rcl_huge *best = NULL;
-    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
-        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
-        if (h->bytes / PART_SHARE >= part && (best == NULL || h->bytes > best->bytes))
-            best = h;
-    }
-    return best;
+    struct rcl_huge *h = rcl_keep_largest(&huge.kept);
+    return h != NULL && h->bytes / PART_SHARE >= part ? h : NULL;
 }
 
-/* The kept block that begins there, or NULL. */
-static struct rcl_huge *kept_from(const char *base)
+/* The lock is not held. */
+static void free_descriptors(struct rcl_list *gone)
 {
-    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
-        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
-        if (h->base == base)
-            return h;
-    }
-    return NULL;
-}
-
-/* The front of a kept block, which keeps the rest and its age. */
-static char *cut_kept(struct rcl_huge *h, size_t bytes)
-{
-    char *front = h->base;
-    h->base += bytes;
-    h->bytes -= bytes;
-    huge.stats.kept_bytes -= bytes;
-    return front;
+    struct rcl_list *n;
+    while ((n = rcl_list_pop_front(gone)) != NULL)
+        rcl_meta_free(container_of(n, struct rcl_huge, link), sizeof(struct rcl_huge));
 }
 
 /* --- taking ------------------------------------------------------------------------------- */
 
-/* The smallest kept block that fits closely. */
+/* A kept block or its front, for a block that grows where the rest is long; or NULL. */
 static struct rcl_huge *take_kept(struct rcl_huge_group *group, size_t bytes, size_t align,
-                                  size_t asked)
+                                  size_t asked, bool grows)
 {
-    struct rcl_huge *best = NULL;
+    struct rcl_huge *fresh = rcl_meta_alloc(sizeof *fresh); /* for the front */
     rcl_lock(&huge.lock);
-    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
-        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
-        if (h->bytes >= bytes && h->bytes - bytes <= h->bytes / REUSE_SLACK &&
-            ((uintptr_t)h->base & (align - 1)) == 0 && (best == NULL || h->bytes < best->bytes))
-            best = h;
+    struct rcl_huge *h = grows ? kept_to_grow_in(bytes)
+                               : rcl_keep_smallest(&huge.kept, bytes, align);
+    if (h != NULL && h->bytes - bytes <= h->bytes / REUSE_SLACK) {
+        rcl_keep_remove(&huge.kept, h);
+    } else if (h != NULL && fresh != NULL) {
+        *fresh = (struct rcl_huge){
+            .base = rcl_keep_cut(&huge.kept, h, bytes), .bytes = bytes, .moved = h->moved};
+        h = fresh;
+        fresh = NULL;
+    } else {
+        h = NULL;
     }
-    if (best != NULL) {
-        leave_kept(best);
-        best->group = group;
-        best->asked = asked;
-        huge.stats.taken++;
-        enter_live(best);
-    }
-    rcl_unlock(&huge.lock);
-    return best;
-}
-
-/* The front of a kept block, for one that is going to grow over the rest; NULL: as above. */
-static struct rcl_huge *take_part(struct rcl_huge_group *group, size_t bytes, size_t asked)
-{
-    struct rcl_huge *h = rcl_meta_alloc(sizeof *h);
-    if (h == NULL)
-        return NULL;
-    rcl_lock(&huge.lock);
-    struct rcl_huge *kept = largest_kept(bytes);
-    if (kept != NULL) {
-        *h = (struct rcl_huge){
-            .base = cut_kept(kept, bytes), .bytes = bytes, .group = group, .asked = asked};
+    if (h != NULL) {
+        h->group = group;
+        h->asked = asked;
         huge.stats.taken++;
         enter_live(h);
     }
     rcl_unlock(&huge.lock);
-    if (kept == NULL) {
-        rcl_meta_free(h, sizeof *h);
-        return NULL;
-    }
+    if (fresh != NULL)
+        rcl_meta_free(fresh, sizeof *fresh);
     return h;
+}
+
+/* Whether the system backs memory with huge pages where nobody asks for them; read once. */
+static bool system_uses_thp(void)
+{
+    static uint32_t known; /* 0: not yet; 1: no; 2: yes; relaxed */
+    uint32_t now = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (now == 0) {
+        char text[64];
+        long n = rcl_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text,
+                                  sizeof text - 1);
+        text[n > 0 ? n : 0] = '\0';
+        /* Where it cannot be read, leave things alone: a huge page lost is lost for long. */
+        now = strstr(text, "[madvise]") != NULL || strstr(text, "[never]") != NULL ? 1 : 2;
+        __atomic_store_n(&known, now, __ATOMIC_RELAXED);
+    }
+    return now == 2;
+}
+
+/*
+ * The next user of the block shall find it like a fresh one, though the last may have asked for
+ * huge pages, and the kernel has no way to take that back.  Where a fresh one has huge pages
+ * anyway it makes no difference; where it has none, forbidding them makes none, and who wants
+ * them may ask again.  So a fresh one is given that advice too, and short ones are: what is
+ * advised alike can be one mapping to the kernel.
+ */
+static void forget_advice(const struct rcl_huge *h)
+{
+    if (huge.thp != RCL_THP_ALWAYS && !system_uses_thp())
+        rcl_os_no_hugepage(h->base, h->bytes);
 }
 
 /* What the option asks of the kernel; left alone, it is the system's and the program's. */
@@ -219,7 +201,7 @@ void *rcl_huge_take_to_grow(struct rcl_huge_group *group, size_t bytes)
 {
     size_t asked = bytes;
     bytes = rcl_align_up(bytes, rcl_page_size());
-    struct rcl_huge *h = take_part(group, bytes, asked);
+    struct rcl_huge *h = take_kept(group, bytes, 1, asked, true);
     if (h == NULL)
         return NULL;
     tell((struct rcl_demand_note){.taken_dirty = pages_of(bytes)});
@@ -232,7 +214,7 @@ void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align,
     size_t page = rcl_page_size(), asked = bytes;
     bytes = rcl_align_up(bytes, page);
     align = rcl_max(align, page);
-    struct rcl_huge *h = take_kept(group, bytes, align, asked);
+    struct rcl_huge *h = take_kept(group, bytes, align, asked, false);
     *zero = h == NULL;
     if (h != NULL) {
         tell((struct rcl_demand_note){.taken_dirty = pages_of(h->bytes)});
@@ -247,10 +229,8 @@ void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align,
             rcl_meta_free(h, sizeof *h);
             return NULL;
         }
-        h->bytes = bytes;
-        h->group = group;
-        h->asked = asked;
-        h->unlisted = false;
+        *h = (struct rcl_huge){.base = h->base, .bytes = bytes, .group = group, .asked = asked};
+        forget_advice(h);
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
         rcl_lock(&huge.lock);
         huge.stats.taken++;
@@ -287,17 +267,22 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align)
 
 /* --- giving back -------------------------------------------------------------------------- */
 
-/* On no list any more; its pages are counted as dirty. */
-static void discard(struct rcl_huge *h)
+/* On no list any more; the pages are counted as dirty. */
+static void discard(char *base, size_t bytes)
 {
     uint64_t start = rcl_os_now_ns();
     /* munmap can fail when it would split a mapping and there are too many: then only purge. */
-    if (rcl_os_unmap(h->base, h->bytes) != 0)
-        rcl_release(h->base, h->bytes);
+    if (rcl_os_unmap(base, bytes) != 0)
+        rcl_release(base, bytes);
     rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
     rcl_account_count(&rcl_account.purge_calls, 1);
-    rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)h->bytes);
-    tell((struct rcl_demand_note){.purged = pages_of(h->bytes)});
+    rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)bytes);
+    tell((struct rcl_demand_note){.purged = pages_of(bytes)});
+}
+
+static void discard_block(struct rcl_huge *h)
+{
+    discard(h->base, h->bytes);
     rcl_meta_free(h, sizeof *h);
 }
 
@@ -306,35 +291,6 @@ static bool room_for(size_t pages)
 {
     int64_t dirty = rcl_account_get(&rcl_account.dirty_pages);
     return dirty + (int64_t)pages <= (int64_t)rcl_demand_ceiling();
-}
-
-/* Whether the system backs memory with huge pages where nobody asks for them; read once. */
-static bool system_uses_thp(void)
-{
-    static uint32_t known; /* 0: not yet; 1: no; 2: yes; relaxed */
-    uint32_t now = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (now == 0) {
-        char text[64];
-        long n = rcl_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text,
-                                  sizeof text - 1);
-        text[n > 0 ? n : 0] = '\0';
-        /* Where it cannot be read, leave things alone: a huge page lost is lost for long. */
-        now = strstr(text, "[madvise]") != NULL || strstr(text, "[never]") != NULL ? 1 : 2;
-        __atomic_store_n(&known, now, __ATOMIC_RELAXED);
-    }
-    return now == 2;
-}
-
-/*
- * The next user of the block shall find it like a fresh one, though the last may have asked for
- * huge pages, and the kernel has no way to take that back.  Where a fresh one has huge pages
- * anyway it makes no difference; where it has none, forbidding them makes none, and who wants
- * them may ask again.
- */
-static void forget_advice(const struct rcl_huge *h)
-{
-    if (h->bytes >= THP_BYTES && huge.thp != RCL_THP_ALWAYS && !system_uses_thp())
-        rcl_os_no_hugepage(h->base, h->bytes);
 }
 
 void rcl_huge_give(struct rcl_huge *h)
@@ -350,13 +306,16 @@ void rcl_huge_give(struct rcl_huge *h)
     if (keep)
         forget_advice(h);
     tell((struct rcl_demand_note){.freed = pages});
+    struct rcl_list gone;
+    rcl_list_init(&gone);
     rcl_lock(&huge.lock);
     leave_live(h);
     if (keep)
-        enter_kept(h);
+        rcl_keep_put(&huge.kept, h, &gone);
     rcl_unlock(&huge.lock);
+    free_descriptors(&gone);
     if (!keep)
-        discard(h);
+        discard_block(h);
 }
 
 void rcl_huge_discard(const struct rcl_huge_group *group)
@@ -377,7 +336,7 @@ void rcl_huge_discard(const struct rcl_huge_group *group)
         struct rcl_huge *h = container_of(n, struct rcl_huge, link);
         rcl_pagemap_clear(h->base, 1);
         tell((struct rcl_demand_note){.freed = pages_of(h->bytes)});
-        discard(h);
+        discard_block(h);
     }
 }
 
@@ -416,6 +375,7 @@ static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
         return NULL;
     }
     rcl_lock(&huge.lock);
+    h->moved = h->moved || base != h->base;
     change_live(h, base, bytes);
     rcl_unlock(&huge.lock);
     rcl_huge_note_asked(h, asked);
@@ -452,14 +412,14 @@ bool rcl_huge_extend(struct rcl_huge *h, size_t least, size_t most)
     size_t more = 0;
     bool all = false;
     rcl_lock(&huge.lock);
-    struct rcl_huge *kept = h->unlisted ? NULL : kept_from(h->base + h->bytes);
-    if (kept != NULL && kept->bytes >= least - h->bytes) {
+    struct rcl_huge *kept = h->unlisted ? NULL : rcl_keep_at(&huge.kept, h->base + h->bytes);
+    if (kept != NULL && kept->moved == h->moved && kept->bytes >= least - h->bytes) {
         more = rcl_min(kept->bytes, most - h->bytes);
         all = more == kept->bytes;
         if (all)
-            leave_kept(kept);
+            rcl_keep_remove(&huge.kept, kept);
         else
-            cut_kept(kept, more);
+            rcl_keep_cut(&huge.kept, kept, more);
         change_live(h, h->base, h->bytes + more);
     }
     rcl_unlock(&huge.lock);
@@ -480,23 +440,28 @@ bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes)
     if (old == NULL)
         return false;
     rcl_lock(&huge.lock);
-    struct rcl_huge *kept = largest_kept(bytes);
-    char *to = kept != NULL ? cut_kept(kept, bytes) : NULL;
+    struct rcl_huge *kept = kept_to_grow_in(bytes);
+    char *to = kept != NULL ? rcl_keep_cut(&huge.kept, kept, bytes) : NULL;
+    bool moved = kept != NULL && kept->moved;
     rcl_unlock(&huge.lock);
     if (to == NULL) {
         rcl_meta_free(old, sizeof *old);
         return false;
     }
+    struct rcl_list gone;
+    rcl_list_init(&gone);
     size_t freed = h->bytes;
     memcpy(to, h->base, freed);
-    *old = (struct rcl_huge){.base = h->base, .bytes = h->bytes};
+    *old = (struct rcl_huge){.base = h->base, .bytes = h->bytes, .moved = h->moved};
     forget_advice(old);
     rcl_pagemap_clear(h->base, 1);
     tell((struct rcl_demand_note){.taken_dirty = pages_of(bytes), .freed = pages_of(freed)});
     rcl_lock(&huge.lock);
+    h->moved = moved;
     change_live(h, to, bytes);
-    enter_kept(old);
+    rcl_keep_put(&huge.kept, old, &gone);
     rcl_unlock(&huge.lock);
+    free_descriptors(&gone);
     rcl_pagemap_set(to, 1, RCL_CLASS_HUGE, h);
     return true;
 }
@@ -504,11 +469,7 @@ bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes)
 void rcl_huge_age(void)
 {
     rcl_lock(&huge.lock);
-    for (struct rcl_list *n = huge.kept.next; n != &huge.kept; n = n->next) {
-        struct rcl_huge *h = container_of(n, struct rcl_huge, link);
-        if (h->age <= RCL_AGE_MAX)
-            h->age++;
-    }
+    rcl_keep_age(&huge.kept, RCL_AGE_MAX);
     rcl_unlock(&huge.lock);
     rcl_demand_tick(&huge.demand);
 }
@@ -517,20 +478,26 @@ size_t rcl_huge_purge(enum rcl_purge_what what, size_t budget)
 {
     size_t returned = 0;
     while (returned < budget) {
-        struct rcl_huge *h = NULL;
+        char *base = NULL;
+        size_t bytes = 0, most = budget - returned;
         rcl_lock(&huge.lock);
-        if (!rcl_list_empty(&huge.kept)) {
-            h = container_of(huge.kept.next, struct rcl_huge, link);
-            if (what == RCL_PURGE_OLD && h->age < RCL_AGE_MAX)
-                h = NULL;
-            else
-                leave_kept(h);
+        struct rcl_huge *h = rcl_keep_oldest(&huge.kept, what == RCL_PURGE_OLD ? RCL_AGE_MAX : 0);
+        if (h != NULL && pages_of(h->bytes) > most) {
+            bytes = most << rcl_page_shift();
+            base = rcl_keep_cut(&huge.kept, h, bytes);
+            h = NULL;
+        } else if (h != NULL) {
+            rcl_keep_remove(&huge.kept, h);
+            base = h->base;
+            bytes = h->bytes;
         }
         rcl_unlock(&huge.lock);
-        if (h == NULL)
+        if (bytes == 0)
             break;
-        returned += pages_of(h->bytes);
-        discard(h);
+        returned += pages_of(bytes);
+        discard(base, bytes);
+        if (h != NULL)
+            rcl_meta_free(h, sizeof *h);
     }
     return returned;
 }
@@ -552,13 +519,15 @@ void rcl_huge_usage(struct rcl_huge_stats *out)
 {
     rcl_lock(&huge.lock);
     *out = huge.stats;
+    out->kept_blocks = huge.kept.blocks;
+    out->kept_bytes = huge.kept.bytes;
     rcl_unlock(&huge.lock);
     out->lock_waits = __atomic_load_n(&huge.lock.waits, __ATOMIC_RELAXED);
 }
 
 void rcl_huge_each(void (*fn)(void *arg, const struct rcl_huge *h), void *arg)
 {
-    struct rcl_list *lists[] = {&huge.live, &huge.kept};
+    struct rcl_list *lists[] = {&huge.live, &huge.kept.list};
     for (unsigned i = 0; i < array_len(lists); i++)
         for (struct rcl_list *n = lists[i]->next; n != lists[i]; n = n->next)
             fn(arg, container_of(n, struct rcl_huge, link));

@@ -4,8 +4,9 @@
  *
  * It grows by mremap, so realloc never holds two copies, and is unmapped when it
  * goes, so that what was advised on it (MADV_HUGEPAGE) goes with it.  A freed
- * block is kept for reuse while the ceiling of free pages allows (demand.h) and
- * until it is a window old; as to huge pages it is then like a fresh one.
+ * block is kept for reuse (keep.h) while the ceiling of free pages allows
+ * (demand.h) and until it is a window old; as to huge pages it is then like a
+ * fresh one.
  *
  * Thread-safe: one lock around two lists; no system call is made with it held.
  */
@@ -13,7 +14,7 @@
 #define RCL_HUGE_H
 
 #include "base.h"
-#include "list.h"
+#include "keep.h"
 #include "runs.h"
 
 struct rcl_arena;
@@ -25,17 +26,6 @@ struct rcl_huge_group {
     struct {
         uint64_t taken, given; /* blocks, since the start, as in struct rcl_large_stats */
     } kind[RCL_EXTENTS];
-};
-
-struct rcl_huge {
-    struct rcl_list link;         /* live or kept blocks */
-    struct rcl_huge_group *group; /* of a live block's arena, or NULL */
-    char *base;
-    size_t bytes; /* of the mapping, all of it usable */
-    size_t asked; /* by the program */
-    uint8_t age;  /* decay steps since it was kept */
-    bool kept;
-    bool unlisted; /* made by rcl_huge_take_unlisted(): on no list, in no count */
 };
 
 /* Once, at boot, with the decay window, and RCL_THP_... of options.h. */

@@ -80,6 +80,17 @@ static char *take(size_t bytes, size_t align)
 
 /* --- taking and giving ------------------------------------------------------------------------ */
 
+/* The same with walls on both sides: what is kept of it joins nothing. */
+static char *take_apart(size_t bytes)
+{
+    size_t page = rcl_page_size();
+    char *p = take(bytes, 1), *sides[] = {p - page, p + pages(bytes) * page};
+
+    for (size_t i = 0; i < array_len(sides); i++)
+        mmap(sides[i], page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    return p;
+}
+
 TEST(a_block_is_a_mapping)
 {
     static const size_t sizes[] = {1, 4096, MIB + 1, 2 * MIB, 5 * MIB + 12345, 40 * MIB};
@@ -163,26 +174,86 @@ TEST(a_freed_block_is_kept_and_used_again)
     assert_int_equal(unit_resident(p, 8 * MIB), SIZE_MAX);
 }
 
-TEST(a_kept_block_serves_what_fits_closely)
+TEST(a_kept_block_serves_what_fits_or_its_front_does)
 {
     static const struct {
         size_t bytes;
         bool fits;
+        size_t rest;
     } requests[] = {
-        {8 * MIB + 1, false},         {8 * MIB, true},  {8 * MIB - 1, true}, {7 * MIB, true},
-        {7 * MIB - 128 * KIB, false}, {4 * MIB, false}, {1, false},
+        {8 * MIB + 1, false, 8 * MIB},
+        {8 * MIB, true, 0},
+        {8 * MIB - 1, true, 0},
+        {7 * MIB, true, 0},
+        {7 * MIB - 128 * KIB, true, MIB + 128 * KIB},
+        {4 * MIB, true, 4 * MIB},
+        {MIB + 64 * KIB, true, 7 * MIB - 64 * KIB},
     };
 
     for (size_t i = 0; i < array_len(requests); i++) {
         start(64 * MIB);
-        char *p = take(8 * MIB, 1);
+        char *p = take_apart(8 * MIB);
         rcl_huge_give(desc(p));
-        char *q = take(requests[i].bytes, 1);
+        char *q = take_apart(requests[i].bytes);
         assert_int_equal(q == p, requests[i].fits);
-        assert_int_equal(usage().kept_blocks, requests[i].fits ? 0 : 1);
+        assert_int_equal(usage().kept_bytes, requests[i].rest);
+        if (requests[i].fits)
+            assert_int_equal(desc(q)->bytes, 8 * MIB - requests[i].rest);
+        /* And they are one again. */
         rcl_huge_give(desc(q));
+        assert_int_equal(usage().kept_blocks, requests[i].fits ? 1 : 2);
         finish();
     }
+}
+
+TEST(what_is_kept_side_by_side_serves_as_one)
+{
+    bool zero;
+
+    start(256 * MIB);
+    char *p = take_apart(24 * MIB), *front, *end;
+    rcl_huge_give(desc(p));
+    front = take(8 * MIB, 1);
+    char *middle = take(8 * MIB, 1);
+    end = take(8 * MIB, 1);
+    assert_true(front == p && middle == p + 8 * MIB && end == p + 16 * MIB);
+    rcl_huge_give(desc(front));
+    rcl_huge_give(desc(end));
+    assert_counts(1, 8 * MIB, 2, 16 * MIB);
+    rcl_huge_give(desc(middle));
+    assert_counts(0, 0, 1, 24 * MIB);
+    char *q = rcl_huge_take_in(NULL, 24 * MIB, 1, &zero);
+    assert_ptr_equal(q, p);
+    assert_false(zero);
+    rcl_huge_give(desc(q));
+    finish();
+    assert_int_equal(unit_resident(p, 24 * MIB), SIZE_MAX);
+}
+
+/* They are one to the kernel as well: mremap lengthens no two mappings. */
+TEST(what_came_by_several_calls_can_grow_as_one)
+{
+    bool zero;
+
+    start(256 * MIB);
+    for (int round = 0; round < 20; round++) {
+        char *a = take(3 * MIB, 1), *b = take(5 * MIB + MIB / 2, 1);
+        memset(a, 1, 3 * MIB);
+        memset(b, 2, 5 * MIB + MIB / 2);
+        rcl_huge_give(desc(a));
+        rcl_huge_give(desc(b));
+        if (usage().kept_blocks == 1) {
+            char *p = rcl_huge_take_in(NULL, 8 * MIB + MIB / 2, 1, &zero);
+            assert_false(zero);
+            memcpy(p, &round, sizeof round);
+            p = rcl_huge_resize(desc(p), 40 * MIB);
+            assert_non_null(p);
+            assert_memory_equal(p, &round, sizeof round);
+            rcl_huge_give(desc(p));
+        }
+        rcl_huge_purge(RCL_PURGE_ANY, SIZE_MAX);
+    }
+    finish();
 }
 
 TEST(the_smallest_that_fits_is_taken)
@@ -192,7 +263,7 @@ TEST(the_smallest_that_fits_is_taken)
 
     start(256 * MIB);
     for (size_t i = 0; i < array_len(sizes); i++)
-        p[i] = take(sizes[i], 1);
+        p[i] = take_apart(sizes[i]);
     for (size_t i = 0; i < array_len(sizes); i++)
         rcl_huge_give(desc(p[i]));
     static const size_t expected[] = {1, 2, 0};
@@ -210,7 +281,7 @@ TEST(the_smallest_that_fits_is_taken)
 TEST(a_kept_block_is_not_used_where_its_alignment_does_not_fit)
 {
     start(256 * MIB);
-    char *p = take(4 * MIB, 1), *q;
+    char *p = take_apart(4 * MIB), *q;
     size_t align = (size_t)1 << __builtin_ctzll((uintptr_t)p);
 
     rcl_huge_give(desc(p));
@@ -227,15 +298,15 @@ TEST(above_the_ceiling_a_block_goes_at_once)
 
     start(20 * MIB);
     for (size_t i = 0; i < 4; i++)
-        p[i] = take(8 * MIB, 1);
+        p[i] = take_apart(8 * MIB);
     for (size_t i = 0; i < 4; i++)
         rcl_huge_give(desc(p[i]));
     /* Two have room; other free memory counts as well. */
     assert_counts(0, 0, 2, 16 * MIB);
-    char *q = take(2 * MIB, 1);
+    char *q = take_apart(10 * MIB);
     rcl_account_add(&rcl_account.dirty_pages, (int64_t)pages(3 * MIB));
     rcl_huge_give(desc(q));
-    assert_int_equal(usage().kept_blocks, 2);
+    assert_int_equal(usage().kept_bytes, 16 * MIB);
     rcl_account_add(&rcl_account.dirty_pages, -(int64_t)pages(3 * MIB));
     finish();
 }
@@ -276,7 +347,7 @@ TEST(a_kept_block_is_like_a_fresh_one_as_to_huge_pages)
 TEST(what_is_kept_goes_after_a_window)
 {
     start(64 * MIB);
-    char *p = take(2 * MIB, 1), *q = take(3 * MIB, 1);
+    char *p = take_apart(2 * MIB), *q = take_apart(3 * MIB);
 
     rcl_huge_give(desc(p));
     rcl_huge_age();
@@ -300,20 +371,25 @@ TEST(what_is_kept_goes_after_a_window)
     finish();
 }
 
-TEST(the_oldest_go_first_and_the_budget_is_about_kept)
+TEST(the_oldest_go_first_and_the_budget_is_kept)
 {
+    size_t page = rcl_page_size();
     char *p[5];
 
     start(64 * MIB);
     for (size_t i = 0; i < 5; i++)
-        p[i] = take(2 * MIB, 1);
+        p[i] = take_apart(2 * MIB);
     for (size_t i = 0; i < 5; i++)
         rcl_huge_give(desc(p[i]));
-    assert_int_equal(rcl_huge_purge(RCL_PURGE_ANY, 1), pages(2 * MIB));
+    assert_int_equal(rcl_huge_purge(RCL_PURGE_ANY, 1), 1);
+    assert_int_equal(unit_resident(p[0], page), SIZE_MAX);
+    assert_int_not_equal(unit_resident(p[0] + page, 2 * MIB - page), SIZE_MAX);
+    assert_counts(0, 0, 5, 10 * MIB - page);
+    assert_int_equal(rcl_huge_purge(RCL_PURGE_ANY, pages(2 * MIB)), pages(2 * MIB));
     assert_int_equal(unit_resident(p[0], 2 * MIB), SIZE_MAX);
-    assert_int_not_equal(unit_resident(p[1], 2 * MIB), SIZE_MAX);
-    assert_int_equal(rcl_huge_purge(RCL_PURGE_ANY, pages(2 * MIB) + 1), 2 * pages(2 * MIB));
-    assert_counts(0, 0, 2, 4 * MIB);
+    assert_int_equal(unit_resident(p[1], page), SIZE_MAX);
+    assert_int_not_equal(unit_resident(p[2], 2 * MIB), SIZE_MAX);
+    assert_counts(0, 0, 4, 8 * MIB - page);
     assert_int_equal(rcl_huge_purge(RCL_PURGE_ANY, 0), 0);
     finish();
 }
@@ -433,10 +509,10 @@ TEST(a_growing_block_takes_the_front_of_a_kept_one_and_goes_on_over_it)
 TEST(a_block_moves_to_a_kept_one_where_it_can_grow)
 {
     start(64 * MIB);
-    char *p = take(2 * MIB, 1);
+    char *p = take_apart(2 * MIB);
     struct rcl_huge *h = desc(p);
     fill(p, 0, 2 * MIB);
-    char *small = take(8 * MIB, 1), *large = take(20 * MIB, 1);
+    char *small = take_apart(8 * MIB), *large = take_apart(20 * MIB);
     rcl_huge_give(desc(small));
     assert_false(rcl_huge_move_to_kept(h, 4 * MIB + 1));
     assert_ptr_equal(h->base, p);
@@ -720,13 +796,15 @@ int main(void)
         cmocka_unit_test(any_alignment),
         cmocka_unit_test(the_block_around_an_address),
         cmocka_unit_test(a_freed_block_is_kept_and_used_again),
-        cmocka_unit_test(a_kept_block_serves_what_fits_closely),
+        cmocka_unit_test(a_kept_block_serves_what_fits_or_its_front_does),
+        cmocka_unit_test(what_is_kept_side_by_side_serves_as_one),
+        cmocka_unit_test(what_came_by_several_calls_can_grow_as_one),
         cmocka_unit_test(the_smallest_that_fits_is_taken),
         cmocka_unit_test(a_kept_block_is_not_used_where_its_alignment_does_not_fit),
         cmocka_unit_test(above_the_ceiling_a_block_goes_at_once),
         cmocka_unit_test(a_kept_block_is_like_a_fresh_one_as_to_huge_pages),
         cmocka_unit_test(what_is_kept_goes_after_a_window),
-        cmocka_unit_test(the_oldest_go_first_and_the_budget_is_about_kept),
+        cmocka_unit_test(the_oldest_go_first_and_the_budget_is_kept),
         cmocka_unit_test(resizing_keeps_the_content),
         cmocka_unit_test(a_refused_resize_changes_nothing),
         cmocka_unit_test(an_unlisted_block_is_in_no_count),
