@@ -177,7 +177,7 @@ static bool system_uses_thp(void)
  * The next user of the block shall find it like a fresh one, though the last may have asked for
  * huge pages, and the kernel has no way to take that back.  Where a fresh one has huge pages
  * anyway it makes no difference; where it has none, forbidding them makes none, and who wants
- * them may ask again.  So a fresh one is given that advice too, and short ones are: what is
+ * them may ask again.  By default a fresh one is advised so too, as short ones are: what is
  * advised alike can be one mapping to the kernel.
  */
 static void forget_advice(const struct rcl_huge *h)
@@ -230,7 +230,8 @@ void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align,
             return NULL;
         }
         *h = (struct rcl_huge){.base = h->base, .bytes = bytes, .group = group, .asked = asked};
-        forget_advice(h);
+        if (huge.thp == RCL_THP_AUTO)
+            forget_advice(h);
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
         rcl_lock(&huge.lock);
         huge.stats.taken++;

@@ -57,7 +57,10 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align);
 
 void rcl_huge_give(struct rcl_huge *h);
 
-/* The block `bytes` (above RCL_LARGE_MAX) long, perhaps elsewhere.  NULL: it is unchanged. */
+/*
+ * The block `bytes` (above RCL_LARGE_MAX) long, perhaps elsewhere.  NULL: it is unchanged; the
+ * kernel has no memory, or took it for several mappings (keep.h), and a copy may do.
+ */
 void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
 
 /*

@@ -397,10 +397,25 @@ static void test_narenas(void **state)
     expect("narenas:5", "arenas", "5, more used\n");
 }
 
+/* Whether the system gives huge pages where nobody asks for them. */
+static bool unasked(void)
+{
+    char text[64] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
+        text[0] = '\0';
+    if (fd >= 0)
+        close(fd);
+    return strstr(text, "[madvise]") == NULL && strstr(text, "[never]") == NULL;
+}
+
 static void test_thp(void **state)
 {
     static const char *const modes[] = {"auto", "never", "default", "always"};
-    static const char *const advice[] = {"nh -- \n", "nh nh \n", "-- -- \n", "hg hg \n"};
+    /* The same as the system: where it gives huge pages to nobody who has not asked, none. */
+    const char *advice[] = {unasked() ? "nh -- \n" : "nh nh \n", "nh nh \n", "-- -- \n",
+                            "hg hg \n"};
     (void)state;
 
     start("thp:always", "huge-pages");
