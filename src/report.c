@@ -421,6 +421,10 @@ void rcl_report_prometheus(const struct rcl_snapshot *s, struct rcl_out *o)
 {
     struct prom prom, *p = &prom;
     prom_begin(p, o);
+    /* A comment to those who collect: only HELP and TYPE mean something there. */
+    rcl_out_print(o, "# Verdict: ");
+    rcl_verdict_print(s, o);
+    rcl_out_print(o, "\n");
     prom_head(p, "resident_bytes", "gauge", "Resident memory of the process by what it is.");
     for (unsigned i = 0; i < RCL_PARTS; i++)
         rcl_out_print(o, "libreclaim_resident_bytes{%s,part=\"%s\"} %zu\n", p->labels,

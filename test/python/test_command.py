@@ -225,6 +225,28 @@ class Stat(Test):
             code, out, err = reclaim("stat", str(process.pid))
             self.assertEqual((code, err), (0, ""))
             self.assertRegex(out, r"\Aas of \d+\.\d s ago:\n___ Begin libreclaim statistics")
+            code, out, err = reclaim("stat", "--json", str(process.pid))
+            self.assertEqual((code, out), (1, ""))
+            self.one_line(err, "is not JSON")
+
+    def test_of_a_file_for_prometheus(self):
+        """The same split and verdict; and never as JSON what is none."""
+        path = os.path.join(self.folder, "%p.prom")
+        with under_library(KEEPING + ",stats_signal:SIGUSR2,stats_path:" + path) as process:
+            code, out, err = reclaim("stat", str(process.pid))
+            self.assertEqual((code, err), (0, ""))
+            value = {label: int(number.replace(",", ""))
+                     for number, label in re.findall(r"^ *([\d,]+) kB  (.*)$", out, re.M)}
+            self.assertGreater(value["freed, not yet due"], 50000)
+            total = value.pop("resident")
+            parts = sum(number for label, number in value.items()
+                        if "returned" not in label and "again" not in label)
+            self.assertLess(abs(total - parts), 10)  # each is rounded down
+            self.assertRegex(out, r"\nverdict: decay pending: \d+ MB of freed pages")
+            self.assertLess(out.count("\n"), 20)
+            code, out, err = reclaim("stat", "--json", str(process.pid))
+            self.assertEqual((code, out), (1, ""))
+            self.one_line(err, r"is not JSON: start it with a stats_path that ends in \.json")
 
     def test_by_proc_alone(self):
         with under_library(KEEPING) as process:

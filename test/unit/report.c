@@ -371,6 +371,8 @@ TEST(prometheus_can_read_it)
     char name[128] = "";
 
     assert_int_equal(text[strlen(text) - 1], '\n');
+    assert_memory_equal(text, "# Verdict: ", 11);
+    assert_true(strchr(text, '\n') - text > 20);
     while (*line != '\0') {
         const char *end = strchr(line, '\n');
         if (strncmp(line, "# HELP ", 7) == 0) {

@@ -9,17 +9,21 @@ from reclaim.cli import Failure, process
 
 DESCRIPTION = """Where the resident memory of a running process is. A process that was started with
 the options stats_signal and stats_path is asked, wherever they came from; one with stats_interval_ms has written a report
-lately; of others only what /proc says is known."""
+lately, in JSON, for Prometheus or as text; of others only what /proc says is known."""
 
 PARTS = (("asked", "asked for"), ("rounding", "rounding"), ("holes", "holes between blocks in use"),
          ("cached", "thread caches"), ("dirty", "freed, not yet due"), ("metadata", "metadata"),
          ("other", "not malloc: other anonymous memory"), ("files", "files"))
+COUNTERS = (("purged", "purged_bytes_total"), ("purge_calls", "purge_calls_total"),
+            ("refaulted", "refaulted_bytes_total"))
+SERIES = re.compile(r'^libreclaim_(\w+)\{pid="(\d+)",program="(?:[^"\\]|\\.)*"(?:,part="(\w+)")?\} '
+                    r'(\d+)$', re.M)
 
 
 def add(commands):
     parser = commands.add_parser("stat", help="where the memory of a process is",
                                  description=DESCRIPTION)
-    parser.add_argument("--json", action="store_true", help="the report as the process writes it")
+    parser.add_argument("--json", action="store_true", help="the report in JSON, of a process that writes it so")
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=5,
                         help="how long to wait for the answer (default 5)")
     parser.add_argument("pid", metavar="PID")
@@ -30,9 +34,32 @@ def kilobytes(count):
     return "%14s kB" % format(count // 1024, ",")
 
 
-def show(report):
-    """The lines for a report in JSON."""
-    ours = report["libreclaim"]
+def from_prometheus(text):
+    """What show() needs, as the JSON has it.  None: this is no whole file for Prometheus."""
+    pid, value = None, {}
+    for name, pid, part, number in SERIES.findall(text):
+        value[name, part] = int(number)
+    resident = {part: number for (name, part), number in value.items()
+                if name == "resident_bytes" and part}
+    verdict = re.search(r"^# Verdict: (.*)$", text, re.M)
+    try:
+        return {"pid": int(pid), "resident": dict(resident, total=value["resident_total_bytes", ""]),
+                "counters": {name: value[metric, ""] for name, metric in COUNTERS},
+                "verdict": verdict.group(1) if verdict else "none in the file (an older library)"}
+    except (KeyError, TypeError):
+        return None
+
+
+def figures(text):
+    """What show() needs, of a report in JSON or Prometheus's; None: it is text for people."""
+    try:
+        return json.loads(text)["libreclaim"]
+    except ValueError:
+        return from_prometheus(text)
+
+
+def show(ours):
+    """The lines for a report."""
     resident = ours["resident"]
     lines = ["%s  %s" % (kilobytes(resident[name]), label)
              for name, label in PARTS if name in resident]
@@ -102,18 +129,19 @@ def run(options):
                 "writes no statistics: start it with stats_signal and stats_path"))
         print(from_proc(subject))
         return 0
-    if options.json:
-        print(text, end="")
-        return 0
-    try:
-        report = json.loads(text)
-    except ValueError:
-        print(text, end="")  # text or Prometheus's: fit to be read as it is
-        return 0
-    if str(report["libreclaim"]["pid"]) != subject.inner_pid():
+    ours = figures(text)
+    if ours is not None and str(ours["pid"]) != subject.inner_pid():
         raise Failure("%s is the report of process %s, another one with the same stats_path: put a %%p in it"
-                      % (subject.conf["stats_path"], report["libreclaim"]["pid"]))
-    print("process %d (%s), libreclaim %s"
-          % (subject.pid, subject.name, report["libreclaim"]["version"]))
-    print(show(report))
+                      % (subject.conf["stats_path"], ours["pid"]))
+    if options.json:
+        if ours is None or not text.startswith("{"):
+            raise Failure("process %d (%s) writes %s, which is not JSON: start it with a stats_path that "
+                          "ends in .json" % (subject.pid, subject.name, subject.conf["stats_path"]))
+        print(text, end="")
+    elif ours is None:
+        print(text, end="")  # for people; the verdict is in it
+    else:
+        version = " " + ours["version"] if "version" in ours else ""
+        print("process %d (%s), libreclaim%s" % (subject.pid, subject.name, version))
+        print(show(ours))
     return 0
