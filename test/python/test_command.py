@@ -11,8 +11,13 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(TOP, "python"))
+from reclaim import cli  # noqa: E402
+from reclaim.cli import process as subject  # noqa: E402
+
 COMMAND = [sys.executable, os.path.join(TOP, "python", "bin", "reclaim")]
 SO = os.environ["RECLAIM_SO"]
 
@@ -259,10 +264,24 @@ class Stat(Test):
             self.one_line(err, "writes no statistics")
 
     def test_reports_that_go_elsewhere(self):
-        with under_library("stats_signal:SIGUSR2") as process:
+        for conf in ("stats_signal:SIGUSR2", "stats_interval_ms:3600000"):
+            with waiting("sh", "-c", 'exec "$@" 2>/dev/null', "sh", *COMMAND, "run", "--conf", conf,
+                         sys.executable, "-c", WAITING) as process:
+                code, out, err = reclaim("stat", str(process.pid))
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn("writes its statistics to its stderr", out)
+
+    def test_reports_that_are_not_due_yet(self):
+        path = os.path.join(self.folder, "%p.json")
+        with under_library("stats_interval_ms:3600000,stats_path:" + path) as process:
             code, out, err = reclaim("stat", str(process.pid))
             self.assertEqual((code, err), (0, ""))
-            self.assertIn("writes its statistics to its stderr", out)
+            seconds = re.search(r"writes statistics every 3600 s, and the first are due in (\d+) s; /proc",
+                                out.splitlines()[0]).group(1)
+            self.assertTrue(3300 < int(seconds) <= 3600, seconds)
+            code, out, err = reclaim("stat", "--json", str(process.pid))
+            self.assertEqual((code, out), (1, ""))
+            self.one_line(err, "the first are due in")
 
     def test_a_file_that_two_processes_write(self):
         path = os.path.join(self.folder, "report.json")
@@ -342,7 +361,17 @@ class Stat(Test):
         if "denied" in done.stderr or "can't open" in done.stderr:
             self.skipTest("nobody may not read the source folder")
         self.assertEqual(done.returncode, 1)
-        self.one_line(done.stderr, "no permission to look at process")
+        self.one_line(done.stderr, "no permission to look at process.*try as root")
+
+    def test_what_root_may_not_read_either(self):
+        """Which kernels refuse it root depends on the machine: the refusal is made here."""
+        for uid, words in ((0, "CAP_SYS_PTRACE"), (1000, "try as root")):
+            with mock.patch("os.geteuid", return_value=uid), \
+                    mock.patch("builtins.open", side_effect=PermissionError):
+                with self.assertRaisesRegex(cli.Failure, "^no permission to look at process 7: .*" +
+                                            words) as caught:
+                    subject.Process(7)
+            self.assertEqual("try as root" in str(caught.exception), uid != 0)
 
 
 class Prometheus(Test):
@@ -483,6 +512,11 @@ class Command(Test):
         self.assertEqual(code, 0)
         for name in ("run", "stat", "purge", "conf"):
             self.assertRegex(out, r"\n    %s +\w" % name)
+
+    def test_version(self):
+        with open(os.path.join(TOP, "configure.ac")) as file:
+            number = re.search(r"^AC_INIT\(\[\w+\], \[(.*?)\]", file.read(), re.M).group(1)
+        self.assertEqual(reclaim("--version"), (0, "reclaim %s\n" % number, ""))
 
     def test_without_a_command(self):
         self.assertEqual(reclaim()[0], 2)

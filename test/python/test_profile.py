@@ -7,6 +7,7 @@ import io
 import math
 import os
 import random
+import re
 import signal
 import struct
 import sys
@@ -545,6 +546,29 @@ class Command(unittest.TestCase):
             self.assertTrue(out)
         code, out, _ = self.reclaim("top", "--by", "line", "--python", "--alloc", self.heap)
         self.assertIn(b"/srv/app/job.py:7", out)
+
+    def test_counts_of_lines_are_positive(self):
+        for word in ("-3", "0", "x", "1.5", ""):
+            for action in (["top"], ["diff", self.heap]):
+                code, out, err = self.reclaim(*action, "-n", word, self.heap)
+                self.assertEqual((code, out), (2, b""), word)
+                self.assertIn("argument -n/--limit: %r is not a number above 0" % word, err)
+        self.assertEqual(self.reclaim("top", "-n", "1", self.heap)[1].count(b" %  "), 2)
+
+    def test_a_single_row_that_hides_the_python_functions(self):
+        """An interpreter without names, as distributions have it: one row, the program's."""
+        hint = b"--python shows the Python functions"
+        text = HEAP.replace("/no/such/lib one.so", "/no/such/program")
+        text = text.replace("@\n  t*: 1: 1000 [2: 2000]\n  t1: 1: 1000 [2: 2000]\n", "")
+        alone = self.file("alone", text)
+        _, out, _ = self.reclaim("top", alone)
+        self.assertIn(b"[program]", out)
+        self.assertIn(hint, out.splitlines()[-1])
+        for words in (["--python", alone], ["--total", alone], ["--by", "object", alone], [self.heap]):
+            self.assertNotIn(hint, self.reclaim("top", *words)[1])
+        machine = re.sub("(?m)^# frame .*\n", "", text.replace(
+            " 0x8000000000000001 0x8000000000000002", ""))
+        self.assertNotIn(hint, self.reclaim("top", self.file("machine", machine))[1])
 
     def test_files_to_write(self):
         page = os.path.join(self.folder, "a.html")

@@ -9,10 +9,14 @@ A module raises Failure for whatever the user must know: it becomes one line on 
 import argparse
 import importlib
 import os
+import re
 import sys
 
 # In the order of --help.
 COMMANDS = ["run", "stat", "purge", "conf", "prof"]
+
+# `make install` writes the number; in the source tree it stands in configure.ac.
+VERSION = ""
 
 DESCRIPTION = "Run programs under libreclaim, see where their memory is, have it returned."
 
@@ -25,8 +29,25 @@ class Failure(Exception):
         self.code = code
 
 
+def version():
+    if VERSION:
+        return VERSION
+    top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
+    with open(os.path.join(top, "configure.ac"), encoding="utf-8") as file:
+        return re.search(r"^AC_INIT\(\[libreclaim\], \[(.*?)\]\)", file.read(), re.M).group(1)
+
+
+class PrintVersion(argparse.Action):
+    """Looks it up only when it is asked for."""
+
+    def __call__(self, parser, *_):
+        print("reclaim " + version())
+        parser.exit()
+
+
 def make_parser():
     parser = argparse.ArgumentParser(prog="reclaim", description=DESCRIPTION)
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     commands.required = True
     for name in COMMANDS:

@@ -13,6 +13,7 @@ from reclaim.cli import Failure, record
 MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ [-rwxsp]{4} [0-9a-f]+ \S+ \d+\s*(.*)$")
 REPORT_MOST = 1 << 26  # characters of a report file
 MARK = b"libreclaim meta\0"  # what meta.c calls its mappings
+WITHOUT_RIGHT = "root too needs CAP_SYS_PTRACE for that, which many containers withhold"
 LIBRARY = re.compile(r"/libreclaim\.so[.0-9]*( \(deleted\))?$")
 
 
@@ -64,8 +65,9 @@ class Process:
         except PermissionError:
             if quiet:
                 return ""
-            raise Failure("no permission to look at process %d: it is another user's (try as root)"
-                          % self.pid) from None
+            raise Failure("no permission to look at process %d: %s" % (
+                self.pid, "it is another user's (try as root)" if os.geteuid() != 0 else
+                WITHOUT_RIGHT)) from None
 
     def field(self, key, name="status"):
         """The value of a line `Key: value`, without the unit; None: there is no such line."""
@@ -105,7 +107,8 @@ class Process:
         if self.conf_source is not None:
             return None
         return ("does not tell its options: its environment names none, and the record of them in its "
-                "memory cannot be read (try as root; an older library has none)")
+                "memory cannot be read (%s; an older library has none)"
+                % ("try as root" if os.geteuid() != 0 else WITHOUT_RIGHT))
 
     # ---- asking it by a signal ---------------------------------------------------------------
 
@@ -180,6 +183,12 @@ class Process:
         raise Failure("process %d (%s) has been asked by signal %d and has not written %s within %g s: %s"
                       % (self.pid, self.name, number, self.conf["stats_path"], seconds,
                          self.why_silent(number)))
+
+    def age(self):
+        """Seconds since its start."""
+        ticks = int(self.read("stat").rsplit(")", 1)[1].split()[19])
+        with open("/proc/uptime") as file:
+            return float(file.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
     def rss(self):
         """Resident bytes, exactly where the kernel tells."""

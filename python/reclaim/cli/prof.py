@@ -45,6 +45,12 @@ def make(actions, name, run, text, *groups):
     parser.set_defaults(run=run)
 
 
+def positive(text):
+    if not re.match(r"^0*[1-9][0-9]*$", text, re.ASCII):
+        raise argparse.ArgumentTypeError("%r is not a number above 0" % text)
+    return int(text)
+
+
 def naming(parser):
     parser.add_argument("--debug-dir", metavar="FOLDER", action="append", default=[],
                         help="a folder of separate debug files, by build id (.build-id/ab/cdef.debug); "
@@ -87,7 +93,7 @@ def looking(parser):
 
 def listing(parser):
     grouping(parser)
-    parser.add_argument("-n", "--limit", metavar="COUNT", type=int, default=20,
+    parser.add_argument("-n", "--limit", metavar="COUNT", type=positive, default=20,
                         help="so many lines (default 20)")
     parser.add_argument("--total", action="store_true",
                         help="order by what a function and all it called hold, not by its own")
@@ -213,8 +219,22 @@ def say(lines):
 def top(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
-        + report.top(shown, counts, options.by, options.limit, options.total))
+        + report.top(shown, counts, options.by, options.limit, options.total)
+        + hidden_python(options, shown, counts))
     return 0
+
+
+def hidden_python(options, shown, counts):
+    """What to add where all memory is the interpreter's own, and so one row tells nothing."""
+    if options.python or options.total or options.by == "object":
+        return []
+    holders = report.holders(shown, counts, options.by)
+    if len(holders) != 1 or not any(frame.python for row in shown.rows for frame in row.frames):
+        return []
+    if any(row.frames[0].python for row in shown.rows):
+        return []
+    return ["All of it was asked for by the interpreter: --python shows the Python functions, --total all "
+            "callers."]
 
 
 def tree(options):

@@ -72,19 +72,34 @@ def show(ours):
     return "\n".join(lines)
 
 
+def interval(subject):
+    """Seconds from one report to the next; 0: the clock does not ask for any."""
+    text = subject.conf.get("stats_interval_ms", "0")
+    return int(text) / 1000 if text.isdigit() else 0
+
+
+def silence(subject):
+    """Why there is no report, in a few words."""
+    if subject.unsure():
+        return subject.unsure()
+    path, every = subject.conf.get("stats_path"), interval(subject)
+    if not path and (every or subject.signal_for("stats_signal")):
+        return "writes its statistics to its stderr, for want of stats_path"
+    if not path or not every:
+        return "writes no statistics"
+    left = every - subject.age()
+    if left > -1:
+        return "writes statistics every %g s, and the first are due in %.0f s" % (every, max(left, 0))
+    return "has not written %s yet, due every %g s; its stderr may say why" % (path, every)
+
+
 def from_proc(subject):
     """What can be said without the process's help."""
     rollup = subject.read("smaps_rollup")
     value = {key: int(number) * 1024
              for key, number in re.findall(r"^(\w+):\s*(\d+) kB$", rollup, re.M)}
     total, anonymous = value.get("Rss", 0), value.get("Anonymous", 0)
-    lines = ["process %d (%s) writes no statistics; /proc alone says:" % (subject.pid, subject.name)]
-    if subject.signal_for("stats_signal") and not subject.stats_path():
-        lines = ["process %d (%s) writes its statistics to its stderr, for want of stats_path; /proc "
-                 "alone says:" % (subject.pid, subject.name)]
-    elif subject.unsure():
-        lines = ["process %d (%s) %s; /proc alone says:"
-                 % (subject.pid, subject.name, subject.unsure())]
+    lines = ["process %d (%s) %s; /proc alone says:" % (subject.pid, subject.name, silence(subject))]
     named, stacks = 0, 0
     inside = None
     for line in subject.read("smaps").splitlines():
@@ -116,17 +131,17 @@ def run(options):
     text = subject.fresh_report(options.wait)
     if text is None:
         path = subject.stats_path()
-        if path is not None and subject.conf.get("stats_interval_ms", "0") != "0" \
-                and os.path.exists(path):
+        if path is not None and interval(subject) and os.path.exists(path):
             age = time.time() - os.stat(path).st_mtime
             text = process.read_file(path)
             if not options.json:
                 print("as of %.1f s ago:" % max(age, 0))
     if text is None:
         if options.json:
-            raise Failure("process %d (%s) %s" % (
-                subject.pid, subject.name, subject.unsure() or
-                "writes no statistics: start it with stats_signal and stats_path"))
+            why = silence(subject)
+            raise Failure("process %d (%s) %s%s" % (
+                subject.pid, subject.name, why, ": start it with stats_signal and stats_path"
+                if why == "writes no statistics" else ""))
         print(from_proc(subject))
         return 0
     ours = figures(text)

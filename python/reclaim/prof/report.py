@@ -27,6 +27,11 @@ def sums(shown, by, place):
     return result
 
 
+def holders(shown, counts, by):
+    """Who asked for something itself."""
+    return [key for key, value in sums(shown, by, counts.place).items() if value[0]]
+
+
 def share(part, whole):
     return "%5.1f %%" % (100 * part / whole if whole else 0)
 
