@@ -34,6 +34,20 @@ static void test_flags_are_jemallocs_bits(void **state)
     assert_int_equal(MALLCTL_ARENAS_DESTROYED, 4097);
 }
 
+static void test_version_is_that_of_the_header(void **state)
+{
+    const char *version = NULL;
+    size_t length = sizeof version;
+    char parts[32];
+
+    (void)state;
+    assert_int_equal(mallctl("version", &version, &length, NULL, 0), 0);
+    assert_memory_equal(version, JEMALLOC_VERSION, strlen(JEMALLOC_VERSION));
+    snprintf(parts, sizeof parts, "%d.%d.%d-%d-g%s", JEMALLOC_VERSION_MAJOR, JEMALLOC_VERSION_MINOR,
+             JEMALLOC_VERSION_BUGFIX, JEMALLOC_VERSION_NREV, JEMALLOC_VERSION_GID);
+    assert_string_equal(parts, JEMALLOC_VERSION);
+}
+
 static void test_what_nallocx_says_is_what_there_is(void **state)
 {
     (void)state;
@@ -491,6 +505,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flags_are_jemallocs_bits),
+        cmocka_unit_test(test_version_is_that_of_the_header),
         cmocka_unit_test(test_what_nallocx_says_is_what_there_is),
         cmocka_unit_test(test_what_cannot_be_had_is_null_and_errno_stays),
         cmocka_unit_test(test_zero_is_zero_to_the_end_of_the_block),
