@@ -72,7 +72,9 @@ RCL_OWN void rcl_prof_sampled(struct rcl_tls *self, void *p, size_t bytes, uint3
 
 void rcl_prof_failed(void)
 {
+    int error = errno;
     rcl_prof_watch_failure();
+    errno = error;
 }
 
 unsigned rcl_prof_freed(void *p)

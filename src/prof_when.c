@@ -160,11 +160,12 @@ void rcl_prof_watch(void)
 
 void rcl_prof_watch_failure(void)
 {
-    uint64_t now = rcl_os_coarse_ns();
     struct rcl_stacks_total t;
     rcl_stacks_total(&t);
-    if (rcl_opt.prof_failure && t.all_samples > 0 &&
-        reaches(&when.next_failure, now, now + FAILURE_PAUSE_NS))
+    if (!rcl_opt.prof_failure || t.all_samples == 0)
+        return;
+    uint64_t now = rcl_os_coarse_ns();
+    if (reaches(&when.next_failure, now, now + FAILURE_PAUSE_NS))
         rcl_prof_dump(NULL, RCL_PROF_FAILURE);
 }
 
