@@ -253,6 +253,15 @@ static void scene_address_space(void)
     test_say(kept ? "kept\n" : "gone\n");
 }
 
+/* The library warns. */
+static void scene_warning(void)
+{
+    const char *path = "/nonexistent/profile";
+    bool failed = mallctl("prof.dump", NULL, NULL, &path, sizeof path) != 0;
+
+    test_say(failed ? "went on\n" : "no warning\n");
+}
+
 static void scene_nothing(void)
 {
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
@@ -278,6 +287,7 @@ static const struct scene {
     {"arenas", scene_arenas},
     {"huge-pages", scene_huge_pages},
     {"address-space", scene_address_space},
+    {"warning", scene_warning},
     {"nothing", scene_nothing},
 };
 
@@ -435,6 +445,24 @@ static void test_retain(void **state)
     expect("retain:true", "address-space", "kept\n");
 }
 
+static void test_abort(void **state)
+{
+    static const char *const off[] = {"", "abort:false"};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(off); i++) {
+        assert_true(test_exited_well(start(off[i], "warning")));
+        assert_ptr_equal(strstr(said, "libreclaim: no heap profile (manual): "), said);
+        assert_non_null(strstr(said, "\nwent on\n"));
+    }
+    int status = start("abort:true", "warning");
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_ptr_equal(strstr(said, "libreclaim: no heap profile (manual): "), said);
+    assert_non_null(strstr(said, "\nlibreclaim: abort: stopped because of the warning above\n"));
+    assert_null(strstr(said, "went on"));
+    expect("abort:true", "nothing", "done\n");
+}
+
 static void test_complaints(void **state)
 {
     static const struct {
@@ -524,6 +552,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_narenas),
         cmocka_unit_test(test_thp),
         cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_abort),
         cmocka_unit_test(test_complaints),
         cmocka_unit_test(test_jemallocs_options),
         cmocka_unit_test(test_any_text_at_all),
