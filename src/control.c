@@ -8,7 +8,10 @@
 #include "heap.h"
 #include "huge.h"
 #include "os.h"
+#include "pagemap.h"
+#include "prof.h"
 #include "purge.h"
+#include "span.h"
 #include "thread.h"
 #include "xcache.h"
 
@@ -50,6 +53,15 @@ void rcl_control_decay(struct rcl_arena *a, int64_t ms)
         rcl_control_purge_arena(a, false);
 }
 
+/* Of the arena: its page runs and slabs, or a mapping of its own. */
+static bool is_of(const void *arena, const void *p)
+{
+    const struct rcl_arena *a = arena;
+    const void *desc = rcl_pagemap_desc(p);
+    return rcl_block_class(p) == RCL_CLASS_HUGE ? ((const struct rcl_huge *)desc)->group == &a->huge
+                                                : ((const struct rcl_span *)desc)->arena == a;
+}
+
 /* A slice of the walk, with nobody else at work.  False: it cannot be done here. */
 static bool discard_slice(struct rcl_arena *a, size_t *chunk, bool first, bool *more)
 {
@@ -58,6 +70,7 @@ static bool discard_slice(struct rcl_arena *a, size_t *chunk, bool first, bool *
     bool held = rcl_gate_hold(&self->gate);
     if (held) {
         if (first) {
+            rcl_prof_discarded(is_of, a);
             rcl_threads_unload(self, a);
             rcl_xcaches_drain(true);
         }

@@ -185,8 +185,8 @@ int rcl_ctl_prof_active(struct ctl *c)
     c->old.b = rcl_prof_active();
     if (c->in != NULL)
         rcl_prof_set_active(c->in->b);
-    /* It has said why not. */
-    return c->in == NULL || rcl_prof_active() == c->in->b ? 0 : ENOMEM;
+    /* No memory for the tables: it has said so. */
+    return c->in == NULL || rcl_prof_active() == c->in->b ? 0 : EAGAIN;
 }
 
 int rcl_ctl_prof_thread_init(struct ctl *c)

@@ -101,8 +101,9 @@ static size_t positive(int64_t n)
 
 size_t rcl_demand_ceiling(void)
 {
-    if (rcl_demand_decay_ms() == 0)
-        return 0;
+    int64_t ms = rcl_demand_decay_ms();
+    if (unlikely(ms <= 0))
+        return ms == 0 ? 0 : RCL_NO_CEILING;
     /* The share is one of what is in use, not of the pages that survivors pin. */
     int64_t holes = rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift();
     return rcl_decay_ceiling((size_t)rcl_opt.dirty_min >> rcl_page_shift(),

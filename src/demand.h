@@ -46,7 +46,13 @@ struct rcl_demand_note {
 
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note);
 
-/* The most free pages that may stay resident now, by the options and all arenas' demand. */
+/* More pages than there can be. */
+#define RCL_NO_CEILING ((size_t)1 << 52)
+
+/*
+ * The most free pages that may stay resident now, by the options and all arenas' demand; where
+ * nothing is ever to be returned (a decay time of -1), RCL_NO_CEILING.
+ */
 size_t rcl_demand_ceiling(void);
 
 /* Let time pass: demand that is a window old is withdrawn. */

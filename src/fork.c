@@ -9,6 +9,7 @@
 #include "background.h"
 #include "base.h"
 #include "gate.h"
+#include "huge.h"
 #include "os.h"
 #include "prof.h"
 #include "purge.h"
@@ -90,6 +91,7 @@ static void child(void)
     rcl_background_forget();
     rcl_prof_forked();
     rcl_threads_forked(&rcl_tls);
+    rcl_huge_forked();
     if (at_rest(me))
         rcl_threads_drain(&rcl_tls, RCL_DRAIN_GONE);
     if (!nested)

@@ -470,11 +470,17 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     return q;
 }
 
+#define FEW_PAGES (16 * KIB)
+
 /* A cached class: whether the block may stay as it is. */
 static bool fits(unsigned cls, size_t usable, size_t size)
 {
-    /* One somewhat too large may stay: copying would cost more than it saves. */
-    return (size <= usable && size >= usable - usable / 4) ||
+    /*
+     * One somewhat too large may stay: copying would cost more than it saves.  But whole pages
+     * behind it are soon a large part of what lives.
+     */
+    size_t spare = usable / (usable <= FEW_PAGES ? 4 : 16);
+    return (size <= usable && size >= usable - spare) ||
            rcl_block_class_for(size, RCL_MIN_ALIGN) == cls;
 }
 

@@ -17,9 +17,8 @@
 #include <string.h>
 
 enum {
-    REUSE_SLACK = 8, /* a kept block goes as a whole to a request of at least 7/8 of its size; */
-    PART_SHARE = 2,  /* and its front to one that grows, of at most half of it */
-};
+    PART_SHARE = 2
+}; /* a block that grows gets the front of a kept one at least twice as long */
 #define THP_BYTES (2 * MIB)
 #define COPY_MAX (4 * MIB) /* of a block that moves to a kept one; a larger one moves by mremap */
 
@@ -30,6 +29,8 @@ static struct {
     struct rcl_huge_stats stats;
     struct rcl_demand demand;
     unsigned thp;
+    uint32_t kin;      /* of what is mapped now: changed by a fork alone */
+    uint32_t last_kin; /* what was given to a mapping that has moved, or to a child */
 } huge;
 
 void rcl_huge_init(uint64_t window_ns, unsigned thp)
@@ -38,6 +39,11 @@ void rcl_huge_init(uint64_t window_ns, unsigned thp)
     rcl_list_init(&huge.live);
     rcl_keep_init(&huge.kept);
     rcl_demand_init(&huge.demand, window_ns);
+}
+
+void rcl_huge_forked(void)
+{
+    huge.kin = ++huge.last_kin;
 }
 
 void rcl_huge_set_window(uint64_t window_ns)
@@ -134,11 +140,11 @@ static struct rcl_huge *take_kept(struct rcl_huge_group *group, size_t bytes, si
     rcl_lock(&huge.lock);
     struct rcl_huge *h = grows ? kept_to_grow_in(bytes)
                                : rcl_keep_smallest(&huge.kept, bytes, align);
-    if (h != NULL && h->bytes - bytes <= h->bytes / REUSE_SLACK) {
+    if (h != NULL && h->bytes == bytes) {
         rcl_keep_remove(&huge.kept, h);
     } else if (h != NULL && fresh != NULL) {
         *fresh = (struct rcl_huge){
-            .base = rcl_keep_cut(&huge.kept, h, bytes), .bytes = bytes, .moved = h->moved};
+            .base = rcl_keep_cut(&huge.kept, h, bytes), .bytes = bytes, .kin = h->kin};
         h = fresh;
         fresh = NULL;
     } else {
@@ -229,7 +235,8 @@ void *rcl_huge_take_in(struct rcl_huge_group *group, size_t bytes, size_t align,
             rcl_meta_free(h, sizeof *h);
             return NULL;
         }
-        *h = (struct rcl_huge){.base = h->base, .bytes = bytes, .group = group, .asked = asked};
+        *h = (struct rcl_huge){
+            .base = h->base, .bytes = bytes, .group = group, .asked = asked, .kin = huge.kin};
         if (huge.thp == RCL_THP_AUTO)
             forget_advice(h);
         rcl_account_count(&rcl_account.mapped_bytes, bytes);
@@ -376,7 +383,8 @@ static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)
         return NULL;
     }
     rcl_lock(&huge.lock);
-    h->moved = h->moved || base != h->base;
+    if (base != h->base)
+        h->kin = ++huge.last_kin;
     change_live(h, base, bytes);
     rcl_unlock(&huge.lock);
     rcl_huge_note_asked(h, asked);
@@ -414,7 +422,7 @@ bool rcl_huge_extend(struct rcl_huge *h, size_t least, size_t most)
     bool all = false;
     rcl_lock(&huge.lock);
     struct rcl_huge *kept = h->unlisted ? NULL : rcl_keep_at(&huge.kept, h->base + h->bytes);
-    if (kept != NULL && kept->moved == h->moved && kept->bytes >= least - h->bytes) {
+    if (kept != NULL && kept->kin == h->kin && kept->bytes >= least - h->bytes) {
         more = rcl_min(kept->bytes, most - h->bytes);
         all = more == kept->bytes;
         if (all)
@@ -443,7 +451,7 @@ bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes)
     rcl_lock(&huge.lock);
     struct rcl_huge *kept = kept_to_grow_in(bytes);
     char *to = kept != NULL ? rcl_keep_cut(&huge.kept, kept, bytes) : NULL;
-    bool moved = kept != NULL && kept->moved;
+    uint32_t kin = kept != NULL ? kept->kin : 0;
     rcl_unlock(&huge.lock);
     if (to == NULL) {
         rcl_meta_free(old, sizeof *old);
@@ -453,12 +461,12 @@ bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes)
     rcl_list_init(&gone);
     size_t freed = h->bytes;
     memcpy(to, h->base, freed);
-    *old = (struct rcl_huge){.base = h->base, .bytes = h->bytes, .moved = h->moved};
+    *old = (struct rcl_huge){.base = h->base, .bytes = h->bytes, .kin = h->kin};
     forget_advice(old);
     rcl_pagemap_clear(h->base, 1);
     tell((struct rcl_demand_note){.taken_dirty = pages_of(bytes), .freed = pages_of(freed)});
     rcl_lock(&huge.lock);
-    h->moved = moved;
+    h->kin = kin;
     change_live(h, to, bytes);
     rcl_keep_put(&huge.kept, old, &gone);
     rcl_unlock(&huge.lock);

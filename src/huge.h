@@ -31,6 +31,9 @@ struct rcl_huge_group {
 /* Once, at boot, with the decay window, and RCL_THP_... of options.h. */
 void rcl_huge_init(uint64_t window_ns, unsigned thp);
 
+/* In the child of a fork: what it maps is no kin of what it has inherited. */
+void rcl_huge_forked(void);
+
 void rcl_huge_set_window(uint64_t window_ns);
 
 /*

@@ -25,8 +25,8 @@ static void widen(struct rcl_keep *k, struct rcl_huge *h, char *base, size_t mor
 void rcl_keep_put(struct rcl_keep *k, struct rcl_huge *h, struct rcl_list *gone)
 {
     struct rcl_huge *before = NULL, *behind = NULL;
-    for (struct rcl_list *n = k->list.next; n != &k->list && !h->moved; n = n->next) {
-        if (of(n)->moved)
+    for (struct rcl_list *n = k->list.next; n != &k->list; n = n->next) {
+        if (of(n)->kin != h->kin)
             continue;
         if (of(n)->base + of(n)->bytes == h->base)
             before = of(n);

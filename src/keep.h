@@ -5,8 +5,8 @@
  * What is free side by side is one mapping, whatever blocks it was: a request takes
  * the front of one that is longer, and what it gives back joins what is beside it.
  * The whole is as old as its oldest part, so that nothing stays longer than a window
- * (decay.h), and some of it not so long.  What mremap has moved stands apart: mremap
- * does not move or lengthen two mappings as one.
+ * (decay.h), and some of it not so long.  Only kin are joined, for mremap does not move or
+ * lengthen two mappings of the kernel's as one.
  *
  * No clock, no system call, no allocation.  Searches are linear: few stand apart.
  * Locking: none; a struct rcl_keep is changed with its owner's lock held.
@@ -26,9 +26,9 @@ struct rcl_huge {
     char *base;
     size_t bytes; /* of the mapping, all of it usable */
     size_t asked; /* by the program */
+    uint32_t kin; /* those with the same number are one mapping to the kernel, side by side */
     uint8_t age;  /* decay steps since it was kept */
     bool kept;
-    bool moved;    /* by mremap: to the kernel never one mapping with its neighbours */
     bool unlisted; /* made by rcl_huge_take_unlisted(): on no list, in no count */
 };
 

@@ -244,6 +244,8 @@ static int perform(const struct found *f, void *oldp, size_t *oldlenp, const voi
     if (newp != NULL) {
         memset(&in, 0, sizeof in);
         memcpy(&in, newp, newlen);
+        if (f->row->in == CTL_BOOL)
+            in.b = *(const unsigned char *)newp != 0; /* any other byte is no bool */
         c.in = &in;
     }
     err = f->row->function(&c);

@@ -84,6 +84,12 @@ unsigned rcl_prof_freed(void *p)
     return rcl_block_class(p);
 }
 
+void rcl_prof_discarded(bool (*gone)(const void *arg, const void *p), const void *arg)
+{
+    take_peak();
+    rcl_live_end(gone, arg);
+}
+
 /* --- switching ---------------------------------------------------------------------------- */
 
 /* Not a lock of lock.h: it is held while others are taken, and by nobody inside the gate. */

@@ -25,6 +25,9 @@ void rcl_prof_sampled(struct rcl_tls *self, void *p, size_t bytes, uint32_t mode
  */
 unsigned rcl_prof_freed(void *p);
 
+/* All blocks of which `gone` says so are about to be discarded.  Inside the gate. */
+void rcl_prof_discarded(bool (*gone)(const void *arg, const void *p), const void *arg);
+
 /* Without the gate: the block is certainly no sample, though others begin on its granule. */
 static inline bool rcl_prof_is_plain(const void *p)
 {

@@ -201,30 +201,60 @@ bool rcl_live_remove(void *p)
     return found != NULL;
 }
 
+/*
+ * The samples of a shard that end, taken out: with each sample those on its granule.  The shard's
+ * lock is held.
+ */
+static struct sample *take_out(struct shard *s, bool (*ends)(const void *arg, const void *p),
+                               const void *arg)
+{
+    struct sample *out = NULL, *e;
+    for (size_t b = 0; b < s->buckets; b++) {
+        for (struct sample **at = &s->bucket[b]; (e = *at) != NULL;) {
+            if (ends != NULL && !ends(arg, e->addr)) {
+                at = &e->next;
+                continue;
+            }
+            *at = e->next;
+            s->count--;
+            __atomic_fetch_sub(count_of(e->addr), 1, __ATOMIC_RELAXED);
+            unmark(e->addr); /* the first one of a granule: the others find it done */
+            rcl_stack_remove(e->stack, weight_of(e));
+            e->next = out;
+            out = e;
+        }
+    }
+    return out;
+}
+
+static void free_samples(struct sample *e)
+{
+    while (e != NULL) {
+        struct sample *next = e->next;
+        rcl_meta_free(e, sizeof *e);
+        e = next;
+    }
+}
+
+void rcl_live_end(bool (*gone)(const void *arg, const void *p), const void *arg)
+{
+    for (unsigned i = 0; sampled != NULL && i < SHARDS; i++) {
+        struct shard *s = &sampled->shard[i];
+        rcl_lock(&s->lock);
+        struct sample *out = take_out(s, gone, arg);
+        rcl_unlock(&s->lock);
+        free_samples(out);
+    }
+}
+
 void rcl_live_forget(uint32_t mode)
 {
     for (unsigned i = 0; sampled != NULL && i < SHARDS; i++) {
         struct shard *s = &sampled->shard[i];
-        struct sample *gone = NULL;
         rcl_lock(&s->lock);
         s->forgotten = mode;
-        for (size_t b = 0; b < s->buckets; b++) {
-            struct sample *e;
-            while ((e = s->bucket[b]) != NULL) {
-                s->bucket[b] = e->next;
-                __atomic_fetch_sub(count_of(e->addr), 1, __ATOMIC_RELAXED);
-                unmark(e->addr); /* the first one of a granule: the others find it done */
-                rcl_stack_remove(e->stack, weight_of(e));
-                e->next = gone;
-                gone = e;
-            }
-        }
-        s->count = 0;
+        struct sample *out = take_out(s, NULL, NULL);
         rcl_unlock(&s->lock);
-        while (gone != NULL) {
-            struct sample *next = gone->next;
-            rcl_meta_free(gone, sizeof *gone);
-            gone = next;
-        }
+        free_samples(out);
     }
 }

@@ -47,6 +47,9 @@ static inline bool rcl_live_maybe(const void *p)
 /* The block is given back or resized: false if it was no sample. */
 bool rcl_live_remove(void *p);
 
+/* All samples end of which `gone` says so: their blocks are about to be discarded. */
+void rcl_live_end(bool (*gone)(const void *arg, const void *p), const void *arg);
+
 /* Forget all samples, and refuse those drawn under modes up to `mode`. */
 void rcl_live_forget(uint32_t mode);
 

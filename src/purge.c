@@ -148,6 +148,8 @@ void rcl_purge_excess(struct rcl_tls *self)
 void rcl_purge_before_fork(struct rcl_tls *self)
 {
     int64_t least = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
+    if (rcl_demand_decay_ms() < 0)
+        return;
     if (rcl_purge_dirty() + rcl_purge_pinned() <= least)
         return;
     count_run();

@@ -6,6 +6,7 @@
  */
 #include "jemalloc.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <malloc.h>
 #include <setjmp.h>
@@ -227,6 +228,62 @@ static void test_reset_returns_everything(void **state)
         assert_true(test_resident() < before + 4 * MIB);
     }
     assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", a, 0)), 0);
+}
+
+/* Bytes in use by a heap profile written now. */
+static unsigned long long profiled(void)
+{
+    char path[] = "/tmp/extended.XXXXXX", text[256] = "";
+    const char *name = path;
+    unsigned long long objects = 0, bytes = 0;
+    int fd = mkstemp(path);
+
+    REQUIRE(fd >= 0 && mallctl("prof.dump", NULL, NULL, &name, sizeof name) == 0);
+    close(fd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    REQUIRE(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    unlink(path);
+    const char *total = strstr(text, "t*:");
+    REQUIRE(total != NULL && sscanf(total, "t*: %llu: %llu", &objects, &bytes) == 2);
+    return bytes;
+}
+
+static void test_reset_ends_the_samples_of_what_it_discards(void **state)
+{
+    static const char *const ways[] = {"arena.%zu.reset", "arena.%zu.destroy"};
+    size_t every = 0, asked = 0;
+    (void)state;
+
+    assert_int_equal(mallctl("prof.reset", NULL, NULL, &every, sizeof every), 0);
+    assert_int_equal(ctl_set_bool("prof.active", true), 0);
+    unsigned other = make_arena();
+    void *kept[2][COUNT_OF(sizes)];
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        kept[0][i] = malloc(sizes[i]);
+        kept[1][i] = mallocx(sizes[i], MALLOCX_ARENA(other) | MALLOCX_TCACHE_NONE);
+        asked += 2 * sizes[i];
+    }
+    for (int round = 0; round < 4; round++) {
+        unsigned a = make_arena();
+        unsigned long long before = profiled();
+        assert_true(before >= asked);
+        for (size_t i = 0; i < COUNT_OF(sizes); i++)
+            for (int n = 0; n < 3; n++)
+                assert_non_null(
+                    mallocx(sizes[i], MALLOCX_ARENA(a) | (n == 0 ? 0 : MALLOCX_TCACHE_NONE)));
+        assert_true(profiled() >= before + asked);
+        assert_int_equal(ctl_do(ctl_name(ways[round % 2], a, 0)), 0);
+        assert_in_range(profiled(), before - 4096, before + 4096);
+    }
+    /* Nothing is left that could be stumbled over. */
+    assert_int_equal(mallctl("prof.reset", NULL, NULL, &every, sizeof every), 0);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        free(kept[0][i]);
+        dallocx(kept[1][i], MALLOCX_TCACHE_NONE);
+    }
+    assert_int_equal(ctl_set_bool("prof.active", false), 0);
+    assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", other, 0)), 0);
 }
 
 static void test_reset_leaves_others_alone(void **state)
@@ -498,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_rallocx_keeps_content_and_alignment),
         cmocka_unit_test(test_blocks_come_from_the_arena_named),
         cmocka_unit_test(test_reset_returns_everything),
+        cmocka_unit_test(test_reset_ends_the_samples_of_what_it_discards),
         cmocka_unit_test(test_reset_leaves_others_alone),
         cmocka_unit_test(test_a_destroyed_arena_is_gone_and_its_index_used_again),
         cmocka_unit_test(test_automatic_arenas_are_not_reset),

@@ -278,6 +278,44 @@ static int part_shrink(char **arguments)
 }
 
 /* The second burst must find what the first gave back: no growth over many of them. */
+/* What is free of a block for which there was another use goes too: at its end, and beside it. */
+static int part_part(char **arguments)
+{
+    static const size_t smaller[] = {263 * MIB, 200 * MIB + 12345, 9 * MIB};
+    int failures = 0;
+    (void)arguments;
+
+    size_t before = test_resident();
+    for (size_t i = 0; i < COUNT_OF(smaller); i++) {
+        for (int round = 0; round < 4; round++) {
+            char *whole = malloc(burst);
+            memset(whole, 1, burst);
+            free(whole);
+        }
+        char *block = malloc(smaller[i]);
+        memset(block, 2, smaller[i]);
+        REQUIRE(test_foreign() || malloc_usable_size(block) < smaller[i] + 64 * KIB);
+        malloc_trim(0);
+        failures += judge("a block that another use left", before + smaller[i], test_resident(),
+                          trimmed_ceiling);
+        free(block);
+    }
+    /* Blocks of medium size that shrank by less than one size to the next. */
+    enum { COUNT = 700 };
+    char **list = calloc(COUNT, sizeof *list);
+    before = test_resident();
+    for (size_t i = 0; i < COUNT; i++) {
+        list[i] = malloc(128 * KIB);
+        memset(list[i], 3, 128 * KIB);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        list[i] = realloc(list[i], 98000);
+    malloc_trim(0);
+    failures += judge("medium blocks that shrank", before + COUNT * 98000, test_resident(),
+                      COUNT * 98000 / 10 + trimmed_ceiling);
+    return failures;
+}
+
 static int part_again(char **arguments)
 {
     static const size_t sizes[] = {5000, 64, 100000, 700, 30000000, 20000};
@@ -414,6 +452,12 @@ static void test_shrinking(void **state)
     check_part("shrink");
 }
 
+static void test_what_is_left_of_a_block(void **state)
+{
+    (void)state;
+    check_part("part");
+}
+
 static void test_burst_after_burst(void **state)
 {
     (void)state;
@@ -429,6 +473,7 @@ int main(int argc, char **argv)
         {"threads", part_threads},
         {"survivors", part_survivors},
         {"shrink", part_shrink},
+        {"part", part_part},
         {"again", part_again},
         {"locked", part_locked},
         {"all-locked", part_all_locked},
@@ -443,6 +488,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_four_threads),
         cmocka_unit_test(test_survivors_hold_only_their_pages),
         cmocka_unit_test(test_shrinking),
+        cmocka_unit_test(test_what_is_left_of_a_block),
         cmocka_unit_test(test_burst_after_burst),
         cmocka_unit_test(test_locked_blocks),
         cmocka_unit_test(test_everything_locked),

@@ -323,6 +323,18 @@ static void test_read_only_write_only_neither(void **state)
     assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", index, 0)), 0);
 }
 
+static void test_a_bool_is_any_byte(void **state)
+{
+    char seven = 7;
+    bool was = ctl_bool("prof.active");
+    (void)state;
+
+    assert_int_equal(mallctl("prof.active", NULL, NULL, &seven, 1), 0);
+    assert_true(ctl_bool("prof.active"));
+    assert_int_equal(ctl_set_bool("prof.active", was), 0);
+    assert_int_equal(ctl_bool("prof.active"), was);
+}
+
 static void test_wrong_values(void **state)
 {
     void *p = &state, *nothing = NULL;
@@ -489,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_null_where_there_must_be_something),
         cmocka_unit_test(test_read_only_write_only_neither),
+        cmocka_unit_test(test_a_bool_is_any_byte),
         cmocka_unit_test(test_wrong_values),
         cmocka_unit_test(test_sizes_of_bins_by_mib),
         cmocka_unit_test(test_a_part_of_a_name),

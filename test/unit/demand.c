@@ -190,6 +190,15 @@ TEST(with_no_decay_time_nothing_may_stay)
     assert_int_equal(rcl_demand_ceiling(), 0);
 }
 
+TEST(with_no_end_of_the_decay_time_all_may_stay)
+{
+    rcl_opt.dirty_decay_ms = -1;
+    rcl_opt.dirty_min = 0;
+    rcl_account.used_pages = 0;
+    rcl_account.demand_pages = 0;
+    assert_true(rcl_demand_ceiling() == RCL_NO_CEILING);
+}
+
 TEST(counters_below_zero_for_a_moment_do_no_harm)
 {
     rcl_opt.dirty_min = (int64_t)(10 * rcl_page_size());
@@ -246,6 +255,7 @@ int main(void)
         cmocka_unit_test_setup(ceiling_by_options, set_up),
         cmocka_unit_test_setup(ceiling_by_default, set_up),
         cmocka_unit_test_setup(with_no_decay_time_nothing_may_stay, set_up),
+        cmocka_unit_test_setup(with_no_end_of_the_decay_time_all_may_stay, set_up),
         cmocka_unit_test_setup(counters_below_zero_for_a_moment_do_no_harm, set_up),
         cmocka_unit_test_setup(what_comes_and_goes_leaves_no_trace, set_up),
     };

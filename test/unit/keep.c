@@ -83,14 +83,20 @@ TEST(neighbours_are_one)
     assert_false(a->kept);
 }
 
-TEST(what_was_moved_stands_apart)
+TEST(only_kin_are_joined)
 {
     put(0, 10, 5);
-    made[1] = (struct rcl_huge){.base = at(15), .bytes = 5 * STEP, .moved = true};
+    made[1] = (struct rcl_huge){.base = at(15), .bytes = 5 * STEP, .kin = 7};
     rcl_keep_put(&keep, &made[1], &gone);
     put(2, 20, 5);
     assert_kept(3, 15);
     assert_int_equal(count_gone(), 0);
+    made[3] = (struct rcl_huge){.base = at(25), .bytes = STEP, .kin = 7};
+    rcl_keep_put(&keep, &made[3], &gone);
+    assert_kept(4, 16);
+    made[4] = (struct rcl_huge){.base = at(26), .bytes = STEP, .kin = 7};
+    rcl_keep_put(&keep, &made[4], &gone);
+    assert_kept(4, 17);
 }
 
 TEST(the_whole_is_as_old_as_its_oldest_part)
@@ -205,7 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(neighbours_are_one, set_up),
-        cmocka_unit_test_setup(what_was_moved_stands_apart, set_up),
+        cmocka_unit_test_setup(only_kin_are_joined, set_up),
         cmocka_unit_test_setup(the_whole_is_as_old_as_its_oldest_part, set_up),
         cmocka_unit_test_setup(a_cut_leaves_the_rest_in_its_place, set_up),
         cmocka_unit_test_setup(choices, set_up),

@@ -247,6 +247,22 @@ static void fill_cache(unsigned cls, size_t n)
     }
 }
 
+TEST(with_a_decay_time_without_end_everything_stays)
+{
+    uint64_t purged = rcl_account_read(&rcl_account.purged_pages);
+
+    rcl_opt.dirty_decay_ms = -1;
+    for (size_t i = 0; i < array_len(kinds); i++)
+        take(kinds[i], 20 * MIB);
+    give(n_held, true);
+    rcl_purge_before_fork(&rcl_tls);
+    assert_int_equal(rcl_account_read(&rcl_account.purged_pages), purged);
+    assert_true(dirty_bytes() >= array_len(kinds) * 18 * MIB);
+    /* But to a request. */
+    rcl_purge_all(&rcl_tls);
+    assert_int_equal(dirty_bytes(), 0);
+}
+
 TEST(what_caches_pin_counts)
 {
     assert_int_equal(rcl_purge_pinned(), 0);
@@ -641,6 +657,7 @@ int main(void)
         TESTED(live_memory_raises_the_ceiling),
         TESTED(what_is_taken_again_may_stay),
         TESTED(with_no_decay_time_nothing_stays),
+        TESTED(with_a_decay_time_without_end_everything_stays),
         TESTED(what_caches_pin_counts),
         TESTED(what_many_caches_pin_stands_beside_the_ceiling_in_part),
         TESTED(a_little_is_not_worth_a_call_whatever_caches_pin),
