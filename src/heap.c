@@ -556,10 +556,8 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
     size_t usable = rcl_heap_usable(p, "rallocx");
     struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .via = via};
     void *q = NULL;
-    if (size > PTRDIFF_MAX) {
-        rcl_heap_no_memory(size);
-        return NULL;
-    }
+    if (size > PTRDIFF_MAX)
+        return alloc(&r); /* refused like any other */
     if (((uintptr_t)p & (r.align - 1)) == 0) {
         if (usable == rcl_heap_real_size(size, r.align))
             return p;

@@ -132,6 +132,12 @@ static void scene_mallocx_too_much(void)
     test_say(mallocx(opaque_size(SIZE_MAX / 4), 64) == NULL ? "null\n" : "block\n");
 }
 
+static void scene_rallocx_too_much(void)
+{
+    void *p = mallocx(100, 0);
+    test_say(rallocx(p, opaque_size(SIZE_MAX / 2 + 1), 0) == NULL ? "null\n" : "block\n");
+}
+
 /* Shrinking never fails. */
 static void scene_shrink(void)
 {
@@ -281,6 +287,7 @@ static const struct scene {
     {"calloc-too-much", scene_calloc_too_much},
     {"memalign-too-much", scene_memalign_too_much},
     {"mallocx-too-much", scene_mallocx_too_much},
+    {"rallocx-too-much", scene_rallocx_too_much},
     {"shrink", scene_shrink},
     {"realloc-to-nothing", scene_realloc_to_nothing},
     {"caching", scene_caching},
@@ -366,7 +373,7 @@ static void test_junk(void **state)
 static void test_xmalloc(void **state)
 {
     static const char *const scene[] = {"too-much", "calloc-too-much", "memalign-too-much",
-                                        "mallocx-too-much"};
+                                        "mallocx-too-much", "rallocx-too-much"};
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(scene); i++) {
