@@ -256,10 +256,8 @@ RCL_OWN static void *try_alloc(struct request *r)
     leave(self);
     if (unlikely(r->sampled != 0))
         rcl_prof_sampled(self, p, rcl_block_bytes(p), r->sampled);
-    if (unlikely(p == NULL)) {
-        rcl_prof_failed();
+    if (unlikely(p == NULL))
         return NULL;
-    }
     if (unlikely(self->tallies))
         rcl_thread_tally_in(self, rcl_block_bytes(p));
     if (rcl_fills_new() && !r->zero)
@@ -269,6 +267,7 @@ RCL_OWN static void *try_alloc(struct request *r)
 
 void rcl_heap_no_memory(size_t size)
 {
+    rcl_prof_failed();
     if (rcl_opt.xmalloc)
         rcl_die("out of memory for %zu bytes, and xmalloc asks to end then", size);
 }
@@ -558,7 +557,7 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
     struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .via = via};
     void *q = NULL;
     if (size > PTRDIFF_MAX)
-        return NULL;
+        return alloc(&r); /* refused like any other */
     if (((uintptr_t)p & (r.align - 1)) == 0) {
         if (usable == rcl_heap_real_size(size, r.align))
             return p;

@@ -61,8 +61,9 @@ static inline size_t rcl_heap_usable(const void *p, const char *caller)
 }
 
 /*
- * Out of memory is about to be answered for so many bytes: with the option xmalloc this is the
- * end.  The calls here have asked already.
+ * Out of memory is about to be answered for so many bytes, be it that there are not so many
+ * addresses: the moment for a heap profile, and with the option xmalloc the end.  The calls
+ * here have asked already, but rcl_heap_realloc for sizes beyond PTRDIFF_MAX.
  */
 void rcl_heap_no_memory(size_t size);
 

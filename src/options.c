@@ -395,11 +395,35 @@ static const char *parse_text(const struct row *row, struct slice value, char *f
     return NULL;
 }
 
+static bool parse_mark(struct slice s, int64_t *bytes, int64_t *percent)
+{
+    bool share = s.bytes > 0 && s.at[s.bytes - 1] == '%';
+    s.bytes -= share;
+    *bytes = *percent = 0;
+    return parse_number(s, !share, share ? percent : bytes) == NUMBER &&
+           (share ? *percent >= 1 && *percent <= 100 : *bytes > 0);
+}
+
+bool rcl_options_mark(const char *text, uint64_t *bytes, unsigned *percent)
+{
+    struct slice s = {text, 0};
+    int64_t size, share;
+    while (text[s.bytes] != '\0')
+        s.bytes++;
+    bool is = parse_mark(s, &size, &share);
+    *bytes = is ? (uint64_t)size : 0;
+    *percent = is ? (unsigned)share : 0;
+    return is;
+}
+
 static const char *set_row(struct rcl_options *o, const struct row *row, struct slice value,
                            struct rcl_option_error *e)
 {
     int64_t n = 0;
     void *field = (char *)o + row->offset;
+    if (row->offset == offsetof(struct rcl_options, prof_at) && value.bytes > 0 &&
+        value.bytes <= (size_t)row->max && !parse_mark(value, &n, &(int64_t){0}))
+        return "is neither a size (1g) nor a share (90%)";
     if (row->type == TEXT)
         return parse_text(row, value, field);
     const char *what = parse_value(row, value, e, &n);

@@ -63,6 +63,9 @@ typedef void rcl_option_complain(const struct rcl_option_error *error, void *arg
 void rcl_options_parse(struct rcl_options *o, const char *text, rcl_option_complain *complain,
                        void *arg);
 
+/* What prof_at can be: a size, or a share in percent; the other one is 0.  False: neither. */
+bool rcl_options_mark(const char *text, uint64_t *bytes, unsigned *percent);
+
 /* Rows for listing: index 0 .. rcl_options_count() - 1. */
 size_t rcl_options_count(void);
 const char *rcl_options_name(size_t i);

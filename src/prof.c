@@ -72,7 +72,9 @@ RCL_OWN void rcl_prof_sampled(struct rcl_tls *self, void *p, size_t bytes, uint3
 
 void rcl_prof_failed(void)
 {
+    int error = errno;
     rcl_prof_watch_failure();
+    errno = error;
 }
 
 unsigned rcl_prof_freed(void *p)
@@ -185,7 +187,8 @@ void rcl_prof_forked(void)
 
 /* --- the end ------------------------------------------------------------------------------ */
 
-static bool report_leaks(void)
+/* written: the last dump tells of this moment. */
+static bool report_leaks(bool written)
 {
     struct rcl_stacks_total t;
     uint64_t blocks = 0, places = 0;
@@ -198,10 +201,31 @@ static bool report_leaks(void)
     }
     rcl_warn(
         "prof_leak: at the end about %llu bytes in %llu blocks are in use, allocated from %llu "
-        "or more places; see %s",
+        "or more places%s%s",
         (unsigned long long)t.live_bytes, (unsigned long long)blocks, (unsigned long long)places,
-        rcl_prof_last_dump());
+        written ? "; see " : "", written ? rcl_prof_last_dump() : "");
     return true;
+}
+
+static void fail(int status, void *unused)
+{
+    (void)status;
+    (void)unused;
+    exit(EXIT_FAILURE); /* glibc goes on with what is left to be done, stdio last of all */
+}
+
+/*
+ * exit() in a destructor would end the round of destructors: all destructors are one entry on
+ * exit's list, and those of the libraries after this one would be left out.  What is put on the
+ * list now comes after the whole of that entry.
+ */
+static void end_with_failure(void)
+{
+#ifdef __GLIBC__
+    if (on_exit(fail, NULL) == 0)
+        return;
+#endif
+    exit(EXIT_FAILURE);
 }
 
 /* Priority: after whatever else of this library is done at the end. */
@@ -214,9 +238,9 @@ __attribute__((destructor(101))) static void at_the_end(void)
         return;
     if (rcl_opt.prof_final && t.peak_bytes > t.live_bytes)
         rcl_prof_dump(NULL, RCL_PROF_PEAK);
-    rcl_prof_dump(NULL, RCL_PROF_FINAL);
-    if (leak && report_leaks() && rcl_opt.prof_leak_error)
-        exit(EXIT_FAILURE); /* what is left to be done at the end goes on with the new code */
+    bool written = rcl_prof_dump(NULL, RCL_PROF_FINAL) == 0;
+    if (leak && report_leaks(written) && rcl_opt.prof_leak_error)
+        end_with_failure();
 }
 
 void rcl_prof_boot(void)

@@ -34,7 +34,7 @@ static inline bool rcl_prof_is_plain(const void *p)
     return !rcl_live_maybe(p);
 }
 
-/* There was no memory for the program. */
+/* There was no memory for the program, or there can never be so much; errno is kept. */
 void rcl_prof_failed(void);
 
 /* Before a fork; and in the child, before anything else. */

@@ -41,9 +41,10 @@ struct dump_room {
     struct automatic automatic[2 * KEEP_MAX + 1];
 };
 
-/* All but `writing` belongs to who writes. */
+/* All but the first two belongs to who writes. */
 static struct {
     uint32_t writing;
+    uint32_t told; /* the refusals that have been said since the last dump: bits, by text */
     uint64_t seq;
     bool prefix_set;
     char prefix[PREFIX_MAX];
@@ -198,32 +199,76 @@ static void keep(const char *path, uint64_t bytes)
 
 /* --- dumps -------------------------------------------------------------------------------- */
 
-static const char *text_of(int error)
+static const struct {
+    int error;
+    const char *text;
+} refusals[] = {
+    {0, "the system refuses"}, /* whatever is not here */
+    {ENOENT, "the folder does not exist"},
+    {ENOTDIR, "a part of the path is no folder"},
+    {EACCES, "permission denied"},
+    {EPERM, "not permitted"},
+    {EROFS, "the file system is read-only"},
+    {ENOSPC, "the disk is full"},
+    {EDQUOT, "the disk quota is used up"},
+    {EFBIG, "the limit of file sizes is reached"},
+    {ENAMETOOLONG, "the name is too long"},
+    {EMFILE, "too many files are open in this process"},
+    {ENFILE, "too many files are open in this system"},
+    {EIO, "the disk fails"},
+    {EISDIR, "it is a folder"},
+    {ENOMEM, "out of memory"},
+    {EBUSY, "another one is being written"},
+};
+
+static size_t refusal(int error)
 {
-    static const struct {
-        int error;
-        const char *text;
-    } texts[] = {
-        {ENOENT, "the folder does not exist"},
-        {ENOTDIR, "a part of the path is no folder"},
-        {EACCES, "permission denied"},
-        {EPERM, "not permitted"},
-        {EROFS, "the file system is read-only"},
-        {ENOSPC, "the disk is full"},
-        {EDQUOT, "the disk quota is used up"},
-        {EFBIG, "the limit of file sizes is reached"},
-        {ENAMETOOLONG, "the name is too long"},
-        {EMFILE, "too many files are open in this process"},
-        {ENFILE, "too many files are open in this system"},
-        {EIO, "the disk fails"},
-        {EISDIR, "it is a folder"},
-        {ENOMEM, "out of memory"},
-        {EBUSY, "another one is being written"},
-    };
-    for (size_t i = 0; i < array_len(texts); i++)
-        if (texts[i].error == error)
-            return texts[i].text;
-    return "the system refuses";
+    size_t i = array_len(refusals) - 1;
+    while (i > 0 && refusals[i].error != error)
+        i--;
+    return i;
+}
+
+static bool is_asked_for(enum rcl_prof_reason why)
+{
+    return why == RCL_PROF_MANUAL || why == RCL_PROF_SIGNAL;
+}
+
+/*
+ * Who asks gets an answer.  What the library tries by itself it tries often, and it will be
+ * refused as before: that is said once, until a dump has succeeded.
+ */
+static bool is_news(enum rcl_prof_reason why, int error)
+{
+    uint32_t bit = (uint32_t)1 << refusal(error);
+    _Static_assert(array_len(refusals) <= 32, "a bit for each");
+    return is_asked_for(why) || !(__atomic_fetch_or(&dump.told, bit, __ATOMIC_RELAXED) & bit);
+}
+
+/* But that two came at once is no news for that: every time one of them succeeds. */
+static void forget_refusals(void)
+{
+    __atomic_fetch_and(&dump.told, (uint32_t)1 << refusal(EBUSY), __ATOMIC_RELAXED);
+}
+
+static void tell_refused(enum rcl_prof_reason why, int error, const char *path)
+{
+    const char *until = is_asked_for(why) ? "" : "; not said again until one is written";
+    char shown[SHOWN_MAX];
+    if (!is_news(why, error))
+        return;
+    if (path == NULL) {
+        rcl_warn("no heap profile (%s): %s%s", reason_names[why], refusals[refusal(error)].text,
+                 error == EBUSY ? "" : until);
+        return;
+    }
+    struct rcl_out o = {.buf = shown, .size = sizeof shown - sizeof "..."};
+    rcl_out_print(&o, "%s", path);
+    memcpy(shown + o.used, "...", sizeof "...");
+    if (o.used < o.size)
+        shown[o.used] = '\0';
+    rcl_warn("no heap profile (%s): cannot write %s: %s (error %d)%s", reason_names[why], shown,
+             refusals[refusal(error)].text, error, until);
 }
 
 static bool begin_writing(void)
@@ -259,7 +304,7 @@ bool rcl_prof_dump_boot(void)
 static int write_dump(const char *path, enum rcl_prof_reason why)
 {
     if (!have_room()) {
-        rcl_warn("no heap profile (%s): %s", reason_names[why], text_of(ENOMEM));
+        tell_refused(why, ENOMEM, NULL);
         return ENOMEM;
     }
     find_program();
@@ -284,16 +329,10 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
     dump.room->temp[temp.used] = '\0';
     int error = temp.used < temp.size ? write_profile(dump.room->temp, path, &head) : ENAMETOOLONG;
     if (error != 0) {
-        char shown[SHOWN_MAX];
-        struct rcl_out o = {.buf = shown, .size = sizeof shown - sizeof "..."};
-        rcl_out_print(&o, "%s", path);
-        memcpy(shown + o.used, "...", sizeof "...");
-        if (o.used < o.size)
-            shown[o.used] = '\0';
-        rcl_warn("no heap profile (%s): cannot write %s: %s (error %d)", head.reason, shown,
-                 text_of(error), error);
+        tell_refused(why, error, path);
         return error;
     }
+    forget_refusals();
     memcpy(dump.room->last, path, length + 1);
     if (automatic)
         keep(path, head.live_bytes);
@@ -308,7 +347,7 @@ int rcl_prof_dump(const char *path, enum rcl_prof_reason why)
         error = write_dump(path, why);
         end_writing();
     } else {
-        rcl_warn("no heap profile (%s): %s", reason_names[why], text_of(EBUSY));
+        tell_refused(why, EBUSY, NULL);
     }
     rcl_os_restore_signals(signals);
     return error;
@@ -329,6 +368,7 @@ int rcl_prof_set_prefix(const char *prefix)
         rcl_os_yield();
     memcpy(dump.prefix, prefix, length + 1);
     dump.prefix_set = true;
+    forget_refusals(); /* another folder */
     end_writing();
     rcl_os_restore_signals(signals);
     return 0;

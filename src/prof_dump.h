@@ -4,7 +4,8 @@
  *
  * A dump takes no lock, allocates nothing and blocks signals: it can be made at any
  * point, by a signal handler too.  One at a time; a second one fails.  What goes
- * wrong gives one line on stderr, and the program goes on.
+ * wrong gives one line on stderr, and the program goes on.  Where nobody has asked for the
+ * dump, so that it is tried again and again, the same refusal is said once until one succeeds.
  */
 #ifndef RCL_PROF_DUMP_H
 #define RCL_PROF_DUMP_H

@@ -32,7 +32,7 @@ static struct {
     uint64_t most_mapped;
     uint64_t next_grow; /* of live bytes */
     uint64_t mark;      /* prof_at in bytes, 0: none */
-    uint32_t percent;   /* prof_at in percent of the cgroup's limit, 0: none */
+    unsigned percent;   /* prof_at in percent of the cgroup's limit, 0: none */
     uint32_t passed;    /* the mark is passed, and usage has not fallen below half of it */
     uint64_t next_look;
     uint64_t next_used; /* of our own bytes: looked at whatever the time is */
@@ -111,31 +111,6 @@ static void watch_mark(void)
         __atomic_store_n(&when.passed, 0, __ATOMIC_RELAXED);
 }
 
-/* "1g", "512m", "90%": false: none of them. */
-static bool parse_mark(const char *text)
-{
-    static const char letters[] = "kmg";
-    uint64_t n = 0;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9' && n < UINT64_MAX >> 40; at++)
-        n = n * 10 + (uint64_t)(*at - '0');
-    if (at == text)
-        return false;
-    if (at[0] == '%' && at[1] == '\0' && n >= 1 && n <= PERCENT) {
-        when.percent = (uint32_t)n;
-        return true;
-    }
-    for (unsigned i = 0; letters[i] != '\0'; i++) {
-        if (*at == letters[i] || *at == letters[i] - 'a' + 'A') {
-            n <<= 10 * (i + 1);
-            at++;
-            break;
-        }
-    }
-    when.mark = n;
-    return *at == '\0' && n > 0;
-}
-
 /* --- a signal ----------------------------------------------------------------------------- */
 
 /* Those a program that does not catch them is ended by, and is meant to be. */
@@ -185,11 +160,12 @@ void rcl_prof_watch(void)
 
 void rcl_prof_watch_failure(void)
 {
-    uint64_t now = rcl_os_coarse_ns();
     struct rcl_stacks_total t;
     rcl_stacks_total(&t);
-    if (rcl_opt.prof_failure && t.all_samples > 0 &&
-        reaches(&when.next_failure, now, now + FAILURE_PAUSE_NS))
+    if (!rcl_opt.prof_failure || t.all_samples == 0)
+        return;
+    uint64_t now = rcl_os_coarse_ns();
+    if (reaches(&when.next_failure, now, now + FAILURE_PAUSE_NS))
         rcl_prof_dump(NULL, RCL_PROF_FAILURE);
 }
 
@@ -212,9 +188,7 @@ void rcl_prof_set_gdump(bool on)
 void rcl_prof_watch_boot(void)
 {
     when.gdump = rcl_opt.prof_gdump != 0;
-    if (rcl_opt.prof_at[0] != '\0' && !parse_mark(rcl_opt.prof_at))
-        rcl_warn("prof_at: \"%s\" is neither a size (1g) nor a share (90%%); ignored",
-                 rcl_opt.prof_at);
+    rcl_options_mark(rcl_opt.prof_at, &when.mark, &when.percent);
     if (when.percent != 0) {
         uint64_t used, limit;
         rcl_cgroup_find();

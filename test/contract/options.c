@@ -132,6 +132,12 @@ static void scene_mallocx_too_much(void)
     test_say(mallocx(opaque_size(SIZE_MAX / 4), 64) == NULL ? "null\n" : "block\n");
 }
 
+static void scene_rallocx_too_much(void)
+{
+    void *p = mallocx(100, 0);
+    test_say(rallocx(p, opaque_size(SIZE_MAX / 2 + 1), 0) == NULL ? "null\n" : "block\n");
+}
+
 /* Shrinking never fails. */
 static void scene_shrink(void)
 {
@@ -253,6 +259,15 @@ static void scene_address_space(void)
     test_say(kept ? "kept\n" : "gone\n");
 }
 
+/* The library warns. */
+static void scene_warning(void)
+{
+    const char *path = "/nonexistent/profile";
+    bool failed = mallctl("prof.dump", NULL, NULL, &path, sizeof path) != 0;
+
+    test_say(failed ? "went on\n" : "no warning\n");
+}
+
 static void scene_nothing(void)
 {
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
@@ -272,12 +287,14 @@ static const struct scene {
     {"calloc-too-much", scene_calloc_too_much},
     {"memalign-too-much", scene_memalign_too_much},
     {"mallocx-too-much", scene_mallocx_too_much},
+    {"rallocx-too-much", scene_rallocx_too_much},
     {"shrink", scene_shrink},
     {"realloc-to-nothing", scene_realloc_to_nothing},
     {"caching", scene_caching},
     {"arenas", scene_arenas},
     {"huge-pages", scene_huge_pages},
     {"address-space", scene_address_space},
+    {"warning", scene_warning},
     {"nothing", scene_nothing},
 };
 
@@ -356,7 +373,7 @@ static void test_junk(void **state)
 static void test_xmalloc(void **state)
 {
     static const char *const scene[] = {"too-much", "calloc-too-much", "memalign-too-much",
-                                        "mallocx-too-much"};
+                                        "mallocx-too-much", "rallocx-too-much"};
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(scene); i++) {
@@ -435,6 +452,24 @@ static void test_retain(void **state)
     expect("retain:true", "address-space", "kept\n");
 }
 
+static void test_abort(void **state)
+{
+    static const char *const off[] = {"", "abort:false"};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(off); i++) {
+        assert_true(test_exited_well(start(off[i], "warning")));
+        assert_ptr_equal(strstr(said, "libreclaim: no heap profile (manual): "), said);
+        assert_non_null(strstr(said, "\nwent on\n"));
+    }
+    int status = start("abort:true", "warning");
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_ptr_equal(strstr(said, "libreclaim: no heap profile (manual): "), said);
+    assert_non_null(strstr(said, "\nlibreclaim: abort: stopped because of the warning above\n"));
+    assert_null(strstr(said, "went on"));
+    expect("abort:true", "nothing", "done\n");
+}
+
 static void test_complaints(void **state)
 {
     static const struct {
@@ -448,6 +483,10 @@ static void test_complaints(void **state)
         {"narenas:many", "narenas: \"many\" is not a number (0 to 1048576)"},
         {"dirty_share:1025", "dirty_share: \"1025\" is out of range (0 to 1024)"},
         {"tcache:yes", "tcache: \"yes\" is neither true nor false"},
+        {"prof_at:10x", "prof_at: \"10x\" is neither a size (1g) nor a share (90%)"},
+        {"prof_at:500%", "prof_at: \"500%\" is neither a size (1g) nor a share (90%)"},
+        {"prof_at:0", "prof_at: \"0\" is neither a size (1g) nor a share (90%)"},
+        {"prof:true,prof_at:-5", "prof_at: \"-5\" is neither a size (1g) nor a share (90%)"},
         {"thp:alway", "thp: \"alway\" is none of the words (auto|never|default|always)"},
         {"DIRTY_DECAY_MS:1", "\"DIRTY_DECAY_MS\" is no option; did you mean \"dirty_decay_ms\"?"},
         {"decay:1", "\"decay\" is no option; did you mean \"dirty_decay_ms\"?"},
@@ -520,6 +559,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_narenas),
         cmocka_unit_test(test_thp),
         cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_abort),
         cmocka_unit_test(test_complaints),
         cmocka_unit_test(test_jemallocs_options),
         cmocka_unit_test(test_any_text_at_all),

@@ -5,29 +5,14 @@
  *
  * This program runs itself with profiling on and reads what that has written.
  */
-#include "../testlib.h"
+#include "profile.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
 
-enum { BLOCKS = 10, CHILD_SECONDS = 60 };
-
-static char folder[] = "/tmp/rcl-profile-XXXXXX";
+enum { BLOCKS = 10 };
 
 /* --- what the child does ------------------------------------------------------------------ */
-
-static void *kept[1 << 17];
-static size_t keeping;
-
-static void keep(void *p)
-{
-    REQUIRE(p != NULL);
-    kept[keeping++] = p;
-}
 
 #define CALLER(name, call)                           \
     __attribute__((noinline)) static void name(void) \
@@ -193,83 +178,7 @@ static int part_threads(char **arguments)
     return 0;
 }
 
-/* --- running it --------------------------------------------------------------------------- */
-
-static char output[64 * 1024]; /* of the child */
-static char *profile;          /* what it has written */
-
-static int set_up(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/rcl-profile-XXXXXX");
-    return mkdtemp(folder) == NULL ? -1 : 0;
-}
-
-static int tear_down(void **state)
-{
-    char command[64];
-
-    (void)state;
-    free(profile);
-    profile = NULL;
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static void read_profile(void)
-{
-    char path[512] = "";
-    DIR *d = opendir(folder);
-
-    assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        if (strstr(e->d_name, ".final.heap") != NULL)
-            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-    closedir(d);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    long size = ftell(f);
-    rewind(f);
-    profile = malloc((size_t)size + 1);
-    assert_int_equal(fread(profile, 1, (size_t)size, f), size);
-    profile[size] = '\0';
-    fclose(f);
-}
-
-/* This program again, for `part`, with every allocation sampled and `more` options. */
-static void run_child(const char *part, const char *more)
-{
-    char options[512];
-    int ends[2];
-    size_t length = 0;
-
-    snprintf(options, sizeof options,
-             "prof:true,lg_prof_sample:0,prof_final:true,prof_prefix:%s/p%s", folder, more);
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        dup2(ends[1], STDOUT_FILENO);
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        setenv("RECLAIM_CONF", options, 1);
-        alarm(CHILD_SECONDS);
-        execl("/proc/self/exe", "profile", "--part", part, (char *)NULL);
-        _exit(127);
-    }
-    close(ends[1]);
-    for (ssize_t n; (n = read(ends[0], output + length, sizeof output - 1 - length)) > 0;)
-        length += (size_t)n;
-    output[length] = '\0';
-    close(ends[0]);
-    int status = test_wait_watched(child);
-    if (!test_exited_well(status))
-        print_message("status %x, said: %s\n", status, output);
-    assert_true(test_exited_well(status));
-    read_profile();
-}
+/* --- reading ------------------------------------------------------------------------------ */
 
 /* Of the stacks whose first address lies in [start, start + 1 KiB), the live blocks. */
 static unsigned long long blocks_of(uintptr_t start, uintptr_t end)
@@ -316,15 +225,6 @@ static void test_every_entry_point_is_charged_to_its_caller(void **state)
     }
 }
 
-static size_t stacks(void)
-{
-    size_t n = 0;
-
-    for (const char *at = profile; (at = strstr(at, "\n@ ")) != NULL; at++)
-        n++;
-    return n;
-}
-
 static void test_ten_thousand_stacks(void **state)
 {
     (void)state;
@@ -339,10 +239,13 @@ static void test_stacks_deeper_than_the_limit(void **state)
     (void)state;
     static const unsigned limits[] = {1, 7, 128, 480};
 
-    for (size_t i = 0; i < COUNT_OF(limits); i++) {
+    for (size_t i = 0; i < 2 * COUNT_OF(limits); i++) {
+        /* By either name. */
+        const char *option = i < COUNT_OF(limits) ? "prof_depth" : "prof_bt_max";
+        unsigned limit = limits[i % COUNT_OF(limits)];
         char more[64];
         size_t most = 0;
-        snprintf(more, sizeof more, ",prof_depth:%u", limits[i]);
+        snprintf(more, sizeof more, ",%s:%u", option, limit);
         run_child("deep", more);
         for (const char *at = profile; (at = strstr(at, "\n@ ")) != NULL; at++) {
             size_t frames = 0;
@@ -350,7 +253,7 @@ static void test_stacks_deeper_than_the_limit(void **state)
                 frames += *p == ' ';
             most = frames > most ? frames : most;
         }
-        assert_int_equal(most, limits[i]);
+        assert_int_equal(most, limit);
         assert_string_equal(output, "");
         tear_down(NULL);
         set_up(NULL);
@@ -371,8 +274,6 @@ static void test_threads(void **state)
     assert_string_equal(output, "");
     assert_non_null(strstr(profile, "\nMAPPED_LIBRARIES:\n"));
 }
-
-#define TESTED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(int argc, char **argv)
 {

@@ -392,9 +392,42 @@ TEST(a_text_is_taken_as_it_is)
         }
         longer[strlen(longer) - 1] = '\0';
         assert_text(longer, i, value);
-        assert_text(pair("%s: a:b c ", rows[i].name), i, "a:b c");
-        assert_text(pair("%s:x,%s:", rows[i].name, rows[i].name), i, "");
+        assert_text(pair("%s:1,%s:", rows[i].name, rows[i].name), i, "");
+        if (i != row_of("prof_at"))
+            assert_text(pair("%s: a:b c ", rows[i].name), i, "a:b c");
     }
+}
+
+TEST(a_mark_is_a_size_or_a_share)
+{
+    static const char *const bad[] = {"x",  "1x", "10x", "%",   "0%",   "101%",
+                                      "-5", "0",  "5kk", "1g%", "500%", "99999999999999999999"};
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+        unsigned percent;
+    } good[] = {
+        {"1g", 1024 * MIB, 0}, {"1G", 1024 * MIB, 0}, {"512m", 512 * MIB, 0}, {"100%", 0, 100},
+        {"1%", 0, 1},          {"4096", 4096, 0},     {"70k", 70 * KIB, 0},   {"0x10", 16, 0},
+    };
+    uint64_t bytes;
+    unsigned percent;
+
+    for (size_t i = 0; i < array_len(bad); i++) {
+        assert_rejected(pair("prof_at:%s", bad[i]));
+        assert_true(noted.error[0].of_value);
+        assert_non_null(strstr(noted.error[0].what, "neither a size (1g) nor a share (90%)"));
+        assert_false(rcl_options_mark(bad[i], &bytes, &percent));
+        assert_true(bytes == 0 && percent == 0);
+    }
+    for (size_t i = 0; i < array_len(good); i++) {
+        assert_text(pair("prof_at:%s", good[i].text), row_of("prof_at"), good[i].text);
+        assert_true(rcl_options_mark(good[i].text, &bytes, &percent));
+        assert_int_equal(bytes, good[i].bytes);
+        assert_int_equal(percent, good[i].percent);
+    }
+    assert_false(rcl_options_mark("", &bytes, &percent));
+    assert_true(bytes == 0 && percent == 0);
 }
 
 TEST(signals_have_names_and_numbers)
@@ -834,6 +867,7 @@ int main(void)
         cmocka_unit_test(bases_leading_zeros_and_minus_zero),
         cmocka_unit_test(only_true_and_false_are_true_or_false),
         cmocka_unit_test(a_text_is_taken_as_it_is),
+        cmocka_unit_test(a_mark_is_a_size_or_a_share),
         cmocka_unit_test(signals_have_names_and_numbers),
         cmocka_unit_test(what_is_shown_would_be_taken),
         cmocka_unit_test(every_strict_prefix_of_every_key_is_rejected),

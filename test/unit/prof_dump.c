@@ -250,6 +250,68 @@ TEST(a_full_disk)
     assert_ptr_equal(strchr(child.text, '\n'), child.text + strlen(child.text) - 1);
 }
 
+static unsigned lines(const char *text, const char *part)
+{
+    unsigned n = 0;
+
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++)
+        n++;
+    return n;
+}
+
+static void dump_into_nothing(void *arg)
+{
+    char path[128];
+
+    (void)arg;
+    snprintf(path, sizeof path, "%s/later/", folder);
+    rcl_prof_set_prefix(path);
+    for (unsigned i = 0; i < 50; i++) {
+        REQUIRE(rcl_prof_dump(NULL, RCL_PROF_INTERVAL) == ENOENT);
+        REQUIRE(rcl_prof_dump(NULL, RCL_PROF_GROW) == ENOENT);
+    }
+    REQUIRE(rcl_prof_dump(NULL, RCL_PROF_FINAL) == ENOENT);
+    fprintf(stderr, "folder\n");
+    REQUIRE(mkdir(path, 0700) == 0);
+    REQUIRE(rcl_prof_dump(NULL, RCL_PROF_INTERVAL) == 0);
+    fprintf(stderr, "gone\n");
+    REQUIRE(unlink(rcl_prof_last_dump()) == 0 && rmdir(path) == 0);
+    for (unsigned i = 0; i < 50; i++)
+        REQUIRE(rcl_prof_dump(NULL, RCL_PROF_GDUMP) == ENOENT);
+    fprintf(stderr, "file\n");
+    path[strlen(path) - 1] = '\0';
+    REQUIRE(close(open(path, O_CREAT | O_WRONLY, 0600)) == 0);
+    for (unsigned i = 0; i < 50; i++)
+        REQUIRE(rcl_prof_dump(NULL, RCL_PROF_AT) == ENOTDIR);
+    fprintf(stderr, "asked for\n");
+    for (unsigned i = 0; i < 3; i++)
+        REQUIRE(rcl_prof_dump(NULL, RCL_PROF_MANUAL) == ENOTDIR);
+}
+
+/* Once, until there was a success; another reason too; and whoever asks gets an answer. */
+TEST(what_is_tried_again_and_again_is_refused_once)
+{
+    static const char *const parts[] = {"folder\n", "gone\n", "file\n", "asked for\n"};
+    static const unsigned wanted[] = {1, 0, 1, 1, 3};
+    struct unit_child child;
+    char *at = child.text;
+
+    unit_run_child(dump_into_nothing, NULL, &child);
+    if (child.status != 0)
+        print_message("%s\n", child.text);
+    assert_int_equal(child.status, 0);
+    for (size_t i = 0; i < array_len(wanted); i++) {
+        char *end = i < array_len(parts) ? strstr(at, parts[i]) : NULL;
+        assert_true(end != NULL || i == array_len(parts));
+        if (end != NULL)
+            *end = '\0';
+        assert_int_equal(lines(at, "libreclaim: no heap profile ("), wanted[i]);
+        assert_int_equal(lines(at, "libreclaim: "), wanted[i]);
+        if (end != NULL)
+            at = end + 1;
+    }
+}
+
 /* --- several at once ---------------------------------------------------------------------- */
 
 static uint32_t written, refused;
@@ -352,6 +414,7 @@ int main(void)
         TESTED(so_many_automatic_ones_are_kept),
         TESTED(refusals_are_one_line_and_leave_nothing),
         TESTED(a_full_disk),
+        TESTED(what_is_tried_again_and_again_is_refused_once),
         TESTED(dumps_at_once_are_whole_or_refused),
         TESTED(a_child_forked_in_the_middle_of_a_dump),
         TESTED(a_handler_may_dump),
