@@ -164,7 +164,8 @@ static void ending_decides(void *arg)
     (void)arg;
     report_to("y.prom");
     REQUIRE(rcl_monitor_report(&rcl_tls.gate) == 0);
-    REQUIRE(strncmp(file_text("y.prom"), "# HELP libreclaim_", 18) == 0);
+    REQUIRE(strncmp(file_text("y.prom"), "# Verdict: ", 11) == 0);
+    REQUIRE(strstr(file_text("y.prom"), "\n# HELP libreclaim_") != NULL);
     report_to("y.txt");
     REQUIRE(rcl_monitor_report(&rcl_tls.gate) == 0);
     REQUIRE(strncmp(file_text("y.txt"), "___ Begin libreclaim statistics ___\n", 36) == 0);
