@@ -59,15 +59,6 @@ static bool decode(int flags, struct asked *a)
     return a->via.arena != NULL;
 }
 
-/* A mapping that was kept for reuse may be longer than nallocx says. */
-static void *exactly(void *p, size_t size, size_t align)
-{
-    if (p != NULL && unlikely(rcl_pagemap_class(p) == RCL_CLASS_HUGE) &&
-        rcl_heap_usable(p, "mallocx") != rcl_heap_real_size(size, align))
-        rcl_heap_resize_in_place(p, size, 0, align, false);
-    return p;
-}
-
 RCL_EXPORT RCL_OWN void *mallocx(size_t size, int flags)
 {
     struct asked a;
@@ -80,13 +71,13 @@ RCL_EXPORT RCL_OWN void *mallocx(size_t size, int flags)
                 return p;
             }
         }
-        return exactly(rcl_heap_alloc(size), size, 0);
+        return rcl_heap_alloc(size);
     }
     if (!decode(flags, &a))
         return NULL;
     if (a.via.arena == NULL && a.via.cache == RCL_VIA_THREAD && !a.zero)
-        return exactly(rcl_heap_alloc_aligned(a.align, size), size, a.align);
-    return exactly(rcl_heap_alloc_via(size, a.align, a.zero, &a.via), size, a.align);
+        return rcl_heap_alloc_aligned(a.align, size);
+    return rcl_heap_alloc_via(size, a.align, a.zero, &a.via);
 }
 
 RCL_EXPORT RCL_OWN void *rallocx(void *p, size_t size, int flags)
@@ -94,7 +85,7 @@ RCL_EXPORT RCL_OWN void *rallocx(void *p, size_t size, int flags)
     struct asked a;
     if (!decode(flags, &a))
         return NULL;
-    return exactly(rcl_heap_realloc_via(p, size, a.align, a.zero, &a.via), size, a.align);
+    return rcl_heap_realloc_via(p, size, a.align, a.zero, &a.via);
 }
 
 RCL_EXPORT RCL_OWN size_t xallocx(void *p, size_t size, size_t extra, int flags)

@@ -16,9 +16,7 @@
 
 #include <string.h>
 
-enum {
-    PART_SHARE = 2
-}; /* a block that grows gets the front of a kept one at least twice as long */
+enum { PART_SHARE = 2 }; /* a block that grows gets a kept one's front, of half at most */
 #define THP_BYTES (2 * MIB)
 #define COPY_MAX (4 * MIB) /* of a block that moves to a kept one; a larger one moves by mremap */
 

@@ -20,9 +20,8 @@ enum {
     CACHE_PAGES_MIN = 64,  /* and so many pages each whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
-#define CACHE_BYTES_BESIDE \
-    (512 * KIB)                     /* that a second and later cache may pin beside the ceiling */
-#define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
+#define CACHE_BYTES_BESIDE (512 * KIB) /* of what each cache but the first pins, see below */
+#define META_KEEP_BYTES (256 * KIB)    /* empty descriptors, until they have decayed */
 
 /* --- one round over everything ------------------------------------------------------------ */
 

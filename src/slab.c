@@ -115,6 +115,7 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         rcl_assert(w * 64 < s->slots);
         uint64_t have = ready[w], left = have;
         if (rcl_bits_contiguous(left)) {
+            /* Side by side, as in most slabs: from one to the next by an addition. */
             unsigned first = rcl_ctz(left);
             size_t some = rcl_min(rcl_popcount(left), n - taken);
             char *block = s->base + (w * 64 + first) * size;
