@@ -40,7 +40,8 @@ struct request {
 static RCL_NOINLINE void *tallied_hit(struct rcl_tls *self, unsigned cls)
 {
     struct rcl_tcache *tc = rcl_thread_begin_hidden(self);
-    void *p = tc->counted != NULL ? rcl_tcache_pop_counted(tc, cls) : rcl_tcache_pop(tc, cls);
+    void *p = rcl_counted_on(&tc->counted) ? rcl_tcache_pop_counted(tc, cls)
+                                           : rcl_tcache_pop(tc, cls);
     if (p != NULL)
         rcl_thread_tally_in(self, rcl_classes[cls].size);
     return p;
@@ -160,12 +161,11 @@ static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_
     return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
 }
 
-/* A block has been taken, from this cache or past all: is it to be sampled? */
-static void note(struct rcl_tls *self, const struct rcl_tcache *tc, struct request *r,
-                 const void *p)
+/* A block has been taken, from this cache or (NULL) past all: is it to be sampled? */
+static void note(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r, const void *p)
 {
-    if (unlikely(tc->counted != NULL)) {
-        if (rcl_counted_one(tc->counted, r->cls, rcl_thread_random(self)))
+    if (tc != NULL && unlikely(rcl_counted_on(&tc->counted))) {
+        if (rcl_counted_one(&tc->counted, r->cls, rcl_thread_random(self)))
             r->sampled = tc->mode;
     } else if (unlikely(rcl_thread_counting()) && rcl_thread_due(self, rcl_block_bytes(p))) {
         r->sampled = self->distance_mode;
@@ -225,7 +225,7 @@ static void *take(struct rcl_tls *self, struct request *r)
     else
         p = take_huge(self, r);
     if (p != NULL)
-        note(self, &rcl_tcache_none, r, p);
+        note(self, NULL, r, p);
     return p;
 }
 
@@ -456,7 +456,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
         rcl_purge_excess(self);
     }
     if (q != NULL)
-        note(self, &rcl_tcache_none, &r, q);
+        note(self, NULL, &r, q);
     leave(self);
     rcl_background_kick();
     if (unlikely(r.sampled != 0))

@@ -28,21 +28,18 @@ static RCL_COLD void *out_of_memory(size_t size)
     return NULL;
 }
 
-RCL_OWN static RCL_NOINLINE void *malloc_slowest(size_t size)
+RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
 {
     void *p = rcl_heap_alloc(size);
     return likely(p != NULL) ? p : out_of_memory(size);
 }
 
-RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
+/* A hit too, while profiling: made as short as it can be. */
+RCL_OWN static RCL_NOINLINE void *malloc_missed(size_t size)
 {
-    /* A hit too, while profiling: made as short as it can be. */
-    if (likely(size <= RCL_SMALL_MAX)) {
-        void *p = rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size));
-        if (likely(p != NULL))
-            return p;
-    }
-    return malloc_slowest(size);
+    /* The class is found again: to keep it would cost the hit an instruction. */
+    void *p = rcl_thread_pop_counted(&rcl_tls, rcl_class_of_small(size));
+    return likely(p != NULL) ? p : malloc_slow(size);
 }
 
 /* The bodies are apart from the names, so that our own uses cannot be interposed. */
@@ -51,10 +48,10 @@ static inline void *do_malloc(size_t size)
     if (likely(size <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
         void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(size));
-        if (likely(p != NULL)) {
-            rcl_thread_end(self);
-            return p;
-        }
+        if (unlikely(p == NULL))
+            return malloc_missed(size);
+        rcl_thread_end(self);
+        return p;
     }
     return malloc_slow(size);
 }

@@ -8,7 +8,7 @@
  * (prof_rate.h) and the size of the class.  The distribution has no memory, so numbers may be
  * dropped and drawn anew whenever something happens that does not depend on them.
  *
- * Locking: none; it belongs to the thread, like the cache it goes with.
+ * Locking: none; it belongs to the thread, like the cache it is in.
  */
 #ifndef RCL_PROF_COUNT_H
 #define RCL_PROF_COUNT_H
@@ -17,15 +17,19 @@
 #include "sizeclass.h"
 
 struct rcl_counted {
-    unsigned lg; /* rate */
+    int lg; /* rate; negative: nothing is counted, and all of `left` is 0 */
     /* Blocks to come that are not sampled.  At 0 the next one is, or it has to be drawn: `due`. */
-    uint32_t left[RCL_MEDIUM_LAST + 1];
+    uint16_t left[RCL_MEDIUM_LAST + 1];
     bool due[RCL_MEDIUM_LAST + 1];
 };
 
-/* Nothing drawn yet; NULL: out of memory. */
-struct rcl_counted *rcl_counted_new(unsigned lg);
-void rcl_counted_delete(struct rcl_counted *c);
+static inline bool rcl_counted_on(const struct rcl_counted *c)
+{
+    return c->lg >= 0;
+}
+
+/* Nothing drawn yet. */
+void rcl_counted_start(struct rcl_counted *c, int lg);
 
 /* A block of the class has been allocated: is it the sampled one? */
 bool rcl_counted_one(struct rcl_counted *c, unsigned cls, uint64_t *random);

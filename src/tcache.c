@@ -23,7 +23,10 @@ static void *const null_slot[1] = {NULL};
         .top = (void **)null_slot, .limit = (void **)null_slot \
     }
 
-const struct rcl_tcache rcl_tcache_none = {.bin = {[0 ... RCL_NCLASSES - 1] = NULL_BIN}};
+const struct rcl_tcache rcl_tcache_none = {
+    .bin = {[0 ... RCL_NCLASSES - 1] = NULL_BIN},
+    .counted = {.lg = -1},
+};
 
 _Static_assert((RCL_TCACHE_CAP_MAX + 1) * sizeof(void *) <= RCL_META_MAX, "an array is an object");
 
@@ -143,8 +146,6 @@ void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
 {
-    if (tc->counted != NULL)
-        rcl_counted_delete(tc->counted);
     rcl_tcache_empty(tc, age);
     rcl_account_count(&rcl_account.cache_misses, tc->misses);
     rcl_account_count(&rcl_account.cache_overflows, tc->overflows);

@@ -39,17 +39,17 @@ struct rcl_cbin {
 
 struct rcl_tcache {
     struct rcl_cbin bin[RCL_NCLASSES];
-    uint16_t cap[RCL_NCLASSES];  /* 0: no array */
-    struct rcl_arena *arena;     /* where misses go; NULL: an explicit cache, told each time */
-    size_t bytes;                /* sum of cap * size: what it may hold */
-    size_t blocks;               /* sum of cap */
-    struct rcl_counted *counted; /* NULL: allocations are not counted */
-    uint32_t mode;               /* thread.c: of rcl_thread_mode, when `counted` was decided */
-    struct rcl_list link;        /* thread.c: all caches */
-    struct rcl_tls *owner;       /* thread.c; NULL: its thread has ended */
-    uintptr_t seen;              /* thread.c: all tops as of the last decay step, to see idleness */
-    uint32_t idle_steps;         /* thread.c */
-    uint32_t generation;         /* thread.c: forks its process has come through */
+    uint16_t cap[RCL_NCLASSES]; /* 0: no array */
+    struct rcl_arena *arena;    /* where misses go; NULL: an explicit cache, told each time */
+    size_t bytes;               /* sum of cap * size: what it may hold */
+    size_t blocks;              /* sum of cap */
+    struct rcl_counted counted;
+    uint32_t mode;         /* thread.c: of rcl_thread_mode, when `counted` was decided */
+    struct rcl_list link;  /* thread.c: all caches */
+    struct rcl_tls *owner; /* thread.c; NULL: its thread has ended */
+    uintptr_t seen;        /* thread.c: all tops as of the last decay step, to see idleness */
+    uint32_t idle_steps;   /* thread.c */
+    uint32_t generation;   /* thread.c: forks its process has come through */
     uint64_t misses, overflows;
 };
 
@@ -108,15 +108,17 @@ static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
     return tc->blocks + (tc->bytes >> rcl_page_shift());
 }
 
-/* Pop where allocations are counted: NULL is a miss, or the next block is the sampled one. */
+/*
+ * Pop where allocations are counted.  NULL: this is a miss, or the next block is the sampled one,
+ * or nothing is counted.
+ */
 static inline void *rcl_tcache_pop_counted(struct rcl_tcache *tc, unsigned cls)
 {
-    uint32_t *left = &tc->counted->left[cls];
-    void *p = NULL;
-    if (likely(*left > 0)) {
-        p = rcl_tcache_pop(tc, cls);
-        *left -= p != NULL;
-    }
+    uint16_t left = tc->counted.left[cls];
+    void *p;
+    if (unlikely(left == 0) || unlikely((p = rcl_tcache_pop(tc, cls)) == NULL))
+        return NULL;
+    tc->counted.left[cls] = (uint16_t)(left - 1);
     return p;
 }
 

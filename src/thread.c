@@ -57,7 +57,7 @@ static void set_cache(struct rcl_tls *self, const struct rcl_tcache *tc)
 {
     struct rcl_tcache **word = cache_word(self);
     if (word == &self->cache) {
-        const struct rcl_tcache *alloc = tc->counted != NULL ? &rcl_tcache_none : tc;
+        const struct rcl_tcache *alloc = rcl_counted_on(&tc->counted) ? &rcl_tcache_none : tc;
         __atomic_store_n(&self->alloc, (struct rcl_tcache *)alloc, __ATOMIC_RELEASE);
     }
     __atomic_store_n(word, (struct rcl_tcache *)tc, __ATOMIC_RELEASE);
@@ -73,20 +73,11 @@ static int lg_of(uint32_t mode)
 /* The cache has been decided about under another mode.  The owner is inside the gate. */
 static RCL_COLD void follow(struct rcl_tls *self, struct rcl_tcache *tc, uint32_t mode)
 {
-    struct rcl_counted *fresh = NULL, *old;
-    if (lg_of(mode) >= 0) {
-        fresh = rcl_counted_new((unsigned)lg_of(mode));
-        if (fresh == NULL)
-            return; /* tried again at the next slow path */
-    }
     rcl_lock(&threads.lock);
-    old = tc->counted;
-    tc->counted = fresh;
+    rcl_counted_start(&tc->counted, lg_of(mode));
     tc->mode = mode;
     set_cache(self, tc);
     rcl_unlock(&threads.lock);
-    if (old != NULL)
-        rcl_counted_delete(old);
 }
 
 uint64_t *rcl_thread_random(struct rcl_tls *self)
@@ -132,8 +123,9 @@ static void park(struct rcl_tls *self)
 {
     rcl_lock(&threads.lock);
     struct rcl_tcache *tc = get_cache(self);
-    if (tc != &rcl_tcache_none && self->bound == NULL && !self->tallies && tc->counted == NULL &&
-        tc->bytes <= PARKED_BYTES_MAX && threads.n_parked < PARKED_MAX) {
+    if (tc != &rcl_tcache_none && self->bound == NULL && !self->tallies &&
+        !rcl_counted_on(&tc->counted) && tc->bytes <= PARKED_BYTES_MAX &&
+        threads.n_parked < PARKED_MAX) {
         set_cache(self, &rcl_tcache_none);
         tc->owner = NULL;
         tc->idle_steps = 0;

@@ -122,18 +122,15 @@ size_t rcl_thread_cache_pages(const struct rcl_tls *self);
  */
 static inline void *rcl_thread_pop_counted(struct rcl_tls *self, unsigned cls)
 {
-    struct rcl_tcache *tc = __atomic_load_n(&self->cache, __ATOMIC_RELAXED);
-    if (likely(tc == __atomic_load_n(&self->alloc, __ATOMIC_RELAXED)) || tc->counted == NULL)
-        return NULL;
-    void *p = rcl_tcache_pop_counted(tc, cls);
+    void *p = rcl_tcache_pop_counted(__atomic_load_n(&self->cache, __ATOMIC_RELAXED), cls);
     if (likely(p != NULL))
         rcl_thread_end(self);
     return p;
 }
 
 /*
- * The cache to use in a slow path, inside the gate; made if there is none.  It has a
- * `counted` if and only if allocations are counted now (or memory is short).
+ * The cache to use in a slow path, inside the gate; made if there is none.  Allocations from it
+ * are counted if and only if they are to be, now.
  * rcl_tcache_none when the thread has ended or memory is short: then blocks are
  * taken from and given to rcl_arena_get(0) one by one.
  */

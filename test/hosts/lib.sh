@@ -46,7 +46,12 @@ export RECLAIM_SO
 logs=${HOST_LOGS:-$(mktemp -d "${TMPDIR:-/tmp}/reclaim-hosts.XXXXXX")}
 work=$(mktemp -d "${TMPDIR:-/tmp}/reclaim-host.XXXXXX")
 mkdir -p "$logs"
-trap 'rm -rf "$work"' EXIT
+# tidy - nothing stays but the logs of failures.
+tidy() {
+    rm -rf "$work"
+    rmdir "$logs" 2>/dev/null || true
+}
+trap tidy EXIT
 
 passes() { echo "PASS $1"; }
 skips() { echo "SKIP $*"; }

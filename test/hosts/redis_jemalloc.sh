@@ -20,7 +20,7 @@ stop_server() {
     wait "$server" 2>/dev/null
     server=
 }
-trap 'stop_server; rm -rf "$work"' EXIT
+trap 'stop_server; tidy' EXIT
 
 cli() { redis-cli -h 127.0.0.1 -p "$port" "$@"; }
 
