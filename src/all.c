@@ -44,6 +44,7 @@
 #include "tcache.c"
 #include "thread.c"
 #include "xcache.c"
+#include "via.c"
 #include "purge.c"
 #include "background.c"
 #include "prof_stack.c"

@@ -14,6 +14,7 @@
 #include "prof.h"
 #include "purge.h"
 #include "thread.h"
+#include "xcache.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -91,6 +92,7 @@ static void child(void)
     rcl_background_forget();
     rcl_prof_forked();
     rcl_threads_forked(&rcl_tls);
+    rcl_xcaches_forked();
     rcl_huge_forked();
     if (at_rest(me))
         rcl_threads_drain(&rcl_tls, RCL_DRAIN_GONE);

@@ -19,6 +19,7 @@
 #include "purge.h"
 #include "slab.h"
 #include "thread.h"
+#include "via.h"
 #include "xcache.h"
 
 #include <string.h>
@@ -105,7 +106,7 @@ static bool enter(struct rcl_tls *self)
     return in;
 }
 
-static void leave(struct rcl_tls *self)
+static void leave_with_block(struct rcl_tls *self)
 {
     rcl_gate_leave(&self->gate);
     rcl_thread_register(self);
@@ -136,31 +137,6 @@ static void *take_run(struct rcl_arena *a, const struct request *r)
     return p;
 }
 
-/* The cache for a request or a free, rcl_tcache_none where there is none; afterwards: end. */
-static struct rcl_tcache *cache_begin(struct rcl_tls *self, const struct rcl_via *via)
-{
-    if (likely(via == NULL || (via->cache == RCL_VIA_THREAD && via->arena == NULL)))
-        return rcl_thread_cache(self);
-    struct rcl_tcache *tc = NULL;
-    if (via->cache >= RCL_VIA_EXPLICIT)
-        tc = rcl_xcache_begin(via->cache - RCL_VIA_EXPLICIT);
-    return tc != NULL ? tc : (struct rcl_tcache *)&rcl_tcache_none;
-}
-
-static void cache_end(const struct rcl_tcache *tc, const struct rcl_via *via)
-{
-    if (unlikely(via != NULL && via->cache >= RCL_VIA_EXPLICIT && tc != &rcl_tcache_none))
-        rcl_xcache_end(via->cache - RCL_VIA_EXPLICIT);
-}
-
-static struct rcl_arena *arena_for(const struct rcl_tls *self, const struct rcl_tcache *tc,
-                                   const struct rcl_via *via)
-{
-    if (unlikely(via != NULL && via->arena != NULL))
-        return via->arena;
-    return tc->arena != NULL ? tc->arena : rcl_thread_arena(self);
-}
-
 /* A block has been taken, from this cache or (NULL) past all: is it to be sampled? */
 static void note(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r, const void *p)
 {
@@ -174,8 +150,8 @@ static void note(struct rcl_tls *self, struct rcl_tcache *tc, struct request *r,
 
 static void *take_cached_class(struct rcl_tls *self, struct request *r)
 {
-    struct rcl_tcache *tc = cache_begin(self, r->via);
-    struct rcl_arena *a = arena_for(self, tc, r->via);
+    struct rcl_tcache *tc = rcl_via_begin(self, r->via);
+    struct rcl_arena *a = rcl_via_arena(self, tc, r->via);
     bool zero = false;
     void *p;
     rcl_asked_note(&a->asked[r->cls], r->size);
@@ -190,7 +166,7 @@ static void *take_cached_class(struct rcl_tls *self, struct request *r)
     }
     if (p != NULL)
         note(self, tc, r, p);
-    cache_end(tc, r->via);
+    rcl_via_end(tc);
     if (p != NULL && r->zero && !zero)
         memset(p, 0, r->size);
     return p;
@@ -198,7 +174,7 @@ static void *take_cached_class(struct rcl_tls *self, struct request *r)
 
 static void *take_huge(const struct rcl_tls *self, const struct request *r)
 {
-    struct rcl_arena *a = arena_for(self, &rcl_tcache_none, r->via);
+    struct rcl_arena *a = rcl_via_arena(self, &rcl_tcache_none, r->via);
     bool zero;
     size_t bytes = rcl_max(r->size + r->room, 1);
     if (r->room != 0) {
@@ -221,7 +197,7 @@ static void *take(struct rcl_tls *self, struct request *r)
     if (rcl_class_is_cached(r->cls))
         return take_cached_class(self, r);
     if (r->cls == RCL_CLASS_LARGE)
-        p = take_run(arena_for(self, rcl_thread_cache(self), r->via), r);
+        p = take_run(rcl_via_arena(self, rcl_thread_cache(self), r->via), r);
     else
         p = take_huge(self, r);
     if (p != NULL)
@@ -253,7 +229,7 @@ RCL_OWN static void *try_alloc(struct request *r)
         rcl_purge_all(self);
         p = take(self, r);
     }
-    leave(self);
+    leave_with_block(self);
     if (unlikely(r->sampled != 0))
         rcl_prof_sampled(self, p, rcl_block_bytes(p), r->sampled);
     if (unlikely(p == NULL))
@@ -339,15 +315,6 @@ RCL_OWN void *rcl_heap_alloc_aligned_slow(size_t align, size_t size)
 
 /* --- free --------------------------------------------------------------------------------- */
 
-/* Of an explicit arena: only the program's caches and that of a thread bound to it take it. */
-static bool stays_out(const void *p, const struct rcl_tcache *tc)
-{
-    if (likely(rcl_pagemap_class(p) <= RCL_CLASS_HUGE) || tc->arena == NULL)
-        return false;
-    const struct rcl_span *s = rcl_pagemap_desc(p);
-    return s->chunk->runs->apart && s->arena != tc->arena;
-}
-
 /* Inside the gate. */
 static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_via *via,
                  const char *caller)
@@ -357,12 +324,12 @@ static void give(struct rcl_tls *self, unsigned cls, void *p, const struct rcl_v
     } else if (cls == RCL_CLASS_LARGE) {
         rcl_large_give(rcl_block_run(p, caller), RCL_AGE_NEW);
     } else {
-        struct rcl_tcache *tc = cache_begin(self, via);
-        if (tc == &rcl_tcache_none || stays_out(p, tc))
+        struct rcl_tcache *tc = rcl_via_begin_free(self, via, p);
+        if (tc == &rcl_tcache_none || rcl_via_refuses(tc, p))
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, caller);
         else if (!rcl_tcache_push(tc, cls, p))
             rcl_tcache_overflow(tc, cls, p, caller);
-        cache_end(tc, via);
+        rcl_via_end(tc);
     }
 }
 
@@ -386,10 +353,14 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     }
     if (rcl_fills_freed())
         rcl_fill_freed(p, rcl_block_usable(p, caller));
+    if (rcl_thread_is_guest(self) && via == NULL && rcl_xcache_push_guest(self, byte, p)) {
+        rcl_thread_end(self);
+        return;
+    }
     /* Samples begin on its granule; but for them it would have gone to the cache by now. */
     if (byte == RCL_CLASS_SAMPLED && via == NULL && rcl_prof_is_plain(p)) {
         struct rcl_tcache *tc = rcl_thread_begin_free(self);
-        if (!stays_out(p, tc) && rcl_tcache_push(tc, cls, p)) {
+        if (!rcl_via_refuses(tc, p) && rcl_tcache_push(tc, cls, p)) {
             rcl_thread_end(self);
             return;
         }
@@ -400,7 +371,7 @@ void rcl_heap_free_via(void *p, const struct rcl_via *via, const char *caller)
     }
     give(self, unlikely(byte >= RCL_CLASS_SAMPLED) ? rcl_prof_freed(p) : cls, p, via, caller);
     rcl_purge_excess(self);
-    leave(self);
+    rcl_gate_leave(&self->gate);
     rcl_background_kick();
     rcl_monitor_kick();
 }
@@ -457,7 +428,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     }
     if (q != NULL)
         note(self, NULL, &r, q);
-    leave(self);
+    rcl_gate_leave(&self->gate);
     rcl_background_kick();
     if (unlikely(r.sampled != 0))
         rcl_prof_sampled(self, q, rcl_block_bytes(q), r.sampled);

@@ -14,15 +14,7 @@
 #include "block.h"
 #include "sizeclass.h"
 #include "thread.h"
-
-struct rcl_arena;
-
-/* Who serves a request or takes a block back, where the program says so: doc/control.md. */
-struct rcl_via {
-    struct rcl_arena *arena; /* NULL: the thread's */
-    unsigned cache;          /* one of these, or RCL_VIA_EXPLICIT + the number of a cache */
-};
-enum { RCL_VIA_THREAD, RCL_VIA_NONE, RCL_VIA_EXPLICIT };
+#include "via.h"
 
 /* `size` bytes aligned to 16, uninitialised. */
 void *rcl_heap_alloc(size_t size);

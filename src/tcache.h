@@ -44,6 +44,7 @@ struct rcl_tcache {
     size_t bytes;               /* sum of cap * size: what it may hold */
     size_t blocks;              /* sum of cap */
     struct rcl_counted counted;
+    uint32_t number;       /* xcache.c: of an explicit cache, from 1 on; 0: a thread's */
     uint32_t mode;         /* thread.c: of rcl_thread_mode, when `counted` was decided */
     struct rcl_list link;  /* thread.c: all caches */
     struct rcl_tls *owner; /* thread.c; NULL: its thread has ended */

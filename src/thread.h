@@ -43,7 +43,7 @@ struct rcl_tls {
     struct rcl_arena *arena; /* of its last cache, or NULL */
     struct rcl_arena *bound; /* the one it has asked for, or NULL */
     bool no_cache;           /* it has asked for none */
-    bool known;              /* the destructor is registered, or being registered */
+    bool known;              /* it has allocated: the destructor is, or is being, registered */
     bool sampling;           /* a sample is being recorded: none is taken meanwhile */
 
     /*
@@ -110,6 +110,12 @@ static inline void rcl_thread_tally_out(struct rcl_tls *self, size_t bytes)
     self->bytes_out += bytes;
 }
 
+static inline bool rcl_thread_has_none(const struct rcl_tls *self)
+{
+    const struct rcl_tcache *tc = self->tallies ? self->hidden : self->cache;
+    return tc == &rcl_tcache_none;
+}
+
 /* Count bytes from now on.  Inside the gate. */
 void rcl_thread_start_tally(struct rcl_tls *self);
 
@@ -136,6 +142,17 @@ static inline void *rcl_thread_pop_counted(struct rcl_tls *self, unsigned cls)
  */
 struct rcl_tcache *rcl_thread_cache(struct rcl_tls *self);
 
+/*
+ * A thread that has not allocated yet, or is about to end, has no cache of its own and gets none
+ * for a free: that may come after its destructors, when nobody takes the cache from it any more.
+ * (glibc frees what belonged to dead threads in the next detached thread that ends, last of all.)
+ */
+static inline bool rcl_thread_is_guest(const struct rcl_tls *self)
+{
+    return unlikely(!self->known || self->ended != 0) && rcl_thread_has_none(self) &&
+           !self->no_cache;
+}
+
 /* The arena that serves this thread where its cache does not.  Never NULL. */
 static inline struct rcl_arena *rcl_thread_arena(const struct rcl_tls *self)
 {
@@ -150,8 +167,8 @@ void rcl_thread_bind(struct rcl_tls *self, struct rcl_arena *a);
 void rcl_thread_use_cache(struct rcl_tls *self, bool use);
 
 /*
- * Have libc call us when the thread ends.  Outside the gate: it may allocate.
- * Cheap after the first time.
+ * Have libc call us when the thread ends, after an allocation.  Outside the gate: it may
+ * allocate.  Cheap after the first time.
  */
 void rcl_thread_register(struct rcl_tls *self);
 

@@ -8,6 +8,8 @@
 enum {
     XCACHE_IDLE_STEPS = 2,
     SLOTS = 256, /* that are made at once; few programs need any */
+    LG_GUESTS = 3,
+    GUESTS = 1 << LG_GUESTS, /* their numbers come after the program's */
 };
 
 struct slot {
@@ -20,11 +22,21 @@ static struct {
     struct rcl_lock lock; /* making: who fills which slot */
     unsigned end;         /* behind the highest slot ever used; grows with release */
     struct slot *slots[(RCL_XCACHES_MAX + SLOTS - 1) / SLOTS]; /* below `end` they are there */
+    struct {
+        struct slot slot;
+    } RCL_ALIGNED(RCL_CACHELINE) guest[GUESTS]; /* a cache is made by the first who wants it */
 } xcaches;
 
 static struct slot *slot_at(unsigned id)
 {
+    if (id >= RCL_XCACHES_MAX)
+        return &xcaches.guest[id - RCL_XCACHES_MAX].slot;
     return &xcaches.slots[id / SLOTS][id % SLOTS];
+}
+
+static bool is_guest(unsigned id)
+{
+    return id - RCL_XCACHES_MAX < GUESTS;
 }
 
 static bool slot_take(struct slot *s)
@@ -45,12 +57,16 @@ static struct rcl_tcache *slot_cache(const struct slot *s)
 /* The cache, and the flag with it; NULL: neither. */
 static struct rcl_tcache *take_cache(unsigned id)
 {
-    if (id >= __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE))
+    if (id >= __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE) && !is_guest(id))
         return NULL;
     struct slot *s = slot_at(id);
     if (!slot_take(s))
         return NULL;
     struct rcl_tcache *tc = slot_cache(s);
+    if (tc == NULL && is_guest(id) && (tc = rcl_tcache_new_for(NULL)) != NULL) {
+        tc->number = id + 1;
+        __atomic_store_n(&s->tc, tc, __ATOMIC_RELEASE);
+    }
     if (tc == NULL)
         slot_release(s);
     return tc;
@@ -75,6 +91,7 @@ bool rcl_xcache_create(unsigned *id)
     while (i < xcaches.end && slot_cache(slot_at(i)) != NULL)
         i++;
     if (i < RCL_XCACHES_MAX && slot_cover(i)) {
+        tc->number = i + 1;
         __atomic_store_n(&slot_at(i)->tc, tc, __ATOMIC_RELEASE);
         if (i == xcaches.end)
             __atomic_store_n(&xcaches.end, i + 1, __ATOMIC_RELEASE);
@@ -89,7 +106,7 @@ bool rcl_xcache_create(unsigned *id)
 
 bool rcl_xcache_flush(unsigned id)
 {
-    struct rcl_tcache *tc = take_cache(id);
+    struct rcl_tcache *tc = id < RCL_XCACHES_MAX ? take_cache(id) : NULL;
     if (tc == NULL)
         return false;
     rcl_tcache_empty(tc, RCL_AGE_NEW);
@@ -99,13 +116,38 @@ bool rcl_xcache_flush(unsigned id)
 
 bool rcl_xcache_destroy(unsigned id)
 {
-    struct rcl_tcache *tc = take_cache(id);
+    struct rcl_tcache *tc = id < RCL_XCACHES_MAX ? take_cache(id) : NULL;
     if (tc == NULL)
         return false;
     __atomic_store_n(&slot_at(id)->tc, NULL, __ATOMIC_RELEASE);
     slot_release(slot_at(id));
     rcl_tcache_delete(tc, RCL_AGE_NEW);
     return true;
+}
+
+unsigned rcl_xcache_of_guest(const struct rcl_tls *self)
+{
+    /* Threads' words are far apart, and each hash is good for one of them. */
+    uint64_t mixed = (uintptr_t)self / RCL_GRANULE * 0x9e3779b97f4a7c15;
+    return RCL_XCACHES_MAX + (unsigned)(mixed >> (64 - LG_GUESTS));
+}
+
+bool rcl_xcache_push_guest(const struct rcl_tls *self, unsigned cls, void *p)
+{
+    struct slot *s = slot_at(rcl_xcache_of_guest(self));
+    struct rcl_tcache *tc;
+    if ((tc = slot_cache(s)) == NULL || !slot_take(s))
+        return false;
+    bool pushed = rcl_tcache_push(tc, cls, p);
+    __atomic_store_n(&s->idle, 0, __ATOMIC_RELAXED);
+    slot_release(s);
+    return pushed;
+}
+
+void rcl_xcaches_forked(void)
+{
+    for (unsigned i = 0; i < GUESTS; i++)
+        slot_release(&xcaches.guest[i].slot);
 }
 
 struct rcl_tcache *rcl_xcache_begin(unsigned id)
@@ -121,30 +163,44 @@ void rcl_xcache_end(unsigned id)
     slot_release(slot_at(id));
 }
 
+/* The number after `id` that may have a cache; RCL_XCACHES_MAX + GUESTS: there is none. */
+static unsigned next_of(unsigned id)
+{
+    id++;
+    if (id >= RCL_XCACHES_MAX)
+        return id;
+    return id < __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE) ? id : RCL_XCACHES_MAX;
+}
+
+#define EACH_SLOT(id) \
+    (unsigned id = next_of(UINT32_MAX); id < RCL_XCACHES_MAX + GUESTS; id = next_of(id))
+
 void rcl_xcaches_drain(bool all)
 {
-    unsigned end = __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE);
-    for (unsigned id = 0; id < end; id++) {
-        struct slot *s = slot_at(id);
-        if (slot_cache(s) == NULL ||
-            (!all && __atomic_add_fetch(&s->idle, 1, __ATOMIC_RELAXED) < XCACHE_IDLE_STEPS))
-            continue;
-        struct rcl_tcache *tc = take_cache(id);
-        if (tc == NULL)
-            continue;
-        rcl_tcache_empty(tc, RCL_AGE_OLD);
-        slot_release(s);
-    }
+    for
+        EACH_SLOT(id)
+        {
+            struct slot *s = slot_at(id);
+            if (slot_cache(s) == NULL ||
+                (!all && __atomic_add_fetch(&s->idle, 1, __ATOMIC_RELAXED) < XCACHE_IDLE_STEPS))
+                continue;
+            struct rcl_tcache *tc = take_cache(id);
+            if (tc == NULL)
+                continue;
+            rcl_tcache_empty(tc, RCL_AGE_OLD);
+            slot_release(s);
+        }
 }
 
 void rcl_xcaches_usage(struct rcl_caches_stats *out)
 {
-    unsigned end = __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE);
-    for (unsigned id = 0; id < end; id++) {
-        struct rcl_tcache *tc = take_cache(id);
-        if (tc == NULL)
-            continue;
-        rcl_thread_add_usage(out, tc);
-        slot_release(slot_at(id));
-    }
+    for
+        EACH_SLOT(id)
+        {
+            struct rcl_tcache *tc = slot_cache(slot_at(id)) != NULL ? take_cache(id) : NULL;
+            if (tc == NULL)
+                continue;
+            rcl_thread_add_usage(out, tc);
+            slot_release(slot_at(id));
+        }
 }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 static pthread_t start(void *(*run)(void *), void *argument)
@@ -176,6 +177,63 @@ static void test_detached_threads_leak_nothing(void **state)
     assert_true(test_resident() <= before + 6 * MIB);
 }
 
+/* ---- a free when all else is done --------------------------------------------------------- */
+
+static void *end_with_the_others(void *barrier)
+{
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+/*
+ * glibc keeps the stacks of dead threads, up to 40 MB.  A detached thread that ends beyond that
+ * frees what belonged to others, when its own destructors are done; it has never called malloc.
+ * Whatever we knew of that thread then would be written to where its stack had been.
+ */
+static void test_the_last_free_of_a_thread_leaves_nothing_behind(void **state)
+{
+    enum { BURST = 8, ROUNDS = 40, BLOCKS = 4000 };
+    size_t mapped = 256 * MIB, written = 0;
+    pthread_attr_t attributes;
+    (void)state;
+
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, 8 * MIB), 0);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        pthread_barrier_t barrier;
+        assert_int_equal(pthread_barrier_init(&barrier, NULL, BURST + 1), 0);
+        for (size_t i = 0; i < BURST; i++) {
+            pthread_t thread;
+            REQUIRE(pthread_create(&thread, &attributes, end_with_the_others, &barrier) == 0);
+        }
+        pthread_barrier_wait(&barrier);
+        usleep(10 * 1000); /* their stacks are to be dead before the next ones are made */
+        pthread_barrier_destroy(&barrier);
+    }
+    pthread_attr_destroy(&attributes);
+
+    uint64_t *where = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(where != MAP_FAILED);
+    for (int round = 0; round < 2; round++) { /* enough for the helper to look at all caches */
+        void *block[BLOCKS];
+        for (size_t i = 0; i < BLOCKS; i++)
+            block[i] = memset(malloc(3000), 1, 3000);
+        for (size_t i = 0; i < BLOCKS; i++)
+            free(block[i]);
+        usleep(1200 * 1000);
+    }
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    assert_true(test_exited_well(test_wait(child)));
+    for (size_t i = 0; i < mapped / sizeof *where; i++)
+        written += where[i] != 0;
+    assert_int_equal(written, 0);
+    munmap(where, mapped);
+}
+
 /* ---- destructors of thread-specific data ------------------------------------------------- */
 
 enum { KEYS = 6 };
@@ -341,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_blocks_outlive_their_thread),
         cmocka_unit_test(test_ten_thousand_threads_leak_nothing),
         cmocka_unit_test(test_detached_threads_leak_nothing),
+        cmocka_unit_test(test_the_last_free_of_a_thread_leaves_nothing_behind),
         cmocka_unit_test(test_destructors_that_allocate_leak_nothing),
         cmocka_unit_test(test_minimal_stack),
         cmocka_unit_test(test_many_threads_at_once),

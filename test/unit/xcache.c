@@ -59,7 +59,7 @@ TEST(numbers_are_given_again)
     assert_int_equal(c, a);
     assert_true(rcl_xcache_destroy(b));
     assert_true(rcl_xcache_destroy(c));
-    assert_null(rcl_xcache_begin(RCL_XCACHES_MAX));
+    assert_null(rcl_xcache_begin(UINT32_MAX));
     assert_false(rcl_xcache_flush(UINT32_MAX));
     leave();
 }
@@ -129,6 +129,49 @@ TEST(what_is_not_used_for_two_steps_is_emptied)
     leave();
 }
 
+/* A block of the class, past every cache. */
+static void *take_one(unsigned cls)
+{
+    void *p;
+    bool zero;
+    REQUIRE(rcl_blocks_take(rcl_arena_get(0), cls, &p, 1, &zero) == 1);
+    return p;
+}
+
+TEST(guests_share_a_cache_that_is_emptied_like_any_other)
+{
+    struct rcl_tls *guest = &rcl_tls;
+    unsigned cls = rcl_class_of_small(64), id = rcl_xcache_of_guest(guest);
+    struct rcl_bin *bin = &rcl_arena_get(0)->bin[cls];
+
+    enter();
+    size_t live = bin->live;
+    void *p = take_one(cls);
+    assert_true(id >= RCL_XCACHES_MAX);
+    assert_false(rcl_xcache_push_guest(guest, cls, p)); /* there is none yet */
+    fill(id, cls);
+    size_t before = held(cls);
+    assert_true(before > 0);
+    assert_true(rcl_xcache_push_guest(guest, cls, p));
+    assert_int_equal(held(cls), before + 1);
+    assert_false(rcl_xcache_push_guest(guest, RCL_CLASS_LARGE, p)); /* not of a cached class */
+
+    p = take_one(cls);
+    assert_false(rcl_xcache_flush(id)); /* no program can name it */
+    assert_false(rcl_xcache_destroy(id));
+    assert_non_null(rcl_xcache_begin(id)); /* in use: nobody waits */
+    assert_false(rcl_xcache_push_guest(guest, cls, p));
+    rcl_xcaches_forked(); /* whoever used it is not here */
+    assert_true(rcl_xcache_push_guest(guest, cls, p));
+
+    rcl_xcaches_drain(false);
+    assert_int_equal(held(cls), before + 2);
+    rcl_xcaches_drain(false);
+    assert_int_equal(held(cls), 0);
+    assert_int_equal(bin->live, live);
+    leave();
+}
+
 TEST(there_are_as_many_as_flags_can_name)
 {
     unsigned id, n = 0;
@@ -154,6 +197,7 @@ int main(void)
         cmocka_unit_test(one_use_at_a_time),
         cmocka_unit_test(flushed_blocks_are_back_in_their_bin),
         cmocka_unit_test(what_is_not_used_for_two_steps_is_emptied),
+        cmocka_unit_test(guests_share_a_cache_that_is_emptied_like_any_other),
         cmocka_unit_test(there_are_as_many_as_flags_can_name),
     };
 
