@@ -479,8 +479,30 @@ RCL_OWN static void *move(void *p, size_t usable, struct request *r, enum how ho
     return q;
 }
 
+/* The same by two hits.  NULL: the new size has none just now. */
+RCL_OWN static void *move_by_hits(void *p, size_t usable, size_t size)
+{
+    struct rcl_tls *self = &rcl_tls;
+    if (size > RCL_MEDIUM_MAX)
+        return NULL;
+    unsigned cls = rcl_block_class_for(size, RCL_MIN_ALIGN);
+    void *q = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
+    if (q == NULL)
+        q = rcl_thread_pop_counted(self, cls);
+    rcl_thread_end(self);
+    if (q == NULL)
+        return NULL;
+    memcpy(q, p, rcl_min(size, usable));
+    if (likely(rcl_tcache_push(rcl_thread_begin_free(self), rcl_pagemap_class(p), p)))
+        rcl_thread_end(self);
+    else
+        rcl_heap_free(p, "realloc");
+    return q;
+}
+
 RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 {
+    void *q;
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "realloc");
     if (size > PTRDIFF_MAX)
@@ -488,11 +510,12 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     if (rcl_class_is_cached(cls)) {
         if (fits(cls, usable, size))
             return p;
+        q = move_by_hits(p, usable, size);
     } else {
-        void *q = resize(p, cls, usable, size, ROOMILY, "realloc");
-        if (q != NULL)
-            return q;
+        q = resize(p, cls, usable, size, ROOMILY, "realloc");
     }
+    if (q != NULL)
+        return q;
     struct request r = {.size = size, .align = RCL_MIN_ALIGN};
     return move(p, usable, &r, ROOMILY, "realloc");
 }
