@@ -21,6 +21,7 @@
 #include "thread.h"
 #include "via.h"
 #include "xcache.h"
+#include "zero.h"
 
 #include <string.h>
 
@@ -184,7 +185,7 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
     }
     void *p = rcl_huge_take_in(&a->huge, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
-        memset(p, 0, r->size);
+        rcl_zero(p, r->size);
     if (p != NULL && r->room != 0)
         rcl_huge_note_asked(rcl_pagemap_desc(p), r->size);
     return p;
@@ -541,7 +542,7 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
         return q;
     size_t now = rcl_heap_usable(q, "rallocx");
     if (now > usable)
-        memset((char *)q + usable, 0, now - usable);
+        rcl_zero((char *)q + usable, now - usable);
     return q;
 }
 
@@ -565,6 +566,6 @@ RCL_OWN size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size
         resize(p, cls, usable, least, IN_PLACE, "xallocx");
     size_t now = rcl_heap_usable(p, "xallocx");
     if (zero && now > usable)
-        memset((char *)p + usable, 0, now - usable);
+        rcl_zero((char *)p + usable, now - usable);
     return now;
 }
