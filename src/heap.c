@@ -525,7 +525,7 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
                                    const struct rcl_via *via)
 {
     unsigned cls = rcl_block_class(p);
-    size_t usable = rcl_heap_usable(p, "rallocx");
+    size_t usable = rcl_heap_usable(p, "rallocx"), copied = usable;
     struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .via = via};
     void *q = NULL;
     if (size > PTRDIFF_MAX)
@@ -536,13 +536,16 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
         q = resize(p, cls, usable, size, r.align <= rcl_page_size() ? EXACTLY : IN_PLACE,
                    "rallocx");
     }
-    if (q == NULL)
+    if (q == NULL) {
         q = move(p, usable, &r, EXACTLY, "rallocx");
+        if (q != p)
+            copied = rcl_min(size, usable);
+    }
     if (q == NULL || !zero)
         return q;
     size_t now = rcl_heap_usable(q, "rallocx");
-    if (now > usable)
-        rcl_zero((char *)q + usable, now - usable);
+    if (now > copied)
+        rcl_zero((char *)q + copied, now - copied);
     return q;
 }
 
