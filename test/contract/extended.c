@@ -286,6 +286,7 @@ static void test_a_destroyed_arena_is_gone_and_its_index_used_again(void **state
     fill_arena(a, 0);
     assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", a, 0)), 0);
     assert_false(ctl_bool(ctl_name("arena.%zu.initialized", a, 0)));
+    assert_true(ctl_bool("arena.4097.initialized"));
     assert_null(mallocx(1, MALLOCX_ARENA(a)));
     assert_int_equal(ctl_do(ctl_name("arena.%zu.reset", a, 0)), EFAULT);
     assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", a, 0)), EFAULT);
