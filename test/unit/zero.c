@@ -12,9 +12,10 @@ static size_t page;
 
 static char *map(size_t pages)
 {
-    char *p = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p = rcl_os_map_aligned(pages * page,
+                                 page); /* a pretended page is larger than the kernel's */
 
-    REQUIRE(p != MAP_FAILED);
+    REQUIRE(p != NULL);
     madvise(p, pages * page, MADV_NOHUGEPAGE);
     return p;
 }
