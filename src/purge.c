@@ -254,8 +254,8 @@ size_t rcl_purge_old(size_t budget)
 void rcl_purge_arena(struct rcl_arena *a, bool old)
 {
     enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ALL;
-    purge_bins(a, what, SIZE_MAX);
-    rcl_runs_purge(&a->runs, what, SIZE_MAX);
+    if (purge_bins(a, what, SIZE_MAX) + rcl_runs_purge(&a->runs, what, SIZE_MAX) != 0)
+        count_run(); /* not each look at an arena that keeps nothing, see purge_at_once() */
     if (!rcl_opt.retain)
         rcl_runs_unmap_empty(&a->runs, old ? KEEP_EMPTY_CHUNKS : 0, false);
 }

@@ -618,10 +618,13 @@ static void age_by_their_own_steps(void *arg)
     REQUIRE(gone_quick == RCL_AGE_MAX);
     REQUIRE(gone_slow == 4 * RCL_AGE_MAX);
     REQUIRE(dirty_in(never) > 0);
+    uint64_t runs = rcl_account_read(&rcl_account.purge_runs);
     rcl_purge_arena(never, true);
     REQUIRE(dirty_in(never) > 0);
+    REQUIRE(rcl_account_read(&rcl_account.purge_runs) == runs);
     rcl_purge_arena(never, false);
     REQUIRE(dirty_in(never) == 0);
+    REQUIRE(rcl_account_read(&rcl_account.purge_runs) == runs + 1);
 }
 
 TEST(arenas_age_by_their_own_steps)
