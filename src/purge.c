@@ -12,7 +12,7 @@
 enum {
     /*
      * Work per free, in pages: at 0.2 us a page in long ranges, 0.5 us one by one,
-     * 50 to 130 us.  A flush frees at most 128 KiB, 32 pages, or one block; a cache that is
+     * 50 to 130 us.  A flush frees at most 320 KiB, 80 pages; a cache that is
      * made smaller 512 KiB.
      */
     EXCESS_BUDGET = 256,

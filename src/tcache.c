@@ -12,21 +12,22 @@
 
 /* doc/design.md, "What a cache may hold", has the reasons and measurements behind these. */
 enum {
-    ALONE_SHARE = 144,   /* the only cache holds 1/144 of what the program uses; where there are */
+    ALONE_SHARE = 48,    /* the only cache holds 1/48 of what the program uses; where there are */
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
-    REFILL_SHARE = 4,    /* a refill takes 1/4 of what may still come, at most */
+    REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
     FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
     MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
-    MEASURE_FREES = 8,   /* or overflows with no refill between them */
+    MEASURE_FREES = 8,   /* or overflows with no refill between them, */
+    MEASURE_REFILLS = 2, /* or refills when there seems to be little room */
 };
 #define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
 #define CACHES_BYTES_MIN (6 * MIB)   /* likewise */
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them */
 #define CACHE_SHOWN_MAX (1 * MIB)    /* by which one of several may exceed that, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
-#define FLUSH_BYTES_MAX (128 * KIB)  /* at an overflow: no free is to take long */
+#define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
 #define SHRINK_BYTES_MAX (512 * KIB) /* and at a count */
 #define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
 
@@ -63,7 +64,6 @@ static void tcache_init(struct rcl_tcache *tc, struct rcl_arena *arena)
 {
     *tc = rcl_tcache_none;
     tc->arena = arena;
-    tc->most_pages = SIZE_MAX;
     rcl_list_init(&tc->link);
 }
 
@@ -185,7 +185,6 @@ static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, enum 
  */
 void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages, enum rcl_age age)
 {
-    tc->most_pages = rcl_min(tc->most_pages, pages);
     rcl_tcache_measure(tc);
     size_t enough = tc->bytes - rcl_min(tc->bytes, SHRINK_BYTES_MAX);
     for (unsigned i = 0; i < RCL_MEDIUM_LAST; i++) {
@@ -216,17 +215,21 @@ static void limit(struct rcl_tcache *tc)
 }
 
 /*
- * In a slow path: bytes that it may take in.  What is too much goes back now and then, not at
+ * In a slow path, an overflow or a refill that needs room for `wanted` bytes to be a whole one:
+ * bytes that the cache may take in.  What is too much goes back now and then, not at
  * once: a cache at its limit would give back a class for each that it fills, and miss that one
  * next.  Until then it takes little at a time.  But a thread that does nothing but free fills one
  * class after another, without a word from those that are not full.
  */
-static size_t room(struct rcl_tcache *tc, bool overflow)
+static size_t room(struct rcl_tcache *tc, bool overflow, size_t wanted)
 {
     tc->frees = overflow ? tc->frees + 1 : 0;
     if (++tc->events % MEASURE_EVENTS == 0 || (overflow && tc->frees % MEASURE_FREES == 0))
         limit(tc);
     size_t most = allowance(tc);
+    /* A thread that does nothing but allocate has used what its refills are still counted for. */
+    if (tc->bytes + wanted > most && wanted != 0 && tc->events % MEASURE_REFILLS == 0)
+        rcl_tcache_measure(tc);
     return tc->bytes < most ? most - tc->bytes : 0;
 }
 
@@ -301,12 +304,13 @@ void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigne
 {
     void *one;
     tc->misses++;
-    size_t more = room(tc, false);
+    size_t size = rcl_classes[cls].size;
+    size_t more = room(tc, false, tc->cap[cls] * size / 2 * REFILL_SHARE);
     if (!grow(tc, cls, more) && tc->cap[cls] == 0)
         return rcl_blocks_take(a, cls, &one, 1, zero) != 0 ? one : NULL;
 
     /* Half, so that frees have room too; lowest address on top. */
-    size_t size = rcl_classes[cls].size, want = (tc->cap[cls] + 1u) / 2;
+    size_t want = (tc->cap[cls] + 1u) / 2;
     want = rcl_min(want, rcl_max(more / REFILL_SHARE / size, 1));
     struct rcl_cbin *b = &tc->bin[cls];
     void **end = array_end(tc, cls);
@@ -325,7 +329,7 @@ void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigne
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
 {
     tc->overflows++;
-    size_t more = room(tc, true);
+    size_t more = room(tc, true, 0);
     if (tc->bin[cls].top == tc->bin[cls].limit && !grow(tc, cls, more)) {
         size_t cap = tc->cap[cls];
         if (cap == 0) {

@@ -47,7 +47,6 @@ struct rcl_tcache {
     /* What it held when counted, changed by refills and flushes since; what account.h knows. */
     size_t bytes, blocks, told_bytes, told_blocks;
     size_t flushed, shown; /* bytes given back and not fetched since; fetched again */
-    size_t most_pages;     /* it has been asked to pin no more, lately */
     uint32_t events;       /* refills and overflows */
     uint32_t frees;        /* overflows since the last refill */
     uint32_t victim;       /* the class that gives next, less the first */

@@ -367,13 +367,13 @@ TEST(one_cache_has_a_budget)
         assert_true(tc->bytes > MIB / 2);
     /* A little at a time. */
     size_t steps = 0;
-    while (tc->bytes > MIB / 2) {
+    while (tc->bytes > 3 * MIB / 4) {
         size_t before = tc->bytes;
-        rcl_tcache_shrink(tc, MIB / 2, SIZE_MAX, RCL_AGE_NEW);
+        rcl_tcache_shrink(tc, 3 * MIB / 4, SIZE_MAX, RCL_AGE_NEW);
         assert_true(tc->bytes < before);
         assert_true(++steps < 20);
     }
-    size_t some = rcl_tcache_pages(tc) / 2;
+    size_t some = rcl_tcache_pages(tc) / 4 * 3;
     while (rcl_tcache_pages(tc) > some) {
         rcl_tcache_shrink(tc, SIZE_MAX, some, RCL_AGE_NEW);
         assert_true(++steps < 40);
