@@ -252,14 +252,18 @@ static bool new_array(struct rcl_tcache *tc, unsigned cls, size_t size)
     return true;
 }
 
-/* Room for more blocks, if the class, the options, what may still come in and memory allow. */
+/*
+ * Room for more blocks, if the class, the options, what may still come in and memory allow.  Places
+ * of large blocks take half of that at most: a program that uses each size once shall not fill its
+ * cache with them.
+ */
 static bool grow(struct rcl_tcache *tc, unsigned cls, size_t more)
 {
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
     size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
     size_t bytes = by_places(cls) ? (cap - old) * c->size : 0;
-    if (cap == old || more <= bytes || !rcl_options_caching() ||
+    if (cap == old || more == 0 || more / 2 < bytes || !rcl_options_caching() ||
         c->size > (size_t)rcl_opt.tcache_max)
         return false;
     if (cap > tc->size[cls] && !new_array(tc, cls, cap))

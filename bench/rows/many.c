@@ -161,6 +161,7 @@ BENCH_ROWS(
     {.name = "fifo 10000 x 512 B",   .body = fifo, .arg = {10000, 512}},
     {.name = "fifo 10000 x 5000 B",  .body = fifo, .arg = {10000, 5000}},
     REPLACE("replace 1000 x 16-1024 B", 1000, 16, 1024),
+    REPLACE("replace 5000 x 8-8000 B", 5000, 8, 8000),
     REPLACE("replace 1000000 x 16-1024 B", 1000000, 16, 1024),
     REPLACE("replace 20000 x 1-20 kB", 20000, 1000, 20000),
     REPLACE("replace 200 x 0.1-2 MB", 200, 100000, 2000000),
