@@ -14,6 +14,7 @@
 #include "purge.h"
 #include "sizeclass.h"
 #include "thread.h"
+#include "xcache.h"
 
 enum { NOT_BOOTED, BOOTING };
 
@@ -93,9 +94,9 @@ __attribute__((constructor(101))) static void second_stage(void)
 }
 
 /*
- * What waits in the caches of this thread and of those that have ended has not been looked at: a
- * block freed twice, or a pointer into one, is said before the process ends.  Not by _exit, and
- * not where exit() was called in a handler that interrupted us.
+ * What waits in the caches of this thread, of those that have ended and of guests has not been
+ * looked at: a block freed twice, or a pointer into one, is said before the process ends.  Not by
+ * _exit, and not where exit() was called in a handler that interrupted us.
  */
 __attribute__((destructor(101))) static void last_look(void)
 {
@@ -104,5 +105,6 @@ __attribute__((destructor(101))) static void last_look(void)
         return;
     rcl_thread_drop_cache(self);
     rcl_threads_drop_parked();
+    rcl_xcaches_drain(true); /* those that threads share who have only freed */
     rcl_gate_leave(&self->gate);
 }
