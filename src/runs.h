@@ -8,8 +8,10 @@
  * an age per page, in bitmaps of the chunk, so neighbours merge by themselves.
  *
  * Which run: one whose pages are all dirty (resident: no fault to pay), in the
- * lowest chunk, at the lowest place that fits; else any free run, likewise.  So
- * the high chunks drain and can go.
+ * lowest chunk, at the lowest place that fits; else, of the places around a dirty
+ * run of half the length and more in the lowest few chunks that have one, that
+ * with most dirty pages; else any free run, the lowest.  So the high chunks drain
+ * and can go.
  *
  * Purging takes the pages out of the free map, drops the lock for the system
  * call, and puts them back as clean: to everybody else they are in use meanwhile.
