@@ -275,9 +275,8 @@ static size_t chunk_take(struct rcl_runs *r, struct rcl_chunk *c, size_t first, 
     return dirty;
 }
 
-bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run)
+bool rcl_runs_take_held(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run)
 {
-    rcl_lock(&r->lock);
     struct rcl_chunk *c = NULL;
     size_t first = 0;
     while ((c = find(r, true, pages, align_pages, &first)) == NULL &&
@@ -285,12 +284,13 @@ bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct 
            (c = find(r, false, pages, align_pages, &first)) == NULL) {
         rcl_unlock(&r->lock);
         struct rcl_chunk *fresh = chunk_map(r, pages, align_pages);
+        rcl_lock(&r->lock);
         if (fresh == NULL)
             return false;
-        rcl_lock(&r->lock);
         if (!chunk_enter(r, fresh)) {
             rcl_unlock(&r->lock);
             chunk_discard(fresh);
+            rcl_lock(&r->lock);
             return false;
         }
     }
@@ -301,7 +301,6 @@ bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct 
     if (c->dirty_pages > 0)
         rcl_bits_extract(c->dirty, first, pages, run->dirty);
     run->dirty_pages = chunk_take(r, c, first, pages);
-    rcl_unlock(&r->lock);
     return true;
 }
 
@@ -355,13 +354,11 @@ static void chunk_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, si
     }
 }
 
-void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
-                   const uint64_t *dirty, enum rcl_age age)
+void rcl_runs_give_held(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
+                        const uint64_t *dirty, enum rcl_age age)
 {
-    rcl_lock(&r->lock);
     rcl_assert(first + pages <= c->pages && rcl_bits_count_range(c->free, first, pages) == 0);
     chunk_give(r, c, first, pages, dirty, age);
-    rcl_unlock(&r->lock);
 }
 
 /* --- returning to the kernel -------------------------------------------------------------- */
