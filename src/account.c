@@ -2,4 +2,4 @@
 /* account.c - see account.h. */
 #include "account.h"
 
-struct rcl_account rcl_account;
+struct rcl_account rcl_account = {.pinned_each = RCL_PINNED_ONE};

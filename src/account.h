@@ -12,6 +12,11 @@
 
 #include "base.h"
 
+enum {
+    RCL_PINNED_ONE = 1 << 20,
+    RCL_PINNED_MEMORY = 1024, /* blocks that it is a mean over, about */
+};
+
 struct rcl_account {
     /* Pages in slabs, page runs and huge blocks: what the program holds, roughly. */
     int64_t used_pages;
@@ -24,7 +29,16 @@ struct rcl_account {
     /* What thread caches may hold at most, summed over threads. */
     int64_t cache_bytes;
     int64_t cache_blocks;
+    /* What they do hold, as of the last time that each was counted. */
+    int64_t cached_bytes;
+    int64_t cached_blocks;
+    int64_t cache_shown; /* bytes that they may hold because they have fetched them again */
     int64_t caches;
+    /*
+     * How many pages a cached small block keeps beside its bytes, in 1/RCL_PINNED_ONE: what came
+     * free with blocks that went back from caches lately (rcl_account_unpinned).
+     */
+    uint32_t pinned_each;
     /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
     int64_t hole_bytes;
 
@@ -73,6 +87,28 @@ static inline int64_t rcl_account_get(const int64_t *field)
 static inline uint64_t rcl_account_read(const uint64_t *field)
 {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
+}
+
+/*
+ * So many blocks of `bytes` bytes together went back to their bin, and so many pages came free.
+ * Where all else on a page lives, none does, and caches cost what their blocks have of bytes; where
+ * a program has freed nearly everything, each takes a page with it.
+ */
+static inline void rcl_account_unpinned(size_t blocks, size_t bytes, size_t pages, size_t page)
+{
+    size_t own = bytes / page;
+    size_t more = pages > own ? rcl_min(pages - own, blocks) : 0;
+    int64_t old = __atomic_load_n(&rcl_account.pinned_each, __ATOMIC_RELAXED);
+    int64_t step = (int64_t)(more * RCL_PINNED_ONE) - old * (int64_t)blocks;
+    int64_t new = old + step / (int64_t)rcl_max(blocks, RCL_PINNED_MEMORY);
+    if (new != old)
+        __atomic_store_n(&rcl_account.pinned_each, (uint32_t) new, __ATOMIC_RELAXED);
+}
+
+/* Pages that so many cached blocks keep beside their bytes. */
+static inline size_t rcl_account_pins(size_t blocks)
+{
+    return blocks * __atomic_load_n(&rcl_account.pinned_each, __ATOMIC_RELAXED) / RCL_PINNED_ONE;
 }
 
 #endif

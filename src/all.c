@@ -17,6 +17,7 @@
 #include "os.c"
 #include "release.c"
 #include "look.c"
+#include "zero.c"
 #include "file.c"
 #include "out.c"
 #include "die.c"

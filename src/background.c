@@ -76,7 +76,7 @@ static bool has_died(void)
 /* Bytes that could be returned sooner or later. */
 static int64_t waiting(void)
 {
-    return (rcl_purge_dirty() + rcl_purge_pinned()) << rcl_page_shift();
+    return (rcl_purge_dirty() + rcl_purge_pinned_most()) << rcl_page_shift();
 }
 
 static void helper_step(void)

@@ -275,6 +275,7 @@ struct put {
     enum rcl_age age;
     struct rcl_list empty; /* slabs to give up */
     struct rcl_demand_note note;
+    size_t pages;    /* that came free */
     const void *bad; /* the one that ends it all, and what is known of it */
     const struct rcl_span *bad_slab;
     bool in_block;
@@ -288,6 +289,7 @@ static void put_done(struct rcl_bin *b, struct put *put)
         return;
     if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
         struct rcl_span *spare = b->spare;
+        put->pages += rcl_popcount(s->dirty & ~s->returnable);
         give_up(b, s, &put->empty);
         if (spare != NULL && !spare->purging)
             give_up(b, spare, &put->empty);
@@ -297,6 +299,7 @@ static void put_done(struct rcl_bin *b, struct put *put)
     size_t found = rcl_slab_settle(s, put->touched, put->age == RCL_AGE_OLD);
     if (found != 0) {
         put->note.freed += found;
+        put->pages += found;
         enqueue(b, s);
         if (put->age == RCL_AGE_OLD) {
             rcl_list_remove(&s->queue);
@@ -354,6 +357,7 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     b->live -= back;
     rcl_unlock(&b->lock);
     bin_tell(b, &put.note, -(int64_t)back);
+    rcl_account_unpinned(back, back * rcl_classes[b->cls].size, put.pages, rcl_page_size());
     if (unlikely(put.bad != NULL))
         put_failed(b, &put, caller);
     slabs_drop(b, &put.empty, age);

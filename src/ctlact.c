@@ -236,9 +236,20 @@ static struct rcl_arena *arena_named(const struct ctl *c)
     return c->number[0] < RCL_ARENA_INDEXES ? rcl_arena_find((unsigned)c->number[0], false) : NULL;
 }
 
+static bool any_destroyed(void)
+{
+    bool any = false;
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        any |= __atomic_load_n(&rcl_arena_get(i)->destroyed, __ATOMIC_ACQUIRE);
+    return any;
+}
+
 int rcl_ctl_arena_initialized(struct ctl *c)
 {
-    c->old.b = names_all(c->number[0]) || arena_named(c) != NULL;
+    if (c->number[0] == CTL_ARENAS_DESTROYED)
+        c->old.b = any_destroyed();
+    else
+        c->old.b = names_all(c->number[0]) || arena_named(c) != NULL;
     return 0;
 }
 

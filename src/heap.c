@@ -21,6 +21,7 @@
 #include "thread.h"
 #include "via.h"
 #include "xcache.h"
+#include "zero.h"
 
 #include <string.h>
 
@@ -184,7 +185,7 @@ static void *take_huge(const struct rcl_tls *self, const struct request *r)
     }
     void *p = rcl_huge_take_in(&a->huge, bytes, r->align, &zero);
     if (p != NULL && r->zero && !zero)
-        memset(p, 0, r->size);
+        rcl_zero(p, r->size);
     if (p != NULL && r->room != 0)
         rcl_huge_note_asked(rcl_pagemap_desc(p), r->size);
     return p;
@@ -479,8 +480,30 @@ RCL_OWN static void *move(void *p, size_t usable, struct request *r, enum how ho
     return q;
 }
 
+/* The same by two hits.  NULL: the new size has none just now. */
+RCL_OWN static void *move_by_hits(void *p, size_t usable, size_t size)
+{
+    struct rcl_tls *self = &rcl_tls;
+    if (size > RCL_MEDIUM_MAX)
+        return NULL;
+    unsigned cls = rcl_block_class_for(size, RCL_MIN_ALIGN);
+    void *q = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
+    if (q == NULL)
+        q = rcl_thread_pop_counted(self, cls);
+    rcl_thread_end(self);
+    if (q == NULL)
+        return NULL;
+    memcpy(q, p, rcl_min(size, usable));
+    if (likely(rcl_tcache_push(rcl_thread_begin_free(self), rcl_pagemap_class(p), p)))
+        rcl_thread_end(self);
+    else
+        rcl_heap_free(p, "realloc");
+    return q;
+}
+
 RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 {
+    void *q;
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "realloc");
     if (size > PTRDIFF_MAX)
@@ -488,11 +511,12 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     if (rcl_class_is_cached(cls)) {
         if (fits(cls, usable, size))
             return p;
+        q = move_by_hits(p, usable, size);
     } else {
-        void *q = resize(p, cls, usable, size, ROOMILY, "realloc");
-        if (q != NULL)
-            return q;
+        q = resize(p, cls, usable, size, ROOMILY, "realloc");
     }
+    if (q != NULL)
+        return q;
     struct request r = {.size = size, .align = RCL_MIN_ALIGN};
     return move(p, usable, &r, ROOMILY, "realloc");
 }
@@ -524,7 +548,7 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
                                    const struct rcl_via *via)
 {
     unsigned cls = rcl_block_class(p);
-    size_t usable = rcl_heap_usable(p, "rallocx");
+    size_t usable = rcl_heap_usable(p, "rallocx"), copied = usable;
     struct request r = {.size = size, .align = rcl_max(align, RCL_MIN_ALIGN), .via = via};
     void *q = NULL;
     if (size > PTRDIFF_MAX)
@@ -535,13 +559,16 @@ RCL_OWN void *rcl_heap_realloc_via(void *p, size_t size, size_t align, bool zero
         q = resize(p, cls, usable, size, r.align <= rcl_page_size() ? EXACTLY : IN_PLACE,
                    "rallocx");
     }
-    if (q == NULL)
+    if (q == NULL) {
         q = move(p, usable, &r, EXACTLY, "rallocx");
+        if (q != p)
+            copied = rcl_min(size, usable);
+    }
     if (q == NULL || !zero)
         return q;
     size_t now = rcl_heap_usable(q, "rallocx");
-    if (now > usable)
-        memset((char *)q + usable, 0, now - usable);
+    if (now > copied)
+        rcl_zero((char *)q + copied, now - copied);
     return q;
 }
 
@@ -565,6 +592,6 @@ RCL_OWN size_t rcl_heap_resize_in_place(void *p, size_t size, size_t extra, size
         resize(p, cls, usable, least, IN_PLACE, "xallocx");
     size_t now = rcl_heap_usable(p, "xallocx");
     if (zero && now > usable)
-        memset((char *)p + usable, 0, now - usable);
+        rcl_zero((char *)p + usable, now - usable);
     return now;
 }

@@ -90,8 +90,9 @@ static int look_in_core(const char *addr, size_t n, uint8_t *resident)
         long ret = sys3(SYS_mincore, from, batch << rcl_page_shift(), vec);
         if (sys_failed(ret))
             return sys_errno(ret);
-        for (size_t i = 0; i < batch * ratio; i++)
-            resident[done + i / ratio] += vec[i] & 1;
+        for (size_t i = 0; i < batch; i++)
+            for (size_t k = 0; k < ratio; k++)
+                resident[done + i] += vec[i * ratio + k] & 1;
     }
     return 0;
 }

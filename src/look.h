@@ -9,7 +9,7 @@
 #include "base.h"
 
 struct rcl_look {
-    int pagemap; /* /proc/self/pagemap; -1: the next best */
+    int pagemap; /* /proc/self/pagemap; -1: mincore alone, no file */
 };
 
 /* Around any number of questions. */

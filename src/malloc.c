@@ -169,7 +169,7 @@ RCL_OWN RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
         return EINVAL;
     void *p = alloc_aligned(align, size);
     if (p == NULL)
-        return ENOMEM;
+        return errno = ENOMEM; /* POSIX leaves errno open; programs read what glibc sets */
     *out = p;
     return 0;
 }

@@ -12,10 +12,12 @@
 enum {
     /*
      * Work per free, in pages: at 0.2 us a page in long ranges, 0.5 us one by one,
-     * 50 to 130 us.  A flush frees at most 128 KiB, 32 pages.
+     * 50 to 130 us.  A flush frees at most 320 KiB, 80 pages; a cache that is
+     * made smaller 512 KiB.
      */
     EXCESS_BUDGET = 256,
-    CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
+    CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page; */
+    WORTH_SLACKS = 2,      /* less than twice that is not worth a call, whatever caches pin */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
     CACHE_PAGES_MIN = 64,  /* and so many pages each whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
@@ -84,26 +86,36 @@ static void purge_down_to(int64_t target, size_t budget)
 
 /*
  * With many threads the caches alone could use up the ceiling.  What they pin beside it is never
- * more than three quarters of it again: 7 MiB by default, where 8 are promised.
+ * more than three quarters of it again, 7 MiB by default, where 8 are promised, and what they have
+ * shown that they take back.
  */
 static size_t pinned_beside(size_t ceiling)
 {
     int64_t caches = rcl_account_get(&rcl_account.caches), pinned = rcl_purge_pinned();
+    size_t shown = (size_t)rcl_account_get(&rcl_account.cache_shown) >> rcl_page_shift();
     if (caches <= 1 || pinned <= 0)
         return 0;
     size_t more = (size_t)(caches - 1) * (CACHE_BYTES_BESIDE >> rcl_page_shift());
-    return rcl_min((size_t)pinned, rcl_min(more, ceiling - ceiling / 4));
+    return rcl_min((size_t)pinned, shown + rcl_min(more, ceiling - ceiling / 4));
 }
 
-/* Caches pin more than `share` pages: empty the caller's if it has more than its part of it. */
-static void drop_large_cache(struct rcl_tls *self, size_t share)
+/* Caches pin more than `share` pages: make the caller's smaller if it has more than its part. */
+static void shrink_large_cache(struct rcl_tls *self, size_t share)
 {
     if (rcl_purge_pinned() <= (int64_t)share)
         return;
     int64_t caches = rcl_account_get(&rcl_account.caches);
-    if (rcl_thread_cache_pages(self) >
-        rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_PAGES_MIN))
-        rcl_thread_drop_cache(self);
+    size_t part = rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_PAGES_MIN);
+    struct rcl_tcache *own = rcl_thread_own_cache(self), *tc = own;
+    if (rcl_thread_is_guest(self))
+        tc = rcl_xcache_begin(rcl_xcache_of_guest(self));
+    if (tc == NULL)
+        return;
+    rcl_tcache_measure(tc);
+    if (rcl_tcache_pages(tc) > part)
+        rcl_tcache_shrink(tc, SIZE_MAX, part - part / 4, RCL_AGE_NEW);
+    if (tc != own)
+        rcl_xcache_end(tc->number - 1);
 }
 
 static void count_run(void)
@@ -124,13 +136,17 @@ static RCL_COLD void purge_at_once(void)
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
     size_t beside = pinned_beside(ceiling);
-    drop_large_cache(self, ceiling / CACHE_SHARE + beside);
+    shrink_large_cache(self, ceiling / CACHE_SHARE + beside);
     int64_t dirty = rcl_purge_dirty(), slack = (int64_t)(ceiling / CEILING_SLACK);
     int64_t room = (int64_t)(ceiling + beside) - rcl_purge_pinned() - rcl_purge_described();
-    if (dirty <= room || dirty < slack)
+    if (beside != 0) { /* caches do not take the place of what is wanted again */
+        int64_t demand = rcl_account_get(&rcl_account.demand_pages);
+        room = room > demand ? room : demand;
+    }
+    if (dirty <= room || dirty < WORTH_SLACKS * slack)
         return;
     count_run();
-    purge_down_to(room > slack ? room - slack : 0, EXCESS_BUDGET);
+    purge_down_to(room > WORTH_SLACKS * slack ? room - slack : slack, EXCESS_BUDGET);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(META_KEEP_BYTES);
 }
@@ -149,7 +165,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
     int64_t least = (int64_t)(RCL_PURGE_WORTH_BYTES >> rcl_page_shift());
     if (rcl_demand_decay_ms() < 0)
         return;
-    if (rcl_purge_dirty() + rcl_purge_pinned() <= least)
+    if (rcl_purge_dirty() + rcl_purge_pinned_most() <= least)
         return;
     count_run();
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
@@ -238,8 +254,8 @@ size_t rcl_purge_old(size_t budget)
 void rcl_purge_arena(struct rcl_arena *a, bool old)
 {
     enum rcl_purge_what what = old ? RCL_PURGE_OLD : RCL_PURGE_ALL;
-    purge_bins(a, what, SIZE_MAX);
-    rcl_runs_purge(&a->runs, what, SIZE_MAX);
+    if (purge_bins(a, what, SIZE_MAX) + rcl_runs_purge(&a->runs, what, SIZE_MAX) != 0)
+        count_run(); /* not each look at an arena that keeps nothing, see purge_at_once() */
     if (!rcl_opt.retain)
         rcl_runs_unmap_empty(&a->runs, old ? KEEP_EMPTY_CHUNKS : 0, false);
 }

@@ -17,18 +17,30 @@
 #define RCL_PURGE_WORTH_BYTES MIB
 
 /*
- * Pages that thread caches may keep resident, at the worst.  A cached block of n
- * bytes lies on 1 + n / page of them on average, and keeps them if all around it is
- * free in the slab; but all cached blocks together keep no more than there is free
- * beside live ones.
+ * Pages that thread caches keep resident.  A cached block of n bytes lies on 1 + n / page of them
+ * on average, and keeps them if all around it is free in the slab; but all cached blocks together
+ * keep no more than there is free beside live ones.  What they keep now, about; and what they
+ * might at the worst.
  */
+static inline int64_t rcl_pages_pinned(int64_t bytes, int64_t beside)
+{
+    int64_t pages = bytes >> rcl_page_shift();
+    int64_t holes = rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift();
+    int64_t less = beside < holes ? beside : holes;
+    return pages + (less > 0 ? less : 0);
+}
+
 static inline int64_t rcl_purge_pinned(void)
 {
-    int64_t cached = rcl_account_get(&rcl_account.cache_bytes) >> rcl_page_shift();
-    int64_t blocks = rcl_account_get(&rcl_account.cache_blocks);
-    int64_t holes = cached + (rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift());
-    int64_t pinned = blocks + cached < holes ? blocks + cached : holes;
-    return pinned > cached ? pinned : cached;
+    int64_t blocks = rcl_account_get(&rcl_account.cached_blocks);
+    return rcl_pages_pinned(rcl_account_get(&rcl_account.cached_bytes),
+                            blocks > 0 ? (int64_t)rcl_account_pins((size_t)blocks) : 0);
+}
+
+static inline int64_t rcl_purge_pinned_most(void)
+{
+    return rcl_pages_pinned(rcl_account_get(&rcl_account.cache_bytes),
+                            rcl_account_get(&rcl_account.cache_blocks));
 }
 
 /* Pages that describe what is mapped: nine bytes for each granule (pagemap.h), at the worst. */
@@ -47,8 +59,8 @@ static inline int64_t rcl_purge_dirty(void)
 /*
  * Amount: called by every free that goes the slow way.  What is dirty, what caches
  * may pin and the page map count against the ceiling (demand.h); of what the second and
- * further caches pin, a part stands beside it.  Above it, a thread whose own cache is a large
- * part of that empties it; then, if an eighth of the ceiling or more is dirty, memory is
+ * further caches pin, a part stands beside it.  Above it, a thread whose own cache pins a large
+ * part of that makes it smaller; then, if a quarter of the ceiling or more is dirty, memory is
  * returned, oldest first, until somewhat below, but not more than a fixed amount of work per
  * call, which is several times what the call can have freed, so the excess cannot grow.
  */

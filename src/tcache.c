@@ -10,11 +10,26 @@
 
 #include <string.h>
 
+/* doc/design.md, "What a cache may hold", has the reasons and measurements behind these. */
 enum {
-    USED_SHARE = 16, /* all caches together may hold 1/16 of what the program uses, */
-    ONE_SHARE = 2,   /* and one thread's half of it */
+    ALONE_SHARE = 48,    /* the only cache holds 1/48 of what the program uses; where there are */
+    USED_SHARE = 16,     /* more, all together hold 1/16 */
+    ONE_SHARE = 3,       /* and one of them 1/3 of that; */
+    REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
+    SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
+    FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
+    MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
+    MEASURE_FREES = 8,   /* or overflows with no refill between them, */
+    MEASURE_REFILLS = 2, /* or refills when there seems to be little room */
 };
-#define CACHES_BYTES_MIN (4 * MIB) /* or this much, where that is more */
+#define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
+#define CACHES_BYTES_MIN (6 * MIB)   /* likewise */
+#define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them */
+#define CACHE_SHOWN_MAX (1 * MIB)    /* by which one of several may exceed that, */
+#define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
+#define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
+#define SHRINK_BYTES_MAX (512 * KIB) /* and at a count */
+#define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
 
 static void *const null_slot[1] = {NULL};
 
@@ -80,68 +95,196 @@ struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena)
     return tc;
 }
 
+/* What it may hold, class by class. */
+static void set_cap(struct rcl_tcache *tc, unsigned cls, size_t cap)
+{
+    int64_t more = (int64_t)cap - tc->cap[cls];
+    tc->bin[cls].limit = array_end(tc, cls) - cap;
+    tc->cap[cls] = (uint16_t)cap;
+    rcl_account_add(&rcl_account.cache_blocks, more);
+    rcl_account_add(&rcl_account.cache_bytes, more * rcl_classes[cls].size);
+}
+
+/* --- contents ----------------------------------------------------------------------------- */
+
+/* A few large blocks can change much between two counts. */
+static bool by_places(unsigned cls)
+{
+    return rcl_classes[cls].size >= PLACES_BYTES;
+}
+
+void rcl_tcache_measure(struct rcl_tcache *tc)
+{
+    size_t bytes = 0, blocks = 0;
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+        if (tc->cap[cls] == 0)
+            continue;
+        size_t count = by_places(cls) ? tc->cap[cls] : rcl_tcache_count(tc, cls);
+        blocks += count;
+        bytes += count * rcl_classes[cls].size;
+    }
+    rcl_account_add(&rcl_account.cached_bytes, (int64_t)bytes - (int64_t)tc->told_bytes);
+    rcl_account_add(&rcl_account.cached_blocks, (int64_t)blocks - (int64_t)tc->told_blocks);
+    tc->bytes = tc->told_bytes = bytes;
+    tc->blocks = tc->told_blocks = blocks;
+}
+
+static size_t allowance(const struct rcl_tcache *tc)
+{
+    int64_t caches = rcl_account_get(&rcl_account.caches);
+    int64_t pages = rcl_account_get(&rcl_account.used_pages);
+    size_t used = pages > 0 ? (size_t)pages << rcl_page_shift() : 0;
+    if (caches <= 1)
+        return rcl_max(ALONE_BYTES_MIN, used / ALONE_SHARE);
+    size_t most = rcl_max(CACHES_BYTES_MIN, used / USED_SHARE);
+    if (caches <= ONE_SHARE || rcl_account_get(&rcl_account.cached_bytes) < (int64_t)most)
+        return most / ONE_SHARE + tc->shown;
+    return rcl_max(most / (size_t)caches, CACHE_BYTES_LEAST) + tc->shown;
+}
+
+/*
+ * A cache that flushes what it soon fetches again is too small for its thread: so much is to be
+ * added, within limits; it fades, so that a thread which changes its ways loses it.  Not where
+ * there is one only: then all that is free has room below the ceiling, in it or outside.
+ */
+static void show(struct rcl_tcache *tc, int64_t bytes)
+{
+    if (bytes > 0 &&
+        (rcl_account_get(&rcl_account.caches) <= 1 ||
+         rcl_account_get(&rcl_account.cache_shown) + bytes > (int64_t)CACHES_SHOWN_MAX))
+        return;
+    tc->shown = (size_t)((int64_t)tc->shown + bytes);
+    rcl_account_add(&rcl_account.cache_shown, bytes);
+}
+
+static void note_refill(struct rcl_tcache *tc, size_t bytes)
+{
+    size_t again = rcl_min(bytes, tc->flushed);
+    tc->flushed -= again;
+    show(tc, (int64_t)rcl_min(again, CACHE_SHOWN_MAX - tc->shown));
+}
+
+static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, enum rcl_age age,
+                         const char *caller)
+{
+    /* They stand at the end: the program is least likely to have them in its caches. */
+    struct rcl_cbin *b = &tc->bin[cls];
+    size_t keep = rcl_tcache_count(tc, cls) - give;
+    rcl_blocks_put(cls, b->top + keep, give, age, caller);
+    memmove(b->top + give, b->top, keep * sizeof *b->top);
+    b->top += give;
+    tc->flushed = rcl_min(tc->flushed + give * rcl_classes[cls].size, CACHE_SHOWN_MAX);
+    tc->bytes -= rcl_min(tc->bytes, give * rcl_classes[cls].size);
+    tc->blocks -= rcl_min(tc->blocks, give);
+}
+
+/*
+ * Half of one class after another goes back, beginning where the last time ended, until so much is
+ * left.  From all alike: which of them the program will miss first is not known.  Each loses room
+ * too, or what the program frees next would fill them again before one of them overflows.
+ */
+void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages, enum rcl_age age)
+{
+    rcl_tcache_measure(tc);
+    size_t enough = tc->bytes - rcl_min(tc->bytes, SHRINK_BYTES_MAX);
+    for (unsigned i = 0; i < RCL_MEDIUM_LAST; i++) {
+        if ((tc->bytes <= bytes && rcl_tcache_pages(tc) <= pages) || tc->bytes < enough)
+            break;
+        unsigned cls = RCL_CLASS_FIRST + tc->victim;
+        tc->victim = (tc->victim + 1) % RCL_MEDIUM_LAST;
+        if (tc->cap[cls] == 0)
+            continue;
+        size_t count = rcl_tcache_count(tc, cls), left = count / 2;
+        size_t least = rcl_class_is_small(cls) ? rcl_classes[cls].cache_min : 0;
+        if (count > left)
+            flush_oldest(tc, cls, count - left, age, "free");
+        set_cap(tc, cls, rcl_min(tc->cap[cls], rcl_max(2 * left, least)));
+    }
+    rcl_tcache_measure(tc);
+}
+
+/* Count, and bring it down to what is allowed. */
+static void limit(struct rcl_tcache *tc)
+{
+    size_t most = allowance(tc);
+    rcl_tcache_measure(tc);
+    show(tc, -(int64_t)(tc->shown / FADE));
+    tc->flushed -= tc->flushed / FADE;
+    if (tc->bytes > most)
+        rcl_tcache_shrink(tc, most - most / SHRINK_SHARE, SIZE_MAX, RCL_AGE_NEW);
+}
+
+/*
+ * In a slow path, an overflow or a refill that needs room for `wanted` bytes to be a whole one:
+ * bytes that the cache may take in.  What is too much goes back now and then, not at
+ * once: a cache at its limit would give back a class for each that it fills, and miss that one
+ * next.  Until then it takes little at a time.  But a thread that does nothing but free fills one
+ * class after another, without a word from those that are not full.
+ */
+static size_t room(struct rcl_tcache *tc, bool overflow, size_t wanted)
+{
+    tc->frees = overflow ? tc->frees + 1 : 0;
+    if (++tc->events % MEASURE_EVENTS == 0 || (overflow && tc->frees % MEASURE_FREES == 0))
+        limit(tc);
+    size_t most = allowance(tc);
+    /* A thread that does nothing but allocate has used what its refills are still counted for. */
+    if (tc->bytes + wanted > most && wanted != 0 && tc->events % MEASURE_REFILLS == 0)
+        rcl_tcache_measure(tc);
+    return tc->bytes < most ? most - tc->bytes : 0;
+}
+
 /* --- capacity ----------------------------------------------------------------------------- */
 
-static bool budget_take(struct rcl_tcache *tc, size_t blocks, size_t size)
+/* A larger array, blocks keep their order.  False: out of memory. */
+static bool new_array(struct rcl_tcache *tc, unsigned cls, size_t size)
 {
-    size_t bytes = blocks * size;
-    int64_t used = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
-    int64_t most = used / USED_SHARE > (int64_t)CACHES_BYTES_MIN ? used / USED_SHARE
-                                                                 : (int64_t)CACHES_BYTES_MIN;
-    if (tc->bytes + bytes > (size_t)most / ONE_SHARE ||
-        rcl_account_get(&rcl_account.cache_bytes) + (int64_t)bytes > most)
+    void **array = rcl_meta_alloc(array_bytes(size));
+    if (array == NULL)
         return false;
-    tc->bytes += bytes;
-    tc->blocks += blocks;
-    rcl_account_add(&rcl_account.cache_bytes, (int64_t)bytes);
-    rcl_account_add(&rcl_account.cache_blocks, (int64_t)blocks);
+    struct rcl_cbin *b = &tc->bin[cls];
+    size_t count = rcl_tcache_count(tc, cls), cap = tc->cap[cls];
+    memcpy(array + size - count, b->top, (count + 1) * sizeof *array); /* and the sentinel */
+    if (tc->size[cls] != 0)
+        rcl_meta_free(array_end(tc, cls) - tc->size[cls], array_bytes(tc->size[cls]));
+    b->limit = array + size - cap;
+    b->top = array + size - count;
+    tc->size[cls] = (uint16_t)size;
     return true;
 }
 
-static void budget_give(struct rcl_tcache *tc, size_t blocks, size_t bytes)
-{
-    tc->bytes -= bytes;
-    tc->blocks -= blocks;
-    rcl_account_add(&rcl_account.cache_bytes, -(int64_t)bytes);
-    rcl_account_add(&rcl_account.cache_blocks, -(int64_t)blocks);
-}
-
-/* A larger array, if the class, the options and the budgets allow; blocks keep their order. */
-static bool grow(struct rcl_tcache *tc, unsigned cls)
+/* Room for more blocks, if the class, the options, what may still come in and memory allow. */
+static bool grow(struct rcl_tcache *tc, unsigned cls, size_t more)
 {
     const struct rcl_class *c = &rcl_classes[cls];
     size_t old = tc->cap[cls];
     size_t cap = old == 0 ? c->cache_min : rcl_min(old * 2, c->cache_max);
-    if (cap == old || !rcl_options_caching() || c->size > (size_t)rcl_opt.tcache_max ||
-        !budget_take(tc, cap - old, c->size))
+    size_t bytes = by_places(cls) ? (cap - old) * c->size : 0;
+    if (cap == old || more <= bytes || !rcl_options_caching() ||
+        c->size > (size_t)rcl_opt.tcache_max)
         return false;
-    void **array = rcl_meta_alloc(array_bytes(cap));
-    if (array == NULL) {
-        budget_give(tc, cap - old, (cap - old) * c->size);
+    if (cap > tc->size[cls] && !new_array(tc, cls, cap))
         return false;
-    }
-    struct rcl_cbin *b = &tc->bin[cls];
-    size_t count = rcl_tcache_count(tc, cls);
-    memcpy(array + cap - count, b->top, (count + 1) * sizeof *array); /* and the sentinel */
-    if (old != 0)
-        rcl_meta_free(b->limit, array_bytes(old));
-    b->limit = array;
-    b->top = array + cap - count;
-    tc->cap[cls] = (uint16_t)cap;
+    set_cap(tc, cls, cap);
+    tc->bytes += bytes;
     return true;
 }
 
 void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
 {
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
-        if (tc->cap[cls] == 0)
+        if (tc->size[cls] == 0)
             continue;
         rcl_blocks_put(cls, tc->bin[cls].top, rcl_tcache_count(tc, cls), age, "free");
-        rcl_meta_free(tc->bin[cls].limit, array_bytes(tc->cap[cls]));
+        void **array = array_end(tc, cls) - tc->size[cls];
+        size_t size = tc->size[cls];
+        set_cap(tc, cls, 0);
         tc->bin[cls] = rcl_tcache_none.bin[cls];
-        tc->cap[cls] = 0;
+        tc->size[cls] = 0;
+        rcl_meta_free(array, array_bytes(size));
     }
-    budget_give(tc, tc->blocks, tc->bytes);
+    rcl_tcache_measure(tc);
+    show(tc, -(int64_t)tc->shown);
+    tc->flushed = 0;
 }
 
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
@@ -161,37 +304,40 @@ void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigne
 {
     void *one;
     tc->misses++;
-    if (!grow(tc, cls) && tc->cap[cls] == 0)
+    size_t size = rcl_classes[cls].size;
+    size_t more = room(tc, false, tc->cap[cls] * size / 2 * REFILL_SHARE);
+    if (!grow(tc, cls, more) && tc->cap[cls] == 0)
         return rcl_blocks_take(a, cls, &one, 1, zero) != 0 ? one : NULL;
 
     /* Half, so that frees have room too; lowest address on top. */
+    size_t want = (tc->cap[cls] + 1u) / 2;
+    want = rcl_min(want, rcl_max(more / REFILL_SHARE / size, 1));
     struct rcl_cbin *b = &tc->bin[cls];
     void **end = array_end(tc, cls);
-    size_t want = (tc->cap[cls] + 1u) / 2;
     size_t got = rcl_blocks_take(a, cls, end - want, want, zero);
     if (got == 0)
         return NULL;
     if (got < want)
         memmove(end - got, end - want, got * sizeof *end);
     b->top = end - got + 1;
+    note_refill(tc, got * size);
+    tc->bytes += (got - 1) * size;
+    tc->blocks += got - 1;
     return end[-(ptrdiff_t)got];
 }
 
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
 {
     tc->overflows++;
-    if (!grow(tc, cls)) {
+    size_t more = room(tc, true, 0);
+    if (tc->bin[cls].top == tc->bin[cls].limit && !grow(tc, cls, more)) {
         size_t cap = tc->cap[cls];
         if (cap == 0) {
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, caller);
             return;
         }
-        /* The oldest stand at the end: the program is least likely to have them in its caches. */
-        struct rcl_cbin *b = &tc->bin[cls];
-        size_t count = rcl_tcache_count(tc, cls), give = count - cap / 2;
-        rcl_blocks_put(cls, b->top + (count - give), give, RCL_AGE_NEW, caller);
-        memmove(b->top + give, b->top, (count - give) * sizeof *b->top);
-        b->top += give;
+        size_t most = rcl_max(FLUSH_BYTES_MAX / rcl_classes[cls].size, 1);
+        flush_oldest(tc, cls, rcl_min(cap - cap / 2, most), RCL_AGE_NEW, caller);
     }
     rcl_tcache_push(tc, cls, p);
 }

@@ -4,7 +4,7 @@
  *
  *   array: [ . . . . b b b b 0 ]      b a block, 0 the sentinel NULL
  *            ^       ^       ^
- *            limit   top     array + cap
+ *            limit   top     limit + cap
  *
  * Pop reads *top: a block, or the sentinel when there is none, in one load and
  * one test.  Push is refused when top has come down to limit.  A class without
@@ -14,8 +14,9 @@
  * allocation, while its cache has been taken away (thread.h), and at its end.
  * No block is touched: arrays hold addresses, nothing is written into blocks.
  *
- * Capacities start small and double with use, within a budget per thread and one
- * for the process.
+ * Capacities start small and double with use; what they hold, not what they could, is limited, for
+ * one cache and for all.  A hit counts nothing, so contents are counted now and then, by the slow
+ * paths, and what is too much goes back from all classes alike.
  *
  * While allocations are counted (heap profiles) the hit path of malloc is led past the cache,
  * and rcl_tcache_pop_counted() stands in for it.
@@ -25,6 +26,7 @@
 #ifndef RCL_TCACHE_H
 #define RCL_TCACHE_H
 
+#include "account.h"
 #include "arena.h"
 #include "base.h"
 #include "list.h"
@@ -39,10 +41,15 @@ struct rcl_cbin {
 
 struct rcl_tcache {
     struct rcl_cbin bin[RCL_NCLASSES];
-    uint16_t cap[RCL_NCLASSES]; /* 0: no array */
-    struct rcl_arena *arena;    /* where misses go; NULL: an explicit cache, told each time */
-    size_t bytes;               /* sum of cap * size: what it may hold */
-    size_t blocks;              /* sum of cap */
+    uint16_t cap[RCL_NCLASSES];  /* what may stand in the array, */
+    uint16_t size[RCL_NCLASSES]; /* and how long it is; 0: there is none */
+    struct rcl_arena *arena;     /* where misses go; NULL: an explicit cache, told each time */
+    /* What it held when counted, changed by refills and flushes since; what account.h knows. */
+    size_t bytes, blocks, told_bytes, told_blocks;
+    size_t flushed, shown; /* bytes given back and not fetched since; fetched again */
+    uint32_t events;       /* refills and overflows */
+    uint32_t frees;        /* overflows since the last refill */
+    uint32_t victim;       /* the class that gives next, less the first */
     struct rcl_counted counted;
     uint32_t number;       /* xcache.c: of an explicit cache, from 1 on; 0: a thread's */
     uint32_t mode;         /* thread.c: of rcl_thread_mode, when `counted` was decided */
@@ -103,10 +110,16 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
 /* Blocks of a class it holds now. */
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
 
-/* Pages that it may pin: 1 + n / page for a block of n bytes. */
+/* Count what it holds, and tell account.h. */
+void rcl_tcache_measure(struct rcl_tcache *tc);
+
+/* Some go back, until it holds no more than that. */
+void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages, enum rcl_age age);
+
+/* Pages that it pins, about. */
 static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
 {
-    return tc->blocks + (tc->bytes >> rcl_page_shift());
+    return rcl_account_pins(tc->blocks) + (tc->bytes >> rcl_page_shift());
 }
 
 /*

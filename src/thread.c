@@ -10,10 +10,10 @@
 
 #include <pthread.h>
 
-#define PARKED_BYTES_MAX (512 * KIB) /* what one of them may hold */
+#define PARKED_BYTES_MAX (1 * MIB) /* what one of them may hold */
 
 enum {
-    PARKED_MAX = 4,    /* caches that wait for a new thread */
+    PARKED_MAX = 8,    /* caches that wait for a new thread */
     IDLE_STEPS = 2,    /* decay steps without a change that make a cache idle */
     COUNT_ROUNDS = 50, /* attempts to reach every cache when counting begins or ends */
 };
@@ -123,6 +123,8 @@ static void park(struct rcl_tls *self)
 {
     rcl_lock(&threads.lock);
     struct rcl_tcache *tc = get_cache(self);
+    if (tc != &rcl_tcache_none)
+        rcl_tcache_measure(tc);
     if (tc != &rcl_tcache_none && self->bound == NULL && !self->tallies &&
         !rcl_counted_on(&tc->counted) && tc->bytes <= PARKED_BYTES_MAX &&
         threads.n_parked < PARKED_MAX) {
@@ -268,9 +270,10 @@ void rcl_thread_start_tally(struct rcl_tls *self)
     rcl_unlock(&threads.lock);
 }
 
-size_t rcl_thread_cache_pages(const struct rcl_tls *self)
+struct rcl_tcache *rcl_thread_own_cache(const struct rcl_tls *self)
 {
-    return rcl_tcache_pages(get_cache(self));
+    struct rcl_tcache *tc = get_cache(self);
+    return tc != &rcl_tcache_none ? tc : NULL;
 }
 
 /* libc calls this when a thread ends, perhaps before other destructors that allocate. */

@@ -119,8 +119,8 @@ static inline bool rcl_thread_has_none(const struct rcl_tls *self)
 /* Count bytes from now on.  Inside the gate. */
 void rcl_thread_start_tally(struct rcl_tls *self);
 
-/* Pages that the caller's cache may pin, as in rcl_purge_pinned. */
-size_t rcl_thread_cache_pages(const struct rcl_tls *self);
+/* The caller's cache as it is; NULL: it has none.  Inside the gate. */
+struct rcl_tcache *rcl_thread_own_cache(const struct rcl_tls *self);
 
 /*
  * After a miss, still busy: the hit of a thread whose allocations are counted.  NULL: it is no

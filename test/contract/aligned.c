@@ -88,8 +88,11 @@ static void test_posix_memalign_errors(void **state)
         for (size_t alignment = 16; alignment <= 64 * MIB; alignment *= 16) {
             void *block = &mark;
 
+            errno = TEST_ERRNO;
             assert_int_equal(posix_memalign(&block, alignment, opaque_size(too_large[i])), ENOMEM);
             assert_ptr_equal(block, &mark);
+            if (!test_foreign())
+                assert_int_equal(errno, ENOMEM);
         }
     }
     void *block = &mark;

@@ -88,53 +88,6 @@ static void test_what_cannot_be_had_is_null_and_errno_stays(void **state)
     dallocx(p, 0);
 }
 
-/* Blocks that were full of something else before. */
-static void soil(size_t size, int flags)
-{
-    void *dirty[8];
-
-    for (size_t i = 0; i < COUNT_OF(dirty); i++) {
-        dirty[i] = mallocx(size, flags);
-        assert_non_null(dirty[i]);
-        memset(dirty[i], 0xee, sallocx(dirty[i], 0));
-    }
-    for (size_t i = 0; i < COUNT_OF(dirty); i++)
-        dallocx(dirty[i], flags);
-}
-
-static void test_zero_is_zero_to_the_end_of_the_block(void **state)
-{
-    static const int with[] = {0, MALLOCX_TCACHE_NONE, MALLOCX_LG_ALIGN(13)};
-    (void)state;
-
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        for (size_t k = 0; k < COUNT_OF(with); k++) {
-            soil(sizes[i], with[k]);
-            void *p = mallocx(sizes[i], with[k] | MALLOCX_ZERO);
-            assert_true(test_all_zero(p, sallocx(p, 0)));
-            dallocx(p, with[k]);
-        }
-    }
-}
-
-static void test_growing_zeroed_blocks_stay_zero_behind(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        soil(sizes[i] * 2, 0);
-        soil(sizes[i] * 5, 0);
-        char *p = mallocx(sizes[i], MALLOCX_ZERO);
-        test_fill(p, sizes[i], i);
-        p = rallocx(p, sizes[i] * 2, MALLOCX_ZERO);
-        assert_true(test_intact(p, sizes[i], sizes[i], i));
-        assert_true(test_all_zero(p + sizes[i], sallocx(p, 0) - sizes[i]));
-        p = rallocx(p, sizes[i] * 5, MALLOCX_ZERO);
-        assert_true(test_intact(p, sizes[i], sizes[i], i));
-        assert_true(test_all_zero(p + sizes[i], sallocx(p, 0) - sizes[i]));
-        dallocx(p, 0);
-    }
-}
-
 static void test_rallocx_keeps_content_and_alignment(void **state)
 {
     struct test_random random = {7};
@@ -333,6 +286,7 @@ static void test_a_destroyed_arena_is_gone_and_its_index_used_again(void **state
     fill_arena(a, 0);
     assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", a, 0)), 0);
     assert_false(ctl_bool(ctl_name("arena.%zu.initialized", a, 0)));
+    assert_true(ctl_bool("arena.4097.initialized"));
     assert_null(mallocx(1, MALLOCX_ARENA(a)));
     assert_int_equal(ctl_do(ctl_name("arena.%zu.reset", a, 0)), EFAULT);
     assert_int_equal(ctl_do(ctl_name("arena.%zu.destroy", a, 0)), EFAULT);
@@ -565,8 +519,6 @@ int main(void)
         cmocka_unit_test(test_version_is_that_of_the_header),
         cmocka_unit_test(test_what_nallocx_says_is_what_there_is),
         cmocka_unit_test(test_what_cannot_be_had_is_null_and_errno_stays),
-        cmocka_unit_test(test_zero_is_zero_to_the_end_of_the_block),
-        cmocka_unit_test(test_growing_zeroed_blocks_stay_zero_behind),
         cmocka_unit_test(test_rallocx_keeps_content_and_alignment),
         cmocka_unit_test(test_blocks_come_from_the_arena_named),
         cmocka_unit_test(test_reset_returns_everything),

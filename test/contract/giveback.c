@@ -334,6 +334,33 @@ static int part_again(char **arguments)
     return failures;
 }
 
+/*
+ * A large table of which little is used, zeroed anew again and again, as many programs have one:
+ * what was never touched does not become resident, and what was is zero again.
+ */
+static int part_sparse(char **arguments)
+{
+    enum { ROUNDS = 10, TOUCHED = 50 };
+    size_t bytes = 256 * MIB, step = bytes / TOUCHED;
+    int failures = 0;
+    (void)arguments;
+
+    free(calloc(1, 100));
+    size_t before = test_resident();
+    for (size_t round = 0; round < ROUNDS; round++) {
+        char *table = calloc(1, bytes);
+        REQUIRE(table != NULL);
+        for (size_t i = 0; i < TOUCHED; i++)
+            for (size_t k = 0; k <= round; k++)
+                REQUIRE(table[i * step + k * 5000] == 0);
+        for (size_t i = 0; i < TOUCHED; i++)
+            table[i * step + round * 5000] = (char)(round + 1);
+        failures += judge("a table of which little is used", before, test_resident(), ceiling);
+        free(table);
+    }
+    return failures;
+}
+
 /* Freed blocks that are still locked, among a burst of others: they go, and hold up nothing. */
 static int part_locked(char **arguments)
 {
@@ -422,6 +449,12 @@ static void check_part(const char *name)
     assert_true(test_exited_well(status));
 }
 
+static void test_sparse_tables(void **state)
+{
+    (void)state;
+    check_part("sparse");
+}
+
 static void test_mixed_sizes(void **state)
 {
     (void)state;
@@ -475,6 +508,7 @@ int main(int argc, char **argv)
         {"shrink", part_shrink},
         {"part", part_part},
         {"again", part_again},
+        {"sparse", part_sparse},
         {"locked", part_locked},
         {"all-locked", part_all_locked},
     };
@@ -490,6 +524,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_shrinking),
         cmocka_unit_test(test_what_is_left_of_a_block),
         cmocka_unit_test(test_burst_after_burst),
+        cmocka_unit_test(test_sparse_tables),
         cmocka_unit_test(test_locked_blocks),
         cmocka_unit_test(test_everything_locked),
     };

@@ -8,9 +8,38 @@ enum { THREADS = 4, ROUNDS = 50000 };
 
 TEST(everything_begins_at_zero)
 {
-    static const struct rcl_account zero;
+    /* But what is not known yet and taken for the worst. */
+    static const struct rcl_account zero = {.pinned_each = RCL_PINNED_ONE};
 
     assert_memory_equal(&rcl_account, &zero, sizeof zero);
+}
+
+TEST(what_a_cached_block_keeps_is_learnt)
+{
+    enum { PAGE = 4096 };
+    size_t last = rcl_account_pins(1000);
+
+    assert_int_equal(last, 1000);
+    assert_int_equal(rcl_account_pins(0), 0);
+    /* All around them lives: nothing came free but them. */
+    for (int i = 0; i < 400; i++) {
+        rcl_account_unpinned(64, 64 * 64, i % 64 == 0, PAGE);
+        size_t now = rcl_account_pins(1000);
+        assert_true(now <= last);
+        last = now;
+    }
+    assert_true(last < 5);
+    /* Nothing else does: a page with each, and with large ones one beside their own. */
+    for (int i = 0; i < 400; i++)
+        rcl_account_unpinned(16, 16 * 64, 16, PAGE);
+    assert_in_range(rcl_account_pins(1000), 950, 1000);
+    for (int i = 0; i < 400; i++)
+        rcl_account_unpinned(16, (size_t)16 * 2 * PAGE, 16 * 2, PAGE);
+    assert_true(rcl_account_pins(1000) < 5);
+    for (int i = 0; i < 40000; i++)
+        rcl_account_unpinned(1, 16, 100, PAGE); /* never more than one each */
+    assert_in_range(rcl_account_pins(1000), 990, 1000);
+    rcl_account.pinned_each = RCL_PINNED_ONE;
 }
 
 TEST(fields_are_signed_and_apart)
@@ -83,8 +112,11 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_begins_at_zero), /* must be the first */
-        cmocka_unit_test(fields_are_signed_and_apart), cmocka_unit_test(a_peak_stays),
-        cmocka_unit_test(no_peak_is_missed),           cmocka_unit_test(sums_are_exact),
+        cmocka_unit_test(what_a_cached_block_keeps_is_learnt),
+        cmocka_unit_test(fields_are_signed_and_apart),
+        cmocka_unit_test(a_peak_stays),
+        cmocka_unit_test(no_peak_is_missed),
+        cmocka_unit_test(sums_are_exact),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,6 +43,9 @@ static int tear_down(void **state)
     assert_int_equal(rcl_account_get(&rcl_account.caches), 0);
     assert_int_equal(rcl_account_get(&rcl_account.cache_bytes), 0);
     assert_int_equal(rcl_account_get(&rcl_account.cache_blocks), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.cached_bytes), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.cached_blocks), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.cache_shown), 0);
     for (unsigned i = 0; i < rcl_arena_count(); i++)
         assert_int_equal(rcl_arena_get(i)->threads, 0);
     return 0;
@@ -56,22 +59,34 @@ static struct rcl_tcache *make(void)
     return tc;
 }
 
-/* The sum of what it may hold, which is counted twice. */
-static void assert_budget(const struct rcl_tcache *tc)
+/* Nothing else is cached meanwhile. */
+static void assert_counts(struct rcl_tcache *const *tc, size_t n)
 {
-    size_t bytes = 0, blocks = 0;
+    size_t bytes = 0, may_bytes = 0, may_blocks = 0;
 
-    for (unsigned cls = 0; cls < RCL_NCLASSES; cls++) {
-        blocks += tc->cap[cls];
-        bytes += tc->cap[cls] * (size_t)rcl_classes[cls].size;
-        assert_true(rcl_tcache_count(tc, cls) <= tc->cap[cls]);
-        if (rcl_class_is_cached(cls))
-            assert_true(tc->cap[cls] <= rcl_classes[cls].cache_max);
-        else
-            assert_int_equal(tc->cap[cls], 0);
+    for (size_t i = 0; i < n; i++) {
+        rcl_tcache_measure(tc[i]);
+        bytes += tc[i]->bytes;
+        for (unsigned cls = 0; cls < RCL_NCLASSES; cls++) {
+            may_blocks += tc[i]->cap[cls];
+            may_bytes += tc[i]->cap[cls] * (size_t)rcl_classes[cls].size;
+            assert_true(rcl_tcache_count(tc[i], cls) <= tc[i]->cap[cls]);
+            assert_true(tc[i]->cap[cls] <= tc[i]->size[cls]);
+            if (rcl_class_is_cached(cls))
+                assert_true(tc[i]->size[cls] <= rcl_classes[cls].cache_max);
+            else
+                assert_int_equal(tc[i]->size[cls], 0);
+        }
     }
-    assert_int_equal(tc->bytes, bytes);
-    assert_int_equal(tc->blocks, blocks);
+    assert_int_equal(rcl_account_get(&rcl_account.cached_bytes), bytes);
+    assert_int_equal(rcl_account_get(&rcl_account.cache_bytes), may_bytes);
+    assert_int_equal(rcl_account_get(&rcl_account.cache_blocks), may_blocks);
+    assert_true(bytes <= may_bytes);
+}
+
+static void assert_budget(struct rcl_tcache *tc)
+{
+    assert_counts(&tc, 1);
 }
 
 /* A hit, or what follows a miss. */
@@ -321,8 +336,22 @@ static void use_all_classes(struct rcl_tcache *tc)
             p[i] = take(tc, cls);
         for (size_t i = 0; i < n; i++)
             give(tc, cls, p[i]);
-        assert_budget(tc);
     }
+}
+
+/* Blocks of every class, as a burst that is freed in turns: no class overflows often. */
+static void free_a_burst(struct rcl_tcache *tc)
+{
+    enum { PER_CLASS = 300 };
+    static void *p[RCL_NCLASSES][PER_CLASS];
+
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
+        for (size_t i = 0; i < PER_CLASS; i++)
+            p[cls][i] = take(tc, cls);
+    for (size_t i = 0; i < PER_CLASS; i++)
+        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++)
+            give(tc, cls, p[cls][i]);
+    rcl_tcache_measure(tc);
 }
 
 TEST(one_cache_has_a_budget)
@@ -330,30 +359,102 @@ TEST(one_cache_has_a_budget)
     struct rcl_tcache *tc = make();
 
     use_all_classes(tc);
-    assert_true(tc->bytes <= 2 * MIB);
-    assert_int_equal(rcl_account_get(&rcl_account.cache_bytes), tc->bytes);
-    /* What does not fit goes on without: some class has had to. */
+    /* 1 MiB, and as much as comes in from one count to the next. */
+    rcl_tcache_measure(tc);
+    assert_true(tc->bytes <= 3 * MIB);
+    assert_int_equal(tc->shown, 0);
     if (rcl_classes[RCL_CLASS_FIRST].cache_max > 8)
-        assert_true(tc->bytes > MIB);
+        assert_true(tc->bytes > MIB / 2);
+    /* A little at a time. */
+    size_t steps = 0;
+    while (tc->bytes > 3 * MIB / 4) {
+        size_t before = tc->bytes;
+        rcl_tcache_shrink(tc, 3 * MIB / 4, SIZE_MAX, RCL_AGE_NEW);
+        assert_true(tc->bytes < before);
+        assert_true(++steps < 20);
+    }
+    /* Down to nothing, but that small classes keep the places they began with. */
+    for (int i = 0; i < 40; i++)
+        rcl_tcache_shrink(tc, SIZE_MAX, 0, RCL_AGE_NEW);
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
+        size_t least = rcl_class_is_small(cls) ? rcl_classes[cls].cache_min : 0;
+        assert_int_equal(rcl_tcache_count(tc, cls), 0);
+        assert_true(tc->cap[cls] <= least);
+    }
     rcl_tcache_delete(tc, RCL_AGE_NEW);
+}
+
+TEST(a_burst_does_not_hide_in_classes_that_are_not_full)
+{
+    struct rcl_tcache *tc = make();
+
+    for (int i = 0; i < 3; i++) {
+        free_a_burst(tc);
+        assert_true(tc->bytes <= 3 * MIB);
+    }
+    rcl_tcache_delete(tc, RCL_AGE_NEW);
+}
+
+TEST(what_is_fetched_again_is_shown_and_fades)
+{
+    enum { N = 1000 };
+    static void *p[N];
+    unsigned cls = rcl_class_of_small(8192);
+    struct rcl_tcache *tc = make(), *other = make(); /* one alone shows nothing */
+
+    /* Given back and not fetched: a burst. */
+    for (size_t i = 0; i < N; i++)
+        p[i] = take(tc, cls);
+    assert_int_equal(tc->shown, 0);
+    for (size_t i = 0; i < N; i++)
+        give(tc, cls, p[i]);
+    assert_int_equal(tc->shown, 0);
+    /* Again and again. */
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < N; i++)
+            p[i] = take(tc, cls);
+        for (size_t i = 0; i < N; i++)
+            give(tc, cls, p[i]);
+    }
+    size_t shown = tc->shown;
+    assert_true(shown > 0);
+    assert_true(shown <= MIB);
+    assert_int_equal(rcl_account_get(&rcl_account.cache_shown), shown);
+    /* Frees alone, of what others have allocated. */
+    bool zero;
+    for (size_t i = 0; i < 20 * N; i++) {
+        REQUIRE(rcl_blocks_take(tc->arena, cls, p, 1, &zero) == 1);
+        give(tc, cls, p[0]);
+    }
+    assert_true(tc->shown < shown);
+    rcl_tcache_delete(tc, RCL_AGE_NEW);
+    rcl_tcache_delete(other, RCL_AGE_NEW);
 }
 
 TEST(all_caches_have_a_budget)
 {
     enum { CACHES = 6 };
     struct rcl_tcache *tc[CACHES];
-    size_t sum = 0, blocks = 0;
 
     for (size_t i = 0; i < CACHES; i++) {
         tc[i] = make();
         use_all_classes(tc[i]);
-        sum += tc[i]->bytes;
-        blocks += tc[i]->blocks;
-        assert_int_equal(rcl_account_get(&rcl_account.cache_blocks), blocks);
-        assert_int_equal(rcl_account_get(&rcl_account.cache_bytes), sum);
-        /* A sixteenth of what is used, or 4 MiB. */
+        assert_counts(tc, i + 1);
+        /*
+         * A sixteenth of what is used or 6 MiB, and what has been shown; and of each, what has come
+         * in since its last count, or its part for one that begins when the others have taken all.
+         */
         size_t used = (size_t)rcl_account_get(&rcl_account.used_pages) * rcl_page_size();
-        assert_true(sum <= rcl_max(4 * MIB, used / 16));
+        size_t held = (size_t)rcl_account_get(&rcl_account.cached_bytes);
+        size_t shown = (size_t)rcl_account_get(&rcl_account.cache_shown);
+        assert_true(held <= rcl_max(6 * MIB, used / 16) + shown + (i + 1) * 3 * MIB / 2);
+    }
+    /* Each that goes on comes down to its part. */
+    for (size_t i = 0; i < CACHES; i++) {
+        for (int k = 0; k < 4; k++)
+            free_a_burst(tc[i]);
+        rcl_tcache_measure(tc[i]);
+        assert_true(tc[i]->bytes <= MIB + tc[i]->shown + MIB);
     }
     for (size_t i = 0; i < CACHES; i++)
         rcl_tcache_delete(tc[i], RCL_AGE_NEW);
@@ -417,7 +518,7 @@ TEST(random_operations)
             own[i].p = NULL;
         }
         if (step % 1000 == 0)
-            assert_budget(t);
+            assert_counts(tc, array_len(tc));
     }
     for (size_t i = 0; i < N; i++)
         if (own[i].p != NULL)
@@ -456,6 +557,10 @@ static void run_out_of_memory(void *arg)
 
     (void)arg;
     p[n++] = take(tc, cls);
+    /* What earlier tests have left would serve for long. */
+    purge_slabs();
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        rcl_runs_unmap_empty(&rcl_arena_get(i)->runs, 0, true);
     unit_cover_holes();
     unit_limit_memory(256 * KIB);
     for (; n < BLOCKS_MAX; n++) {
@@ -517,6 +622,8 @@ int main(void)
         TESTED(without_the_option_nothing_is_cached),
         TESTED(the_largest_block_a_cache_keeps),
         TESTED(one_cache_has_a_budget),
+        TESTED(a_burst_does_not_hide_in_classes_that_are_not_full),
+        TESTED(what_is_fetched_again_is_shown_and_fades),
         TESTED(all_caches_have_a_budget),
         TESTED(deleting_gives_every_block_back),
         TESTED(random_operations),
