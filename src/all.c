@@ -33,6 +33,7 @@
 #include "pagemap.c"
 #include "account.c"
 #include "demand.c"
+#include "place.c"
 #include "runs.c"
 #include "slab.c"
 #include "bin.c"

@@ -8,6 +8,7 @@
 #include "options.h"
 #include "os.h"
 #include "pagemap.h"
+#include "place.h"
 #include "release.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@
 enum {
     FIRST_CAPACITY = 512,              /* chunks: 2 GiB */
     RUNS_BATCH = 64,                   /* ranges per system call */
+    MOSTLY_TRIES = 16,                 /* chunks, at some 50 ns: less than the faults saved */
     POPULATED_STEPS = RCL_DECAY_STEPS, /* a window, for the program to come and use them */
 };
 
@@ -213,23 +215,6 @@ static void chunk_discard(struct rcl_chunk *c)
 
 /* --- taking ------------------------------------------------------------------------------- */
 
-/* First place in `map` where `pages` ones start at a multiple of the alignment, or c->pages. */
-static size_t chunk_find(const struct rcl_chunk *c, const uint64_t *map, size_t pages,
-                         size_t align_pages, size_t *longest)
-{
-    size_t base_page = (uintptr_t)c->base >> rcl_page_shift();
-    *longest = 0;
-    for (size_t at = rcl_bits_next_set(map, 0, c->pages); at < c->pages;) {
-        size_t end = rcl_bits_next_clear(map, at, c->pages);
-        size_t start = rcl_align_up(base_page + at, align_pages) - base_page;
-        if (start + pages <= end)
-            return start;
-        *longest = rcl_max(*longest, end - at);
-        at = rcl_bits_next_set(map, end, c->pages);
-    }
-    return c->pages;
-}
-
 /* Look through the chunks that may have such a run; correct the index where it was too high. */
 static struct rcl_chunk *find(struct rcl_runs *r, bool dirty_only, size_t pages, size_t align_pages,
                               size_t *first)
@@ -238,12 +223,39 @@ static struct rcl_chunk *find(struct rcl_runs *r, bool dirty_only, size_t pages,
     for (size_t i = 0; (i = rcl_maxindex_find(m, i, (uint16_t)pages)) < m->n; i++) {
         struct rcl_chunk *c = r->chunk[i];
         size_t longest;
-        *first = chunk_find(c, dirty_only ? c->dirty : c->free, pages, align_pages, &longest);
+        *first = rcl_place_first(c, dirty_only ? c->dirty : c->free, pages, align_pages, &longest);
         if (*first < c->pages)
             return c;
         rcl_maxindex_set(m, i, (uint16_t)longest);
     }
     return NULL;
+}
+
+/*
+ * No run is dirty as a whole: of the first chunks with one that is half so long, the place with
+ * most dirty pages.  A clean page taken here is a fault, and a dirty one left behind is in the way
+ * until it is returned, to be the next fault.
+ */
+static struct rcl_chunk *find_mostly(struct rcl_runs *r, size_t pages, size_t *first)
+{
+    struct rcl_maxindex *m = &r->dirty;
+    struct rcl_chunk *best = NULL;
+    size_t most = 0, tries = 0;
+    uint16_t least = (uint16_t)rcl_max(pages / 2, 1);
+    for (size_t i = 0; (i = rcl_maxindex_find(m, i, least)) < m->n && tries < MOSTLY_TRIES; i++) {
+        if (r->any.value[i] < pages)
+            continue;
+        size_t n, longest;
+        size_t at = rcl_place_mostly(r->chunk[i], pages, &n, &longest);
+        rcl_maxindex_set(m, i, (uint16_t)longest);
+        tries++;
+        if (n > most) {
+            most = n;
+            best = r->chunk[i];
+            *first = at;
+        }
+    }
+    return best;
 }
 
 /* Mark pages as taken.  The number of dirty ones among them. */
@@ -263,21 +275,22 @@ static size_t chunk_take(struct rcl_runs *r, struct rcl_chunk *c, size_t first, 
     return dirty;
 }
 
-bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run)
+bool rcl_runs_take_held(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run)
 {
-    rcl_lock(&r->lock);
     struct rcl_chunk *c = NULL;
     size_t first = 0;
     while ((c = find(r, true, pages, align_pages, &first)) == NULL &&
+           (align_pages != 1 || (c = find_mostly(r, pages, &first)) == NULL) &&
            (c = find(r, false, pages, align_pages, &first)) == NULL) {
         rcl_unlock(&r->lock);
         struct rcl_chunk *fresh = chunk_map(r, pages, align_pages);
+        rcl_lock(&r->lock);
         if (fresh == NULL)
             return false;
-        rcl_lock(&r->lock);
         if (!chunk_enter(r, fresh)) {
             rcl_unlock(&r->lock);
             chunk_discard(fresh);
+            rcl_lock(&r->lock);
             return false;
         }
     }
@@ -288,7 +301,6 @@ bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct 
     if (c->dirty_pages > 0)
         rcl_bits_extract(c->dirty, first, pages, run->dirty);
     run->dirty_pages = chunk_take(r, c, first, pages);
-    rcl_unlock(&r->lock);
     return true;
 }
 
@@ -342,13 +354,11 @@ static void chunk_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, si
     }
 }
 
-void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
-                   const uint64_t *dirty, enum rcl_age age)
+void rcl_runs_give_held(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
+                        const uint64_t *dirty, enum rcl_age age)
 {
-    rcl_lock(&r->lock);
     rcl_assert(first + pages <= c->pages && rcl_bits_count_range(c->free, first, pages) == 0);
     chunk_give(r, c, first, pages, dirty, age);
-    rcl_unlock(&r->lock);
 }
 
 /* --- returning to the kernel -------------------------------------------------------------- */

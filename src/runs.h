@@ -8,8 +8,10 @@
  * an age per page, in bitmaps of the chunk, so neighbours merge by themselves.
  *
  * Which run: one whose pages are all dirty (resident: no fault to pay), in the
- * lowest chunk, at the lowest place that fits; else any free run, likewise.  So
- * the high chunks drain and can go.
+ * lowest chunk, at the lowest place that fits; else, of the places around a dirty
+ * run of half the length and more in the lowest few chunks that have one, that
+ * with most dirty pages; else any free run, the lowest.  So the high chunks drain
+ * and can go.
  *
  * Purging takes the pages out of the free map, drops the lock for the system
  * call, and puts them back as clean: to everybody else they are in use meanwhile.
@@ -37,10 +39,9 @@ enum {
 
 enum { RCL_RUN_KINDS = RCL_EXTENTS_RUN };
 
-/* Blocks that are runs, for statistics: relaxed atomics. */
+/* Blocks that are runs, for statistics: changed with the lock held, read without. */
 struct rcl_large_stats {
     int64_t pages; /* of blocks that are out: medium and large */
-    int64_t asked; /* bytes asked for in those of them without a class */
     struct {
         uint64_t taken, given; /* blocks, since the start */
     } kind[RCL_RUN_KINDS];     /* by extent; a block that changes its extent is given and taken */
@@ -60,6 +61,8 @@ struct rcl_runs {
     bool apart;                 /* of an explicit arena: blocks stay out of thread caches */
     struct rcl_demand *demand;  /* of the arena */
     struct rcl_large_stats large;
+    struct rcl_spare *spare; /* descriptors for the next blocks, see large.c */
+    unsigned spares;
 };
 
 /* What the page map holds for blocks of a class on these pages. */
@@ -93,16 +96,34 @@ void rcl_runs_init(struct rcl_runs *r, struct rcl_demand *demand, unsigned thp);
 /*
  * `pages` (1 .. RCL_RUN_PAGES_MAX) pages whose address is a multiple of
  * align_pages pages (a power of two).  False: out of memory.
+ * The lock is held, and may be dropped meanwhile.
  */
-bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run);
+bool rcl_runs_take_held(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run);
+
+static inline bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_pages,
+                                 struct rcl_run *run)
+{
+    rcl_lock(&r->lock);
+    bool taken = rcl_runs_take_held(r, pages, align_pages, run);
+    rcl_unlock(&r->lock);
+    return taken;
+}
 
 /* The `more` pages behind a run that one holds, if they are free. */
 bool rcl_runs_extend(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,
                      size_t more, size_t *dirty_pages);
 
-/* Give pages back; `dirty` as in struct rcl_run, NULL: all of them. */
-void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,
-                   const uint64_t *dirty, enum rcl_age age);
+/* Give pages back; `dirty` as in struct rcl_run, NULL: all of them.  The lock is held. */
+void rcl_runs_give_held(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,
+                        const uint64_t *dirty, enum rcl_age age);
+
+static inline void rcl_runs_give(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first,
+                                 size_t pages, const uint64_t *dirty, enum rcl_age age)
+{
+    rcl_lock(&r->lock);
+    rcl_runs_give_held(r, chunk, first, pages, dirty, age);
+    rcl_unlock(&r->lock);
+}
 
 /* A decay step has passed: every free dirty page is one older. */
 void rcl_runs_age(struct rcl_runs *r);

@@ -236,7 +236,7 @@ TEST(random_operations)
         uint64_t mark;
     } block[N] = {{NULL, 0, 0}};
     struct unit_random random = unit_random_start();
-    int64_t pages = 0, blocks = 0, asked = 0;
+    int64_t pages = 0, blocks = 0;
 
     start();
     for (int step = 0; step < 20000; step++) {
@@ -248,32 +248,29 @@ TEST(random_operations)
             block[i].bytes = bytes;
             block[i].mark = unit_next(&random);
             pages += (int64_t)pages_for(bytes);
-            asked += (int64_t)bytes;
             blocks++;
         } else {
             assert_true(unit_stamped(block[i].p, 64, block[i].mark));
             struct rcl_span *s = rcl_pagemap_desc(block[i].p);
             pages -= s->pages;
             if (unit_below(&random, 2) == 0) {
-                if (rcl_large_resize(s, bytes)) {
-                    asked += (int64_t)bytes - (int64_t)block[i].bytes;
+                if (rcl_large_resize(s, bytes))
                     block[i].bytes = bytes;
-                }
                 pages += s->pages;
             } else {
                 rcl_large_give(s, unit_below(&random, 2) == 0 ? RCL_AGE_NEW : RCL_AGE_OLD);
                 block[i].p = NULL;
-                asked -= (int64_t)block[i].bytes;
                 blocks--;
             }
         }
-        if (block[i].p != NULL)
+        if (block[i].p != NULL) {
+            assert_int_equal(rcl_large_asked(rcl_pagemap_desc(block[i].p)), block[i].bytes);
             unit_stamp(block[i].p, 64, block[i].mark);
+        }
         if (unit_below(&random, 20) == 0)
             rcl_runs_purge(&runs, RCL_PURGE_ANY, unit_below(&random, 500));
         assert_int_equal(blocks_out(), blocks);
         assert_int_equal(runs.large.pages, pages);
-        assert_int_equal(runs.large.asked, asked);
         assert_int_equal(rcl_account_get(&rcl_account.used_pages), pages);
     }
     for (size_t i = 0; i < N; i++)

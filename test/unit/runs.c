@@ -141,6 +141,38 @@ static bool choose(size_t pages, size_t align, enum page_state least, size_t *in
     return false;
 }
 
+/* The same, when no run is dirty as a whole: one around a dirty run of half the length and more. */
+static bool choose_mostly(size_t pages, size_t *index, size_t *first)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < runs.nchunks; i++) {
+        const struct chunk_model *m = &model[i];
+        for (size_t at = 0, end; m->chunk != NULL && at < m->chunk->pages; at = end + 1) {
+            size_t from = at, to, dirty = 0;
+            for (end = at; end < m->chunk->pages && m->state[end] == DIRTY; end++)
+                continue;
+            if (end == at || end - at < pages / 2)
+                continue;
+            for (to = end; to < m->chunk->pages && m->state[to] != HELD; to++)
+                continue;
+            while (from > 0 && m->state[from - 1] != HELD)
+                from--;
+            if (to - from < pages)
+                continue;
+            from = rcl_min(at, to - pages);
+            for (size_t p = from; p < from + pages; p++)
+                dirty += m->state[p] == DIRTY;
+            if (dirty > most) {
+                most = dirty;
+                *index = i;
+                *first = from;
+            }
+        }
+    }
+    return most > 0;
+}
+
 /* --- content ------------------------------------------------------------------------------ */
 
 static void write_page(struct held *h, size_t i)
@@ -199,7 +231,10 @@ static void take(struct unit_random *random, size_t pages, size_t align)
     struct held *h = &held[n_held];
     size_t index, first, dirty = 0;
     bool known = choose(pages, align, DIRTY, &index, &first) ||
+                 (align == 1 && choose_mostly(pages, &index, &first)) ||
                  choose(pages, align, CLEAN, &index, &first);
+
+    assert_true(runs.nchunks <= 16); /* or it is not looked at every one */
 
     assert_true(rcl_runs_take(&runs, pages, align, &h->run));
     struct rcl_chunk *c = h->run.chunk;
