@@ -100,9 +100,9 @@ static inline void rcl_account_unpinned(size_t blocks, size_t bytes, size_t page
     size_t more = pages > own ? rcl_min(pages - own, blocks) : 0;
     int64_t old = __atomic_load_n(&rcl_account.pinned_each, __ATOMIC_RELAXED);
     int64_t step = (int64_t)(more * RCL_PINNED_ONE) - old * (int64_t)blocks;
-    int64_t new = old + step / (int64_t)rcl_max(blocks, RCL_PINNED_MEMORY);
-    if (new != old)
-        __atomic_store_n(&rcl_account.pinned_each, (uint32_t) new, __ATOMIC_RELAXED);
+    int64_t now = old + step / (int64_t)rcl_max(blocks, RCL_PINNED_MEMORY);
+    if (now != old)
+        __atomic_store_n(&rcl_account.pinned_each, (uint32_t)now, __ATOMIC_RELAXED);
 }
 
 /* Pages that so many cached blocks keep beside their bytes. */

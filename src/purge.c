@@ -113,7 +113,7 @@ static void shrink_large_cache(struct rcl_tls *self, size_t share)
         return;
     rcl_tcache_measure(tc);
     if (rcl_tcache_pages(tc) > part)
-        rcl_tcache_shrink(tc, SIZE_MAX, part - part / 4, RCL_AGE_NEW);
+        rcl_tcache_shrink(tc, SIZE_MAX, part - part / 4);
     if (tc != own)
         rcl_xcache_end(tc->number - 1);
 }
@@ -170,6 +170,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
     count_run();
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
     rcl_threads_drain(self->busy ? NULL : self, RCL_DRAIN_ALL);
+    rcl_xcaches_drain(true);
     purge_down_to(0, SIZE_MAX);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(0);

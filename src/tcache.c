@@ -164,13 +164,12 @@ static void note_refill(struct rcl_tcache *tc, size_t bytes)
     show(tc, (int64_t)rcl_min(again, CACHE_SHOWN_MAX - tc->shown));
 }
 
-static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, enum rcl_age age,
-                         const char *caller)
+static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, const char *caller)
 {
     /* They stand at the end: the program is least likely to have them in its caches. */
     struct rcl_cbin *b = &tc->bin[cls];
     size_t keep = rcl_tcache_count(tc, cls) - give;
-    rcl_blocks_put(cls, b->top + keep, give, age, caller);
+    rcl_blocks_put(cls, b->top + keep, give, RCL_AGE_NEW, caller);
     memmove(b->top + give, b->top, keep * sizeof *b->top);
     b->top += give;
     tc->flushed = rcl_min(tc->flushed + give * rcl_classes[cls].size, CACHE_SHOWN_MAX);
@@ -183,7 +182,7 @@ static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, enum 
  * left.  From all alike: which of them the program will miss first is not known.  Each loses room
  * too, or what the program frees next would fill them again before one of them overflows.
  */
-void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages, enum rcl_age age)
+void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages)
 {
     rcl_tcache_measure(tc);
     size_t enough = tc->bytes - rcl_min(tc->bytes, SHRINK_BYTES_MAX);
@@ -197,7 +196,7 @@ void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages, enum r
         size_t count = rcl_tcache_count(tc, cls), left = count / 2;
         size_t least = rcl_class_is_small(cls) ? rcl_classes[cls].cache_min : 0;
         if (count > left)
-            flush_oldest(tc, cls, count - left, age, "free");
+            flush_oldest(tc, cls, count - left, "free");
         set_cap(tc, cls, rcl_min(tc->cap[cls], rcl_max(2 * left, least)));
     }
     rcl_tcache_measure(tc);
@@ -211,7 +210,7 @@ static void limit(struct rcl_tcache *tc)
     show(tc, -(int64_t)(tc->shown / FADE));
     tc->flushed -= tc->flushed / FADE;
     if (tc->bytes > most)
-        rcl_tcache_shrink(tc, most - most / SHRINK_SHARE, SIZE_MAX, RCL_AGE_NEW);
+        rcl_tcache_shrink(tc, most - most / SHRINK_SHARE, SIZE_MAX);
 }
 
 /*
@@ -341,7 +340,7 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
             return;
         }
         size_t most = rcl_max(FLUSH_BYTES_MAX / rcl_classes[cls].size, 1);
-        flush_oldest(tc, cls, rcl_min(cap - cap / 2, most), RCL_AGE_NEW, caller);
+        flush_oldest(tc, cls, rcl_min(cap - cap / 2, most), caller);
     }
     rcl_tcache_push(tc, cls, p);
 }

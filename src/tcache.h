@@ -114,7 +114,7 @@ size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
 void rcl_tcache_measure(struct rcl_tcache *tc);
 
 /* Some go back, until it holds no more than that. */
-void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages, enum rcl_age age);
+void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages);
 
 /* Pages that it pins, about. */
 static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)

@@ -10,6 +10,7 @@ enum {
     SLOTS = 256, /* that are made at once; few programs need any */
     LG_GUESTS = 3,
     GUESTS = 1 << LG_GUESTS, /* their numbers come after the program's */
+    BEHIND = RCL_XCACHES_MAX + GUESTS,
 };
 
 struct slot {
@@ -163,7 +164,7 @@ void rcl_xcache_end(unsigned id)
     slot_release(slot_at(id));
 }
 
-/* The number after `id` that may have a cache; RCL_XCACHES_MAX + GUESTS: there is none. */
+/* The number after `id` that may have a cache; BEHIND: there is none. */
 static unsigned next_of(unsigned id)
 {
     id++;
@@ -172,35 +173,33 @@ static unsigned next_of(unsigned id)
     return id < __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE) ? id : RCL_XCACHES_MAX;
 }
 
-#define EACH_SLOT(id) \
-    (unsigned id = next_of(UINT32_MAX); id < RCL_XCACHES_MAX + GUESTS; id = next_of(id))
+static unsigned first(void)
+{
+    return next_of(UINT32_MAX);
+}
 
 void rcl_xcaches_drain(bool all)
 {
-    for
-        EACH_SLOT(id)
-        {
-            struct slot *s = slot_at(id);
-            if (slot_cache(s) == NULL ||
-                (!all && __atomic_add_fetch(&s->idle, 1, __ATOMIC_RELAXED) < XCACHE_IDLE_STEPS))
-                continue;
-            struct rcl_tcache *tc = take_cache(id);
-            if (tc == NULL)
-                continue;
-            rcl_tcache_empty(tc, RCL_AGE_OLD);
-            slot_release(s);
-        }
+    for (unsigned id = first(); id < BEHIND; id = next_of(id)) {
+        struct slot *s = slot_at(id);
+        if (slot_cache(s) == NULL ||
+            (!all && __atomic_add_fetch(&s->idle, 1, __ATOMIC_RELAXED) < XCACHE_IDLE_STEPS))
+            continue;
+        struct rcl_tcache *tc = take_cache(id);
+        if (tc == NULL)
+            continue;
+        rcl_tcache_empty(tc, RCL_AGE_OLD);
+        slot_release(s);
+    }
 }
 
 void rcl_xcaches_usage(struct rcl_caches_stats *out)
 {
-    for
-        EACH_SLOT(id)
-        {
-            struct rcl_tcache *tc = slot_cache(slot_at(id)) != NULL ? take_cache(id) : NULL;
-            if (tc == NULL)
-                continue;
-            rcl_thread_add_usage(out, tc);
-            slot_release(slot_at(id));
-        }
+    for (unsigned id = first(); id < BEHIND; id = next_of(id)) {
+        struct rcl_tcache *tc = slot_cache(slot_at(id)) != NULL ? take_cache(id) : NULL;
+        if (tc == NULL)
+            continue;
+        rcl_thread_add_usage(out, tc);
+        slot_release(slot_at(id));
+    }
 }

@@ -369,13 +369,13 @@ TEST(one_cache_has_a_budget)
     size_t steps = 0;
     while (tc->bytes > 3 * MIB / 4) {
         size_t before = tc->bytes;
-        rcl_tcache_shrink(tc, 3 * MIB / 4, SIZE_MAX, RCL_AGE_NEW);
+        rcl_tcache_shrink(tc, 3 * MIB / 4, SIZE_MAX);
         assert_true(tc->bytes < before);
         assert_true(++steps < 20);
     }
     /* Down to nothing, but that small classes keep the places they began with. */
     for (int i = 0; i < 40; i++)
-        rcl_tcache_shrink(tc, SIZE_MAX, 0, RCL_AGE_NEW);
+        rcl_tcache_shrink(tc, SIZE_MAX, 0);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         size_t least = rcl_class_is_small(cls) ? rcl_classes[cls].cache_min : 0;
         assert_int_equal(rcl_tcache_count(tc, cls), 0);
