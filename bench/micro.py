@@ -8,7 +8,7 @@ import outside
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # In the order of tables; a new file's name goes here.
-SOURCES = ("single", "many", "grow", "threads", "scale", "latency")
+SOURCES = ("single", "many", "grow", "threads", "mixed", "scale", "latency")
 SCALE = ("side ", "live ", "purge ", "among ")
 # What a run takes beside the measured time, in seconds, until it is known.
 GUESS = {"live 10^7": 4.0, "live 10^6": 0.8, "replace 1000000": 0.8, "purge 4 of 1024": 2.0,

@@ -24,21 +24,25 @@ struct rcl_account {
     int64_t dirty_pages;
     /* Those of them that the kernel did not take and that nobody tries again just now. */
     int64_t refused_pages;
-    /* Pages the program has shown it takes back (decay.h), summed over arenas. */
-    int64_t demand_pages, regret_pages;
+    /* Pages the program has shown it takes back, and new ones (decay.h), summed over arenas. */
+    int64_t demand_pages, regret_pages, grown_pages;
     /* What thread caches may hold at most, summed over threads. */
     int64_t cache_bytes;
     int64_t cache_blocks;
     /* What they do hold, as of the last time that each was counted. */
     int64_t cached_bytes;
     int64_t cached_blocks;
-    int64_t cache_shown; /* bytes that they may hold because they have fetched them again */
+    int64_t cache_shown;        /* bytes that they may hold because they have fetched them again */
+    int64_t cached_small_bytes; /* of blocks of which a page holds two and more */
+    int64_t cached_small_blocks;
     int64_t caches;
     /*
      * How many pages a cached small block keeps beside its bytes, in 1/RCL_PINNED_ONE: what came
-     * free with blocks that went back from caches lately (rcl_account_unpinned).
+     * free with blocks that went back from caches lately (rcl_account_unpinned), and what it would
+     * be if cached blocks lay at random among all (rcl_account_spread).  The higher one counts.
      */
-    uint32_t pinned_each;
+    uint32_t pinned_each, pinned_spread;
+    int64_t slab_pages; /* of used_pages */
     /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
     int64_t hole_bytes;
 
@@ -105,10 +109,18 @@ static inline void rcl_account_unpinned(size_t blocks, size_t bytes, size_t page
         __atomic_store_n(&rcl_account.pinned_each, (uint32_t)now, __ATOMIC_RELAXED);
 }
 
+/*
+ * The same, from how full slabs are now.  Several caches that hold what is left of the same pages
+ * give back most of it before the first page comes free, and learn too late what they pin.
+ */
+void rcl_account_spread(size_t page);
+
 /* Pages that so many cached blocks keep beside their bytes. */
 static inline size_t rcl_account_pins(size_t blocks)
 {
-    return blocks * __atomic_load_n(&rcl_account.pinned_each, __ATOMIC_RELAXED) / RCL_PINNED_ONE;
+    size_t learnt = __atomic_load_n(&rcl_account.pinned_each, __ATOMIC_RELAXED);
+    size_t spread = __atomic_load_n(&rcl_account.pinned_spread, __ATOMIC_RELAXED);
+    return blocks * (learnt > spread ? learnt : spread) / RCL_PINNED_ONE;
 }
 
 #endif

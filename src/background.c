@@ -55,7 +55,7 @@ static bool change(enum state from, enum state to)
 {
     uint32_t expected = from;
     return __atomic_compare_exchange_n(&helper.thread->state, &expected, to, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+                                       __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 /*
@@ -153,8 +153,16 @@ static RCL_COLD void start(void)
         return;
     /* The thread inherits the mask; and no handler of ours may fork between the two states. */
     uint64_t signals = rcl_os_block_signals();
-    if (change(IDLE, STARTING))
-        start_thread(now);
+    if (change(IDLE, STARTING)) {
+        /*
+         * Again: whoever stops us has said so before looking at the state, and may be waiting for
+         * the end of the last one, which it cannot tell from the end of the next.
+         */
+        if (likely(!__atomic_load_n(&helper.hold, __ATOMIC_SEQ_CST)))
+            start_thread(now);
+        else
+            __atomic_store_n(&helper.thread->state, IDLE, __ATOMIC_RELEASE);
+    }
     rcl_os_restore_signals(signals);
 }
 
@@ -200,7 +208,7 @@ void rcl_background_stop(void)
     while (!change(IDLE, BLOCKED)) {
         if (has_died()) {
             change(RUNNING, IDLE);
-        } else if (__atomic_load_n(&helper.thread->state, __ATOMIC_ACQUIRE) == RUNNING) {
+        } else if (__atomic_load_n(&helper.thread->state, __ATOMIC_SEQ_CST) == RUNNING) {
             __atomic_store_n(&helper.thread->stop, 1, __ATOMIC_SEQ_CST);
             rcl_os_futex_wake(&helper.thread->stop, 1);
             rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);

@@ -124,6 +124,8 @@ static void bin_tell(struct rcl_bin *b, const struct rcl_demand_note *note, int6
     int64_t bytes = pages * (int64_t)rcl_page_size() - blocks * rcl_classes[b->cls].size;
     if (bytes != 0)
         rcl_account_add(&rcl_account.hole_bytes, bytes);
+    if (pages != 0)
+        rcl_account_add(&rcl_account.slab_pages, pages);
     rcl_demand_tell(b->runs->demand, note);
 }
 
@@ -150,6 +152,7 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
     s->cls = b->cls;
     s->place = RCL_PLACE_NONE;
     rcl_slab_init(s, run.dirty[0]);
+    s->untouched = run.dirty_pages + run.new_pages == run.pages;
     rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), rcl_runs_mark(b->runs, b->cls),
                     s);
     return s;
@@ -241,6 +244,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             bool fresh;
             rcl_slab_activate(s, &clean, &fresh);
             note.taken_clean += clean;
+            note.taken_new += s->untouched ? clean : 0;
             if (fresh_alone) {
                 /* Its neighbours may be ready too, but not on pages known to be zero. */
                 *zero = fresh;
@@ -541,7 +545,8 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
         rcl_lock(&b->lock);
         bin_finish(b, &t, &empty);
         rcl_unlock(&b->lock);
-        rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages});
+        rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages,
+                                                                   .aged = what == RCL_PURGE_OLD});
         slabs_drop(b, &empty, RCL_AGE_NEW);
         returned += t.pages;
     }

@@ -23,8 +23,12 @@ static bool options_read;
 
 /* --- stage 1 ------------------------------------------------------------------------------ */
 
+/* The priority must be said first of all: gcc forgets one that comes with the definition. */
+__attribute__((constructor(101))) static void second_stage(void);
+
 static bool first_stage(void)
 {
+    rcl_thread_before_boot(second_stage);
     rcl_os_init();
     rcl_sizeclass_init(rcl_page_size());
     options_read = rcl_conf_read();
@@ -73,9 +77,13 @@ static void let_go(void)
         rcl_thread_let_go(&rcl_tls);
 }
 
-__attribute__((constructor(101))) static void second_stage(void)
+/* Or the first slow path of a second thread, where that comes before (thread.c). */
+static void second_stage(void)
 {
+    static bool begun;
     rcl_boot();
+    if (__atomic_exchange_n(&begun, true, __ATOMIC_ACQ_REL))
+        return;
     rcl_die_let_go = let_go;
     if (!options_read) {
         /* The first allocation came before the environment; what is made keeps its defaults. */

@@ -110,8 +110,10 @@ bool rcl_control_background(bool on)
     if (me->inside > 0 || me->crossing)
         return false;
     rcl_background_enable(on);
-    if (on)
+    if (on) {
+        rcl_background_kick(); /* for what has been freed meanwhile */
         return true;
+    }
     uint64_t signals = rcl_os_block_signals();
     bool alone = rcl_gate_fork_begin(me);
     if (alone) {

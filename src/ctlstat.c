@@ -28,12 +28,16 @@ static void moment_unlock(void)
 
 static struct rcl_moment *take_moment(void)
 {
+    struct rcl_gate_pass *me = &rcl_tls.gate;
+    /* A handler that interrupted a slow path: that one may hold what would be waited for. */
+    if (me->inside > 0 || me->crossing)
+        return NULL;
     struct rcl_moment *m = rcl_boot() ? rcl_moment_new() : NULL;
     if (m == NULL)
         return NULL;
-    rcl_gate_enter_patient(&rcl_tls.gate);
+    rcl_gate_enter_patient(me);
     rcl_moment_fill(m);
-    rcl_gate_leave(&rcl_tls.gate);
+    rcl_gate_leave(me);
     return m;
 }
 

@@ -3,9 +3,11 @@
 #include "decay.h"
 
 enum {
-    LEAST_SHARE = 4,     /* of what regret may come to, without any */
-    REGRET_SHARE = 16,   /* forgotten per step, */
-    REGRET_STEPS = 1024, /* and nothing of any amount is left after so many */
+    LEAST_SHARE = 4,      /* of what regret may come to, without any */
+    REGRET_SHARE = 16,    /* forgotten per step, */
+    REGRET_STEPS = 1024,  /* and nothing of any amount is left after so many */
+    GROWN_SHARE = 8,      /* of the growth: so much less may regret come to */
+    GROWN_OUTWEIGHED = 2, /* new pages, by one that is taken again */
 };
 
 void rcl_decay_init(struct rcl_decay *d, uint64_t window_ns, uint64_t now_ns)
@@ -17,10 +19,14 @@ static void one_step(struct rcl_decay *d)
 {
     for (unsigned i = RCL_DECAY_STEPS - 1; i > 0; i--) {
         d->gone[i] = d->gone[i - 1];
+        d->aged[i] = d->aged[i - 1];
         d->high[i] = d->high[i - 1];
+        d->grown[i] = d->grown[i - 1];
     }
     d->gone[0] = 0;
+    d->aged[0] = 0;
     d->high[0] = 0;
+    d->grown[0] = 0;
     d->regret -= rcl_min(d->regret, d->regret / REGRET_SHARE + 1);
 }
 
@@ -47,28 +53,38 @@ void rcl_decay_free(struct rcl_decay *d, uint64_t now_ns, size_t pages)
     d->swing -= rcl_min(d->swing, pages);
 }
 
-size_t rcl_decay_take(struct rcl_decay *d, uint64_t now_ns, size_t resident, size_t clean)
+/* Up to so many of those that were purged, the latest first. */
+static size_t take_back(size_t purged[RCL_DECAY_STEPS], size_t pages)
+{
+    size_t taken = 0;
+    for (unsigned i = 0; i < RCL_DECAY_STEPS && taken < pages; i++) {
+        size_t n = rcl_min(pages - taken, purged[i]);
+        purged[i] -= n;
+        taken += n;
+    }
+    return taken;
+}
+
+size_t rcl_decay_take(struct rcl_decay *d, uint64_t now_ns, size_t resident, size_t clean,
+                      size_t fresh)
 {
     advance(d, now_ns);
     if (d->step_ns == 0)
         return 0;
-    size_t refaulted = 0;
-    for (unsigned i = 0; i < RCL_DECAY_STEPS && refaulted < clean; i++) {
-        size_t n = rcl_min(clean - refaulted, d->gone[i]);
-        d->gone[i] -= n;
-        refaulted += n;
-    }
-    d->regret += refaulted;
-    d->swing += resident + refaulted;
+    size_t early = take_back(d->gone, clean);
+    d->regret += early;
+    d->swing += resident + early;
+    take_back(d->grown, GROWN_OUTWEIGHED * early);
+    d->grown[0] += fresh;
     d->high[0] = rcl_max(d->high[0], d->swing);
-    return refaulted;
+    return early + take_back(d->aged, clean - early);
 }
 
-void rcl_decay_purged(struct rcl_decay *d, uint64_t now_ns, size_t pages)
+void rcl_decay_purged(struct rcl_decay *d, uint64_t now_ns, size_t pages, bool aged)
 {
     advance(d, now_ns);
     if (d->step_ns != 0)
-        d->gone[0] += pages;
+        (aged ? d->aged : d->gone)[0] += pages;
 }
 
 size_t rcl_decay_demand(struct rcl_decay *d, uint64_t now_ns)
@@ -85,11 +101,18 @@ size_t rcl_decay_regret(const struct rcl_decay *d)
     return d->regret;
 }
 
-size_t rcl_decay_ceiling(size_t minimum, size_t live, size_t share, size_t demand, size_t regret)
+size_t rcl_decay_grown(const struct rcl_decay *d)
 {
-    size_t ceiling = rcl_max(minimum, demand + demand / 8);
-    if (share == 0)
-        return ceiling;
-    size_t most = live / share, least = most / LEAST_SHARE;
-    return rcl_max(ceiling, rcl_min(rcl_max(regret, least), most));
+    size_t grown = 0;
+    for (unsigned i = 0; i < RCL_DECAY_STEPS; i++)
+        grown += d->grown[i];
+    return grown;
+}
+
+size_t rcl_decay_ceiling(const struct rcl_decay_sum *s)
+{
+    size_t most = s->share == 0 ? 0 : s->live / s->share;
+    size_t least = rcl_max(s->minimum, most / LEAST_SHARE);
+    size_t regret = rcl_min(s->regret, most - rcl_min(most, s->grown / GROWN_SHARE));
+    return rcl_max(rcl_max(least, regret), s->demand + s->demand / 8);
 }

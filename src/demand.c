@@ -3,6 +3,7 @@
 #include "demand.h"
 
 #include "account.h"
+#include "die.h"
 #include "options.h"
 #include "os.h"
 
@@ -10,7 +11,7 @@ void rcl_demand_init(struct rcl_demand *d, uint64_t window_ns)
 {
     rcl_lock_init(&d->lock);
     rcl_decay_init(&d->decay, window_ns, rcl_os_coarse_ns());
-    d->demand = d->regret = 0;
+    d->demand = d->regret = d->grown = 0;
 }
 
 static void publish_one(int64_t *all, size_t *ours, size_t now)
@@ -26,6 +27,7 @@ static void publish(struct rcl_demand *d, uint64_t now)
 {
     publish_one(&rcl_account.demand_pages, &d->demand, rcl_decay_demand(&d->decay, now));
     publish_one(&rcl_account.regret_pages, &d->regret, rcl_decay_regret(&d->decay));
+    publish_one(&rcl_account.grown_pages, &d->grown, rcl_decay_grown(&d->decay));
 }
 
 void rcl_demand_set_window(struct rcl_demand *d, uint64_t window_ns)
@@ -58,6 +60,7 @@ void rcl_demand_set_decay_ms(int64_t ms)
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
 {
     size_t taken = note->taken_dirty + note->taken_clean;
+    rcl_assert(note->taken_new <= note->taken_clean);
     if (unlikely(note->found != 0))
         rcl_account_add(&rcl_account.dirty_pages, (int64_t)note->found);
     if ((note->freed | taken | note->purged) == 0)
@@ -75,9 +78,10 @@ void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
     if (note->freed != 0)
         rcl_decay_free(&d->decay, now, note->freed);
     if (taken != 0)
-        refaulted = rcl_decay_take(&d->decay, now, note->taken_dirty, note->taken_clean);
+        refaulted = rcl_decay_take(&d->decay, now, note->taken_dirty,
+                                   note->taken_clean - note->taken_new, note->taken_new);
     if (note->purged != 0)
-        rcl_decay_purged(&d->decay, now, note->purged);
+        rcl_decay_purged(&d->decay, now, note->purged, note->aged);
     publish(d, now);
     rcl_unlock(&d->lock);
 
@@ -106,9 +110,12 @@ size_t rcl_demand_ceiling(void)
         return ms == 0 ? 0 : RCL_NO_CEILING;
     /* The share is one of what is in use, not of the pages that survivors pin. */
     int64_t holes = rcl_account_get(&rcl_account.hole_bytes) >> rcl_page_shift();
-    return rcl_decay_ceiling((size_t)rcl_opt.dirty_min >> rcl_page_shift(),
-                             positive(rcl_account_get(&rcl_account.used_pages) - holes),
-                             (size_t)rcl_opt.dirty_share,
-                             positive(rcl_account_get(&rcl_account.demand_pages)),
-                             positive(rcl_account_get(&rcl_account.regret_pages)));
+    return rcl_decay_ceiling(&(struct rcl_decay_sum){
+        .minimum = (size_t)rcl_opt.dirty_min >> rcl_page_shift(),
+        .live = positive(rcl_account_get(&rcl_account.used_pages) - holes),
+        .share = (size_t)rcl_opt.dirty_share,
+        .demand = positive(rcl_account_get(&rcl_account.demand_pages)),
+        .regret = positive(rcl_account_get(&rcl_account.regret_pages)),
+        .grown = positive(rcl_account_get(&rcl_account.grown_pages)),
+    });
 }

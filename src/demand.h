@@ -16,7 +16,7 @@
 struct rcl_demand {
     struct rcl_lock lock;
     struct rcl_decay decay;
-    size_t demand, regret; /* our part of the process's in account.h */
+    size_t demand, regret, grown; /* our part of the process's in account.h */
 };
 
 /* window_ns as in decay.h. */
@@ -39,8 +39,10 @@ void rcl_demand_set_decay_ms(int64_t ms);
 struct rcl_demand_note {
     size_t freed;       /* used -> free and dirty */
     size_t taken_dirty; /* free, counted as dirty -> used */
-    size_t taken_clean; /* free and clean -> used */
-    size_t purged;      /* free and dirty -> clean, or unmapped */
+    size_t taken_clean; /* free and clean -> used; */
+    size_t taken_new;   /* of those, the ones that have never been used */
+    size_t purged;      /* free and dirty -> clean, or unmapped; */
+    bool aged;          /* because they had been free for a window */
     size_t found;       /* free and new to us, but dirty: the kernel made them (mlockall) */
 };
 

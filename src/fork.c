@@ -107,7 +107,7 @@ static pid_t (*libc_fork)(void);
 
 RCL_EXPORT pid_t _Fork(void)
 {
-    /* Before the constructor there is one thread and no helper: any fork will do. */
+    /* Before the second stage of the boot there is one thread and no helper: any fork will do. */
     if (libc_fork == NULL)
         return fork();
     before();

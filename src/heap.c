@@ -111,6 +111,7 @@ static void leave_with_block(struct rcl_tls *self)
 {
     rcl_gate_leave(&self->gate);
     rcl_thread_register(self);
+    rcl_background_kick(); /* the frees of what comes now may all be hits */
 }
 
 void rcl_heap_settle(void)
@@ -506,8 +507,9 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     void *q;
     unsigned cls = rcl_block_class(p);
     size_t usable = rcl_heap_usable(p, "realloc");
+    struct request r = {.size = size, .align = RCL_MIN_ALIGN};
     if (size > PTRDIFF_MAX)
-        return NULL;
+        return alloc(&r); /* refused like any other */
     if (rcl_class_is_cached(cls)) {
         if (fits(cls, usable, size))
             return p;
@@ -515,10 +517,7 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     } else {
         q = resize(p, cls, usable, size, ROOMILY, "realloc");
     }
-    if (q != NULL)
-        return q;
-    struct request r = {.size = size, .align = RCL_MIN_ALIGN};
-    return move(p, usable, &r, ROOMILY, "realloc");
+    return q != NULL ? q : move(p, usable, &r, ROOMILY, "realloc");
 }
 
 /* --- what jemalloc's flags can ask for ---------------------------------------------------- */

@@ -54,8 +54,8 @@ static inline size_t rcl_heap_usable(const void *p, const char *caller)
 
 /*
  * Out of memory is about to be answered for so many bytes, be it that there are not so many
- * addresses: the moment for a heap profile, and with the option xmalloc the end.  The calls
- * here have asked already, but rcl_heap_realloc for sizes beyond PTRDIFF_MAX.
+ * addresses: the moment for a heap profile, and with the option xmalloc the end.  All calls of
+ * this header that answer NULL have said so themselves.
  */
 void rcl_heap_no_memory(size_t size);
 

@@ -27,13 +27,26 @@ static struct {
     struct rcl_huge_stats stats;
     struct rcl_demand demand;
     unsigned thp;
+    bool thp_anyway;   /* huge pages are there for all, by the system's setting or by ours */
     uint32_t kin;      /* of what is mapped now: changed by a fork alone */
     uint32_t last_kin; /* what was given to a mapping that has moved, or to a child */
 } huge;
 
+/* Whether the system backs memory with huge pages where nobody asks for them. */
+static bool system_uses_thp(void)
+{
+    char text[64];
+    long n = rcl_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    /* Where it cannot be read, leave things alone: a huge page lost is lost for long. */
+    return strstr(text, "[madvise]") == NULL && strstr(text, "[never]") == NULL;
+}
+
 void rcl_huge_init(uint64_t window_ns, unsigned thp)
 {
     huge.thp = thp;
+    /* Now, not when it is first needed: by then the program may be shut in a sandbox. */
+    huge.thp_anyway = thp == RCL_THP_ALWAYS || system_uses_thp();
     rcl_list_init(&huge.live);
     rcl_keep_init(&huge.kept);
     rcl_demand_init(&huge.demand, window_ns);
@@ -160,23 +173,6 @@ static struct rcl_huge *take_kept(struct rcl_huge_group *group, size_t bytes, si
     return h;
 }
 
-/* Whether the system backs memory with huge pages where nobody asks for them; read once. */
-static bool system_uses_thp(void)
-{
-    static uint32_t known; /* 0: not yet; 1: no; 2: yes; relaxed */
-    uint32_t now = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (now == 0) {
-        char text[64];
-        long n = rcl_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text,
-                                  sizeof text - 1);
-        text[n > 0 ? n : 0] = '\0';
-        /* Where it cannot be read, leave things alone: a huge page lost is lost for long. */
-        now = strstr(text, "[madvise]") != NULL || strstr(text, "[never]") != NULL ? 1 : 2;
-        __atomic_store_n(&known, now, __ATOMIC_RELAXED);
-    }
-    return now == 2;
-}
-
 /*
  * The next user of the block shall find it like a fresh one, though the last may have asked for
  * huge pages, and the kernel has no way to take that back.  Where a fresh one has huge pages
@@ -186,7 +182,7 @@ static bool system_uses_thp(void)
  */
 static void forget_advice(const struct rcl_huge *h)
 {
-    if (huge.thp != RCL_THP_ALWAYS && !system_uses_thp())
+    if (!huge.thp_anyway)
         rcl_os_no_hugepage(h->base, h->bytes);
 }
 
@@ -274,21 +270,21 @@ void *rcl_huge_take_unlisted(size_t bytes, size_t align)
 /* --- giving back -------------------------------------------------------------------------- */
 
 /* On no list any more; the pages are counted as dirty. */
-static void discard(char *base, size_t bytes)
+static void discard(char *base, size_t bytes, bool aged)
 {
     uint64_t start = rcl_os_now_ns();
     /* munmap can fail when it would split a mapping and there are too many: then only purge. */
-    if (rcl_os_unmap(base, bytes) != 0)
+    if (rcl_os_return(base, bytes) != 0)
         rcl_release(base, bytes);
     rcl_account_count(&rcl_account.purge_ns, rcl_os_now_ns() - start);
     rcl_account_count(&rcl_account.purge_calls, 1);
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)bytes);
-    tell((struct rcl_demand_note){.purged = pages_of(bytes)});
+    tell((struct rcl_demand_note){.purged = pages_of(bytes), .aged = aged});
 }
 
 static void discard_block(struct rcl_huge *h)
 {
-    discard(h->base, h->bytes);
+    discard(h->base, h->bytes, false);
     rcl_meta_free(h, sizeof *h);
 }
 
@@ -304,7 +300,7 @@ void rcl_huge_give(struct rcl_huge *h)
     size_t pages = pages_of(h->bytes);
     rcl_pagemap_clear(h->base, 1);
     if (h->unlisted) {
-        rcl_os_unmap(h->base, h->bytes);
+        rcl_os_return(h->base, h->bytes);
         rcl_os_unmap(h, rcl_page_size());
         return;
     }
@@ -320,8 +316,10 @@ void rcl_huge_give(struct rcl_huge *h)
         rcl_keep_put(&huge.kept, h, &gone);
     rcl_unlock(&huge.lock);
     free_descriptors(&gone);
-    if (!keep)
+    if (!keep) {
+        rcl_account_count(&rcl_account.purge_runs, 1);
         discard_block(h);
+    }
 }
 
 void rcl_huge_discard(const struct rcl_huge_group *group)
@@ -478,6 +476,11 @@ void rcl_huge_age(void)
     rcl_lock(&huge.lock);
     rcl_keep_age(&huge.kept, RCL_AGE_MAX);
     rcl_unlock(&huge.lock);
+    rcl_huge_tick();
+}
+
+void rcl_huge_tick(void)
+{
     rcl_demand_tick(&huge.demand);
 }
 
@@ -502,7 +505,7 @@ size_t rcl_huge_purge(enum rcl_purge_what what, size_t budget)
         if (bytes == 0)
             break;
         returned += pages_of(bytes);
-        discard(base, bytes);
+        discard(base, bytes, what == RCL_PURGE_OLD);
         if (h != NULL)
             rcl_meta_free(h, sizeof *h);
     }

@@ -80,6 +80,9 @@ void rcl_huge_note_asked(struct rcl_huge *h, size_t asked);
 /* The same without moving it.  False: it is unchanged. */
 bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes);
 
+/* Let time pass for the demand: rcl_demand_tick(). */
+void rcl_huge_tick(void);
+
 /* A decay step for kept blocks; then, as in runs.h: unmap kept blocks, pages returned. */
 void rcl_huge_age(void);
 size_t rcl_huge_purge(enum rcl_purge_what what, size_t budget);

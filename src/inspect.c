@@ -27,20 +27,37 @@
 #define PACKAGE_VERSION "0.0.0"
 #endif
 
+static size_t stats_bytes(void)
+{
+    return rcl_align_up(sizeof(struct rcl_stats), rcl_page_size());
+}
+
+/* Of 13 kB, for which a thread's stack may be too small.  NULL: out of memory. */
+static struct rcl_stats *read_stats(void)
+{
+    struct rcl_stats *s = rcl_os_map(stats_bytes());
+    if (s != NULL)
+        rcl_stats_read(s);
+    return s;
+}
+
 static struct mallinfo2 read_mallinfo(void)
 {
-    struct rcl_stats s;
-    rcl_stats_read(&s);
-    size_t runs = s.mapped_bytes - rcl_min(s.mapped_bytes, s.huge_bytes);
-    size_t live = rcl_stats_live(&s) - rcl_min(rcl_stats_live(&s), s.huge_bytes);
-    return (struct mallinfo2){
+    struct rcl_stats *s = read_stats();
+    if (s == NULL)
+        return (struct mallinfo2){0};
+    size_t runs = s->mapped_bytes - rcl_min(s->mapped_bytes, s->huge_bytes);
+    size_t live = rcl_stats_live(s) - rcl_min(rcl_stats_live(s), s->huge_bytes);
+    struct mallinfo2 m = {
         .arena = runs,
-        .hblks = s.huge_blocks,
-        .hblkhd = s.huge_bytes,
+        .hblks = s->huge_blocks,
+        .hblkhd = s->huge_bytes,
         .uordblks = live,
         .fordblks = runs - rcl_min(runs, live),
-        .keepcost = s.dirty_bytes,
+        .keepcost = s->dirty_bytes,
     };
+    rcl_os_unmap(s, stats_bytes());
+    return m;
 }
 
 RCL_EXPORT struct mallinfo2 mallinfo2(void)
@@ -53,7 +70,7 @@ static int clamp_int(size_t n)
     return n > INT32_MAX ? INT32_MAX : (int)n;
 }
 
-RCL_EXPORT struct mallinfo mallinfo(void)
+static struct mallinfo read_clamped(void)
 {
     struct mallinfo2 m = read_mallinfo();
     return (struct mallinfo){
@@ -64,6 +81,18 @@ RCL_EXPORT struct mallinfo mallinfo(void)
         .fordblks = clamp_int(m.fordblks),
         .keepcost = clamp_int(m.keepcost),
     };
+}
+
+RCL_EXPORT struct mallinfo mallinfo(void)
+{
+    return read_clamped();
+}
+
+/* The name under which glibc exports its own (malloc.c has the others). */
+RCL_EXPORT struct mallinfo __libc_mallinfo(void);
+RCL_EXPORT struct mallinfo __libc_mallinfo(void)
+{
+    return read_clamped();
 }
 
 /* --- reports ------------------------------------------------------------------------------ */
@@ -128,12 +157,14 @@ RCL_EXPORT int malloc_info(int options, FILE *stream)
 {
     if (options != 0)
         return EINVAL;
-    struct rcl_stats s;
+    struct rcl_stats *s = read_stats();
     char buf[512];
+    if (s == NULL)
+        return ENOMEM;
     struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = to_stream, .arg = stream};
-    rcl_stats_read(&s);
-    rcl_report_xml(&s, &o);
+    rcl_report_xml(s, &o);
     rcl_out_flush(&o);
+    rcl_os_unmap(s, stats_bytes());
     return 0;
 }
 

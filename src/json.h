@@ -11,7 +11,7 @@
 #include "base.h"
 #include "out.h"
 
-/* A value, escaped; bytes that are no ASCII are taken for Latin-1, so that any text is valid. */
+/* A value, escaped.  What is not UTF-8 is taken for Latin-1, so that any text is valid. */
 void rcl_json_string(struct rcl_out *o, const char *text);
 
 /* `"name":`, the value is to follow.  A member of an array: name is NULL. */

@@ -84,6 +84,14 @@ static void unlock_without_descriptor(struct rcl_runs *r, struct rcl_span *s)
 
 /* --- blocks ------------------------------------------------------------------------------- */
 
+static void tell_taken(struct rcl_runs *r, const struct rcl_run *run)
+{
+    rcl_demand_tell(r->demand,
+                    &(struct rcl_demand_note){.taken_dirty = run->dirty_pages,
+                                              .taken_clean = run->pages - run->dirty_pages,
+                                              .taken_new = run->new_pages});
+}
+
 void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, size_t align,
                      unsigned cls, struct rcl_run *run)
 {
@@ -107,8 +115,7 @@ void *rcl_large_take(struct rcl_runs *r, struct rcl_arena *arena, size_t bytes, 
     count(&r->large.kind[kind_of(s)].taken);
     count_pages(r, (int64_t)pages);
     rcl_unlock(&r->lock);
-    rcl_demand_tell(r->demand, &(struct rcl_demand_note){.taken_dirty = run->dirty_pages,
-                                                         .taken_clean = pages - run->dirty_pages});
+    tell_taken(r, run);
     rcl_pagemap_set(s->base, 1, rcl_runs_mark(r, cls), s);
     return s->base;
 }
@@ -137,11 +144,10 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
     size_t pages = (bytes + page - 1) / page, old = s->pages;
     rcl_assert(s->cls == RCL_CLASS_LARGE);
     if (pages > old) {
-        size_t dirty;
-        if (!rcl_runs_extend(r, s->chunk, s->first, old, pages - old, &dirty))
+        struct rcl_run more;
+        if (!rcl_runs_extend(r, s->chunk, s->first, old, pages - old, &more))
             return false;
-        rcl_demand_tell(r->demand, &(struct rcl_demand_note){.taken_dirty = dirty,
-                                                             .taken_clean = pages - old - dirty});
+        tell_taken(r, &more);
     } else if (pages < old) {
         rcl_demand_tell(r->demand, &(struct rcl_demand_note){.freed = old - pages});
         rcl_runs_give(r, s->chunk, s->first + pages, old - pages, NULL, RCL_AGE_NEW);

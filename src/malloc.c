@@ -21,17 +21,23 @@
 
 /* --- the hit path ------------------------------------------------------------------------- */
 
-static RCL_COLD void *out_of_memory(size_t size)
+static RCL_COLD void *out_of_memory(void)
 {
-    rcl_heap_no_memory(size);
     errno = ENOMEM;
     return NULL;
+}
+
+/* More than can be said in bytes; heap.c hears of what it is not asked for. */
+static RCL_COLD void *too_much(void)
+{
+    rcl_heap_no_memory(SIZE_MAX);
+    return out_of_memory();
 }
 
 RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
 {
     void *p = rcl_heap_alloc(size);
-    return likely(p != NULL) ? p : out_of_memory(size);
+    return likely(p != NULL) ? p : out_of_memory();
 }
 
 /* A hit too, while profiling: made as short as it can be. */
@@ -87,7 +93,7 @@ RCL_OWN RCL_EXPORT void *calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory(SIZE_MAX);
+        return too_much();
     if (likely(bytes <= RCL_SMALL_MAX)) {
         struct rcl_tls *self = &rcl_tls;
         void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_small(bytes));
@@ -97,7 +103,7 @@ RCL_OWN RCL_EXPORT void *calloc(size_t count, size_t size)
         }
     }
     void *p = rcl_heap_alloc_zero(bytes);
-    return likely(p != NULL) ? p : out_of_memory(bytes);
+    return likely(p != NULL) ? p : out_of_memory();
 }
 
 /* True: the block is gone, as glibc has it; C23 leaves it undefined. */
@@ -119,7 +125,7 @@ RCL_OWN static void *do_realloc(void *p, size_t size)
     if (size == 0 && realloc_to_nothing(p))
         return NULL;
     void *q = rcl_heap_realloc(p, size);
-    return likely(q != NULL) ? q : out_of_memory(size);
+    return likely(q != NULL) ? q : out_of_memory();
 }
 
 RCL_OWN RCL_EXPORT void *realloc(void *p, size_t size)
@@ -131,7 +137,7 @@ RCL_OWN RCL_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory(SIZE_MAX);
+        return too_much();
     return do_realloc(p, bytes);
 }
 
@@ -160,7 +166,7 @@ RCL_OWN static void *alloc_aligned(size_t align, size_t size)
 RCL_OWN static void *aligned_or_errno(size_t align, size_t size)
 {
     void *p = alloc_aligned(align, size);
-    return likely(p != NULL) ? p : out_of_memory(size);
+    return likely(p != NULL) ? p : out_of_memory();
 }
 
 RCL_OWN RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
@@ -207,7 +213,7 @@ RCL_OWN RCL_EXPORT void *pvalloc(size_t size)
     rcl_boot();
     size_t page = rcl_page_size();
     if (size > PTRDIFF_MAX - page)
-        return out_of_memory(size);
+        return too_much();
     return aligned_or_errno(page, rcl_align_up(size, page));
 }
 
@@ -231,16 +237,17 @@ RCL_EXPORT int malloc_trim(size_t pad)
 
 RCL_EXPORT int mallopt(int parameter, int value)
 {
-    /* Known parameters tune mechanisms that do not exist here, so there is nothing to refuse. */
-    (void)value;
+    /* Most tune mechanisms that do not exist here, so there is nothing to refuse. */
     switch (parameter) {
-    case M_MXFAST:
+    case M_MXFAST: /* glibc's limit */
+        return value >= 0 && (size_t)value <= 80 * sizeof(size_t) / 4;
+    case M_PERTURB: /* the option `junk` does so, from the start or not at all */
+        return value == 0;
     case M_TRIM_THRESHOLD:
     case M_TOP_PAD:
     case M_MMAP_THRESHOLD:
     case M_MMAP_MAX:
     case M_CHECK_ACTION:
-    case M_PERTURB:
     case M_ARENA_TEST:
     case M_ARENA_MAX:
         return 1;
@@ -267,4 +274,5 @@ ALIAS(__libc_free, free);
 ALIAS(__libc_memalign, memalign);
 ALIAS(__libc_valloc, valloc);
 ALIAS(__libc_pvalloc, pvalloc);
+ALIAS(__libc_mallopt, mallopt);
 ALIAS(__posix_memalign, posix_memalign);

@@ -398,6 +398,6 @@ void rcl_monitor_exit(struct rcl_gate_pass *me)
     if (interval_ns() == 0 && rcl_opt.stats_signal == 0 && rcl_opt.purge_signal == 0)
         return;
     before_fork(); /* so that no report is left half written */
-    if (interval_ns() != 0)
+    if (interval_ns() != 0 || (monitor.wanted & WANT_REPORT) != 0)
         rcl_monitor_report(me);
 }

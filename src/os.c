@@ -112,8 +112,13 @@ uint64_t rcl_os_returns(void)
 
 int rcl_os_unmap(void *addr, size_t bytes)
 {
-    rcl_os_count_return();
     return sys_errno(sys2(SYS_munmap, addr, bytes));
+}
+
+int rcl_os_return(void *addr, size_t bytes)
+{
+    rcl_os_count_return();
+    return rcl_os_unmap(addr, bytes);
 }
 
 void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes)
@@ -486,10 +491,10 @@ int rcl_os_close(int fd)
 
 int rcl_os_rename(const char *from, const char *to)
 {
-    /* What is not a file shall not become one: a device, a pipe. */
+    /* What is not a file shall not become one: a device, a pipe, a link such as /dev/stderr. */
     struct statx there;
     if (sys5(SYS_statx, AT_FDCWD, to, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &there) == 0 &&
-        !S_ISREG(there.stx_mode) && !S_ISLNK(there.stx_mode) && !S_ISDIR(there.stx_mode))
+        !S_ISREG(there.stx_mode) && !S_ISDIR(there.stx_mode))
         return ENXIO;
     return sys_errno(sys5(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }

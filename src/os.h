@@ -50,6 +50,9 @@ void *rcl_os_map_aligned(size_t bytes, size_t align);
 /* Give address space back.  ENOMEM is possible (mapping count): the memory then stays mapped. */
 int rcl_os_unmap(void *addr, size_t bytes);
 
+/* The same of memory that the program had, counted in rcl_os_returns. */
+int rcl_os_return(void *addr, size_t bytes);
+
 /* Resize a mapping, moving it where needed; NULL when the kernel refuses (old mapping intact). */
 void *rcl_os_remap(void *addr, size_t old_bytes, size_t new_bytes);
 
@@ -62,7 +65,7 @@ int rcl_os_remap_to(void *addr, size_t old_bytes, size_t new_bytes, void *target
 /* Whether the page at `addr` has memory now, for one that nobody has touched: mlockall. */
 bool rcl_os_is_resident(void *addr);
 
-/* System calls that have returned memory since the start: rcl_os_unmap and those of release.h. */
+/* System calls that have returned memory since the start: rcl_os_return and those of release.h. */
 uint64_t rcl_os_returns(void);
 void rcl_os_count_return(void);
 

@@ -16,14 +16,15 @@ enum {
      * made smaller 512 KiB.
      */
     EXCESS_BUDGET = 256,
-    CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page; */
-    WORTH_SLACKS = 2,      /* less than twice that is not worth a call, whatever caches pin */
+    CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
-    CACHE_PAGES_MIN = 64,  /* and so many pages each whatever that is */
+    CACHE_PAGES_MIN = 16,  /* and so many pages each, or bytes, whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define CACHE_BYTES_BESIDE (512 * KIB) /* of what each cache but the first pins, see below */
-#define META_KEEP_BYTES (256 * KIB)    /* empty descriptors, until they have decayed */
+#define CACHE_BYTES_MIN (256 * KIB)
+#define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
+#define LOOK_NS 2000000u            /* who rests so long may lose it; 4 ms by a coarse clock */
 
 /* --- one round over everything ------------------------------------------------------------ */
 
@@ -86,8 +87,8 @@ static void purge_down_to(int64_t target, size_t budget)
 
 /*
  * With many threads the caches alone could use up the ceiling.  What they pin beside it is never
- * more than three quarters of it again, 7 MiB by default, where 8 are promised, and what they have
- * shown that they take back.
+ * more than a quarter of it again, 5 MiB by default, where 8 are promised, and what they have shown
+ * that they take back.
  */
 static size_t pinned_beside(size_t ceiling)
 {
@@ -96,16 +97,11 @@ static size_t pinned_beside(size_t ceiling)
     if (caches <= 1 || pinned <= 0)
         return 0;
     size_t more = (size_t)(caches - 1) * (CACHE_BYTES_BESIDE >> rcl_page_shift());
-    return rcl_min((size_t)pinned, shown + rcl_min(more, ceiling - ceiling / 4));
+    return rcl_min((size_t)pinned, shown + rcl_min(more, ceiling / 4));
 }
 
-/* Caches pin more than `share` pages: make the caller's smaller if it has more than its part. */
-static void shrink_large_cache(struct rcl_tls *self, size_t share)
+static void shrink_own_cache(struct rcl_tls *self, size_t part)
 {
-    if (rcl_purge_pinned() <= (int64_t)share)
-        return;
-    int64_t caches = rcl_account_get(&rcl_account.caches);
-    size_t part = rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_PAGES_MIN);
     struct rcl_tcache *own = rcl_thread_own_cache(self), *tc = own;
     if (rcl_thread_is_guest(self))
         tc = rcl_xcache_begin(rcl_xcache_of_guest(self));
@@ -116,6 +112,32 @@ static void shrink_large_cache(struct rcl_tls *self, size_t share)
         rcl_tcache_shrink(tc, SIZE_MAX, part - part / 4);
     if (tc != own)
         rcl_xcache_end(tc->number - 1);
+}
+
+/* True, for one caller: the time has come, and comes again after `step_ns`. */
+static bool due(uint64_t *at, uint64_t step_ns)
+{
+    uint64_t now = rcl_os_coarse_ns(), then = __atomic_load_n(at, __ATOMIC_RELAXED);
+    return now >= then && __atomic_compare_exchange_n(at, &then, now + step_ns, false,
+                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/*
+ * Caches pin more than `share` pages: make the caller's smaller if it has more than its part.  And
+ * if that is not enough, empty those of threads that rest: they have been filled when more was
+ * allowed, and cannot give back themselves.
+ */
+static void relieve_caches(struct rcl_tls *self, size_t share)
+{
+    static uint64_t next_look;
+    if (rcl_purge_pinned() <= (int64_t)share)
+        return;
+    int64_t caches = rcl_account_get(&rcl_account.caches);
+    size_t part = rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_PAGES_MIN);
+    part = rcl_max(part, CACHE_BYTES_MIN >> rcl_page_shift());
+    shrink_own_cache(self, part);
+    if (caches > 1 && rcl_purge_pinned() > (int64_t)share && due(&next_look, LOOK_NS))
+        rcl_threads_drain_resting(part);
 }
 
 static void count_run(void)
@@ -136,25 +158,44 @@ static RCL_COLD void purge_at_once(void)
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
     size_t beside = pinned_beside(ceiling);
-    shrink_large_cache(self, ceiling / CACHE_SHARE + beside);
+    relieve_caches(self, ceiling / CACHE_SHARE + beside);
     int64_t dirty = rcl_purge_dirty(), slack = (int64_t)(ceiling / CEILING_SLACK);
     int64_t room = (int64_t)(ceiling + beside) - rcl_purge_pinned() - rcl_purge_described();
     if (beside != 0) { /* caches do not take the place of what is wanted again */
         int64_t demand = rcl_account_get(&rcl_account.demand_pages);
         room = room > demand ? room : demand;
     }
-    if (dirty <= room || dirty < WORTH_SLACKS * slack)
+    if (dirty <= room || dirty < slack)
         return;
     count_run();
-    purge_down_to(room > WORTH_SLACKS * slack ? room - slack : slack, EXCESS_BUDGET);
+    purge_down_to(room > slack ? room - slack : 0, EXCESS_BUDGET);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(META_KEEP_BYTES);
 }
 
+/*
+ * An arena withdraws old demand, regret and growth when it is told of pages, and in the helper's
+ * steps.  One that nobody uses any more must not move the ceiling for others while no helper runs.
+ */
+static RCL_COLD void withdraw_old_demand(void)
+{
+    static uint64_t next_tick;
+    if (!due(&next_tick, rcl_purge_step_ns()))
+        return;
+    for (unsigned i = 0; i < rcl_arena_count(); i++)
+        rcl_demand_tick(&rcl_arena_get(i)->demand);
+    rcl_huge_tick();
+}
+
 void rcl_purge_excess(struct rcl_tls *self)
 {
+    int64_t held = rcl_purge_dirty() + rcl_purge_pinned() + rcl_purge_described();
+    if (unlikely(held << rcl_page_shift() > (int64_t)rcl_opt.dirty_min) &&
+        (rcl_account_get(&rcl_account.demand_pages) | rcl_account_get(&rcl_account.regret_pages) |
+         rcl_account_get(&rcl_account.grown_pages)) != 0)
+        withdraw_old_demand();
     size_t ceiling = rcl_demand_ceiling();
-    if (unlikely(rcl_purge_dirty() + rcl_purge_pinned() + rcl_purge_described() > (int64_t)ceiling))
+    if (unlikely(held > (int64_t)ceiling))
         purge_excess(self, ceiling);
     if (unlikely(rcl_arena_own_decay()))
         purge_at_once();

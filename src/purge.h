@@ -60,7 +60,7 @@ static inline int64_t rcl_purge_dirty(void)
  * Amount: called by every free that goes the slow way.  What is dirty, what caches
  * may pin and the page map count against the ceiling (demand.h); of what the second and
  * further caches pin, a part stands beside it.  Above it, a thread whose own cache pins a large
- * part of that makes it smaller; then, if a quarter of the ceiling or more is dirty, memory is
+ * part of that makes it smaller; then, if an eighth of the ceiling or more is dirty, memory is
  * returned, oldest first, until somewhat below, but not more than a fixed amount of work per
  * call, which is several times what the call can have freed, so the excess cannot grow.
  */

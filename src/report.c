@@ -69,8 +69,8 @@ static void put_text(struct rcl_out *o, const char *text, unsigned width)
 static void text_general(const struct rcl_snapshot *s, struct rcl_out *o)
 {
     char value[RCL_OPTION_TEXT];
-    rcl_out_print(o, "Version: %s, page size %zu, %u arenas\n", PACKAGE_VERSION, rcl_page_size(),
-                  s->arenas);
+    rcl_out_print(o, "Version: %s, process %d, page size %zu, %u arenas\n", PACKAGE_VERSION,
+                  rcl_os_pid(), rcl_page_size(), s->arenas);
     rcl_out_print(o, "Options: ");
     for (size_t i = 0; i < rcl_options_count(); i++)
         rcl_out_print(o, "%s%s:%s", i == 0 ? "" : ",", rcl_options_name(i),
@@ -445,6 +445,9 @@ void rcl_report_prometheus(const struct rcl_snapshot *s, struct rcl_out *o)
 void rcl_report_xml(const struct rcl_stats *s, struct rcl_out *o)
 {
     size_t blocks = 0, bytes = 0;
+    /* Mappings of their own that are kept for reuse are free memory like any other (mallinfo2). */
+    size_t heap = s->mapped_bytes - rcl_min(s->mapped_bytes, s->huge_bytes);
+    size_t most = rcl_max(s->chunk_bytes_max, heap);
     rcl_out_print(o, "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n");
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_SMALL_LAST; cls++) {
         const struct rcl_stats_class *c = &s->heap.cls[cls];
@@ -458,16 +461,21 @@ void rcl_report_xml(const struct rcl_stats *s, struct rcl_out *o)
         bytes += n * c->size;
     }
     rcl_out_print(o, "</sizes>\n");
+    /* Of what readers take for used, system less rest, no more shall be left than there is. */
+    size_t live = rcl_stats_live(s) - rcl_min(rcl_stats_live(s), s->huge_bytes);
+    size_t runs = heap - rcl_min(heap, live + bytes);
+    blocks += runs != 0;
+    bytes += runs;
     for (int whole = 0; whole < 2; whole++) {
         rcl_out_print(o, "<total type=\"fast\" count=\"0\" size=\"0\"/>\n");
         rcl_out_print(o, "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n", blocks, bytes);
         if (whole)
             rcl_out_print(o, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n", s->huge_blocks,
                           s->huge_bytes);
-        rcl_out_print(o, "<system type=\"current\" size=\"%zu\"/>\n", s->chunk_bytes);
-        rcl_out_print(o, "<system type=\"max\" size=\"%zu\"/>\n", s->chunk_bytes_max);
-        rcl_out_print(o, "<aspace type=\"total\" size=\"%zu\"/>\n", s->chunk_bytes);
-        rcl_out_print(o, "<aspace type=\"mprotect\" size=\"%zu\"/>\n", s->chunk_bytes);
+        rcl_out_print(o, "<system type=\"current\" size=\"%zu\"/>\n", heap);
+        rcl_out_print(o, "<system type=\"max\" size=\"%zu\"/>\n", most);
+        rcl_out_print(o, "<aspace type=\"total\" size=\"%zu\"/>\n", heap);
+        rcl_out_print(o, "<aspace type=\"mprotect\" size=\"%zu\"/>\n", heap);
         if (!whole)
             rcl_out_print(o, "</heap>\n");
     }

@@ -170,6 +170,8 @@ static bool chunk_enter(struct rcl_runs *r, struct rcl_chunk *c)
     }
     r->chunk[i] = c;
     c->index = (uint32_t)i;
+    c->touched = (uint32_t)rcl_min(r->unmapped, c->pages);
+    r->unmapped -= c->touched;
     rcl_maxindex_set(&r->any, i, (uint16_t)c->pages);
     rcl_maxindex_set(&r->dirty, i, 0);
     r->empty_chunks++;
@@ -195,6 +197,7 @@ static void chunk_leave(struct rcl_runs *r, struct rcl_chunk *c)
     if (c->dirty_pages > 0)
         rcl_list_remove(&c->dirty_link);
     chunk_forget_refused(c, 0, c->pages);
+    r->unmapped += c->touched;
     r->populated_chunks -= c->populated != 0;
     r->chunk[c->index] = NULL;
     rcl_maxindex_set(&r->any, c->index, 0);
@@ -209,7 +212,7 @@ static void chunk_discard(struct rcl_chunk *c)
     rcl_demand_tell(c->runs->demand, &(struct rcl_demand_note){.purged = c->dirty_pages});
     rcl_account_count(&rcl_account.mapped_bytes, -(uint64_t)bytes);
     rcl_account_count(&rcl_account.chunk_bytes, -(uint64_t)bytes);
-    rcl_os_unmap(c->base, bytes);
+    rcl_os_return(c->base, bytes);
     rcl_meta_free(c, sizeof *c);
 }
 
@@ -275,6 +278,21 @@ static size_t chunk_take(struct rcl_runs *r, struct rcl_chunk *c, size_t first, 
     return dirty;
 }
 
+static void run_take(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
+                     struct rcl_run *run)
+{
+    size_t end = first + pages, touched = rcl_max(first, c->touched);
+    *run = (struct rcl_run){.chunk = c, .first = first, .pages = pages};
+    if (c->dirty_pages > 0)
+        rcl_bits_extract(c->dirty, first, pages, run->dirty);
+    run->dirty_pages = chunk_take(r, c, first, pages);
+    if (end > touched) {
+        run->new_pages = end - touched -
+                         rcl_bits_count_range(run->dirty, touched - first, end - touched);
+        c->touched = (uint32_t)end;
+    }
+}
+
 bool rcl_runs_take_held(struct rcl_runs *r, size_t pages, size_t align_pages, struct rcl_run *run)
 {
     struct rcl_chunk *c = NULL;
@@ -294,18 +312,12 @@ bool rcl_runs_take_held(struct rcl_runs *r, size_t pages, size_t align_pages, st
             return false;
         }
     }
-    run->chunk = c;
-    run->first = first;
-    run->pages = pages;
-    memset(run->dirty, 0, sizeof run->dirty);
-    if (c->dirty_pages > 0)
-        rcl_bits_extract(c->dirty, first, pages, run->dirty);
-    run->dirty_pages = chunk_take(r, c, first, pages);
+    run_take(r, c, first, pages, run);
     return true;
 }
 
 bool rcl_runs_extend(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
-                     size_t more, size_t *dirty_pages)
+                     size_t more, struct rcl_run *run)
 {
     size_t from = first + pages;
     rcl_lock(&r->lock);
@@ -313,17 +325,17 @@ bool rcl_runs_extend(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size
         rcl_unlock(&r->lock);
         return false;
     }
-    *dirty_pages = chunk_take(r, c, from, more);
+    run_take(r, c, from, more, run);
     rcl_unlock(&r->lock);
     return true;
 }
 
 /* --- giving back -------------------------------------------------------------------------- */
 
-/* Mark pages free; those in `dirty` (bit i: page first + i; NULL: all) as dirty. */
-static void chunk_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
-                       const uint64_t *dirty, enum rcl_age age)
+void rcl_runs_give_held(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
+                        const uint64_t *dirty, enum rcl_age age)
 {
+    rcl_assert(first + pages <= c->pages && rcl_bits_count_range(c->free, first, pages) == 0);
     size_t count = 0;
     rcl_bits_set_range(c->free, first, pages);
     c->free_pages += (uint32_t)pages;
@@ -354,13 +366,6 @@ static void chunk_give(struct rcl_runs *r, struct rcl_chunk *c, size_t first, si
     }
 }
 
-void rcl_runs_give_held(struct rcl_runs *r, struct rcl_chunk *c, size_t first, size_t pages,
-                        const uint64_t *dirty, enum rcl_age age)
-{
-    rcl_assert(first + pages <= c->pages && rcl_bits_count_range(c->free, first, pages) == 0);
-    chunk_give(r, c, first, pages, dirty, age);
-}
-
 /* --- returning to the kernel -------------------------------------------------------------- */
 
 /* The clean pages of a chunk that the kernel has populated become what they are.  How many. */
@@ -375,7 +380,7 @@ static size_t chunk_find_resident(struct rcl_runs *r, struct rcl_chunk *c)
             at = rcl_bits_next_clear(c->dirty, at, end);
         } else {
             chunk_take(r, c, at, dirty - at);
-            chunk_give(r, c, at, dirty - at, NULL, RCL_AGE_OLD);
+            rcl_runs_give_held(r, c, at, dirty - at, NULL, RCL_AGE_OLD);
             found += dirty - at;
             at = dirty;
         }
@@ -477,7 +482,7 @@ static void chunk_returned(struct rcl_runs *r, struct rcl_chunk *c, size_t first
                            bool refused)
 {
     static const uint64_t clean[RCL_CHUNK_WORDS];
-    chunk_give(r, c, first, pages, refused ? NULL : clean, RCL_AGE_NEW);
+    rcl_runs_give_held(r, c, first, pages, refused ? NULL : clean, RCL_AGE_NEW);
     if (unlikely(refused)) {
         rcl_bits_set_range(c->refused, first, pages);
         c->refused_pages += (uint32_t)pages;
@@ -541,7 +546,8 @@ size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budge
             b.pages -= b.run[i].pages;
             b.pages += runs_purge_pages(r, b.run[i].chunk, b.run[i].first, b.run[i].pages);
         }
-        rcl_demand_tell(r->demand, &(struct rcl_demand_note){.purged = b.pages});
+        rcl_demand_tell(
+            r->demand, &(struct rcl_demand_note){.purged = b.pages, .aged = what == RCL_PURGE_OLD});
         returned += b.pages;
     }
     return returned;

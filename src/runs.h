@@ -17,6 +17,10 @@
  * call, and puts them back as clean: to everybody else they are in use meanwhile.
  * A page that the kernel refuses stays dirty and free, and purging passes it by.
  *
+ * Which pages are new to the program is told by one mark per chunk, behind the last one ever
+ * taken.  A chunk that comes for one that was unmapped begins with its mark: the program has
+ * had so many pages, wherever they were.
+ *
  * Pages keep being counted (demand.h) as what they are when they move between a
  * slab and its runs, so taking and giving leave the counting to the caller.
  *
@@ -57,6 +61,7 @@ struct rcl_runs {
     struct rcl_list dirty_list; /* chunks with dirty pages, oldest first */
     size_t empty_chunks;        /* chunks with all their pages free */
     size_t populated_chunks;    /* chunks with c->populated != 0 */
+    size_t unmapped;            /* touched pages of chunks that are gone, and not made up for */
     unsigned thp;               /* RCL_THP_... of options.h */
     bool apart;                 /* of an explicit arena: blocks stay out of thread caches */
     struct rcl_demand *demand;  /* of the arena */
@@ -77,6 +82,7 @@ struct rcl_run {
     size_t first;
     size_t pages;
     size_t dirty_pages;
+    size_t new_pages;              /* clean, and never used; the kernel's own are dirty */
     uint64_t dirty[RCL_RUN_WORDS]; /* bit i: page first + i */
 };
 
@@ -109,9 +115,9 @@ static inline bool rcl_runs_take(struct rcl_runs *r, size_t pages, size_t align_
     return taken;
 }
 
-/* The `more` pages behind a run that one holds, if they are free. */
+/* The `more` pages behind a run that one holds, if they are free: then `run` is those alone. */
 bool rcl_runs_extend(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,
-                     size_t more, size_t *dirty_pages);
+                     size_t more, struct rcl_run *run);
 
 /* Give pages back; `dirty` as in struct rcl_run, NULL: all of them.  The lock is held. */
 void rcl_runs_give_held(struct rcl_runs *r, struct rcl_chunk *chunk, size_t first, size_t pages,

@@ -6,9 +6,11 @@
 #include "die.h"
 
 enum {
-    CACHE_BYTES_MIN = 128 * 1024,  /* of one class in one thread cache: this much, */
-    CACHE_BLOCKS = 128,            /* or so many blocks of a small class, */
-    CACHE_BYTES_MAX = 640 * 1024,  /* where they are not more than this */
+    CACHE_BYTES_MIN = 128 * 1024, /* of one class in one thread cache: this much, */
+    CACHE_BLOCKS = 128,           /* or so many blocks of a small class, */
+    CACHE_BYTES_MAX = 640 * 1024, /* where they are not more than this; */
+    /* each may keep a page: of large pages fewer */
+    CACHE_PAGES_BYTES = 8 * 1024 * 1024,
     SLAB_SLOTS_WANTED = 16,        /* enough to spread the cost of making a slab, */
     SLAB_BYTES_WANTED = 48 * 1024, /* and this much at least */
     SLAB_WASTE_SHARE = 128,        /* accept a tail of 1/128 of the slab */
@@ -61,7 +63,7 @@ static void class_fill(unsigned cls, size_t size, size_t page)
 {
     struct rcl_class *c = &rcl_classes[cls];
     size_t blocks = rcl_class_is_small(cls) ? rcl_min(CACHE_BLOCKS, CACHE_BYTES_MAX / size) : 0;
-    size_t cached = rcl_max(blocks, CACHE_BYTES_MIN / size);
+    size_t cached = rcl_min(rcl_max(blocks, CACHE_BYTES_MIN / size), CACHE_PAGES_BYTES / page);
     c->size = (uint32_t)size;
     c->reciprocal = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);
     if (rcl_class_is_small(cls)) {

@@ -325,6 +325,7 @@ void rcl_slab_finish(struct rcl_span *s, uint64_t pages, uint64_t refused)
 {
     s->purging = false;
     s->dirty &= ~(pages & ~refused);
+    s->untouched = false;
     s->returnable &= ~(pages & ~refused);
     for (uint64_t left = refused; left != 0; left &= left - 1)
         ready_on_pages(s, rcl_ctz(left), rcl_ctz(left));

@@ -57,6 +57,7 @@ struct rcl_chunk {
     uint32_t dirty_pages;   /* bits set in dirty[], all of them free */
     uint32_t refused_pages; /* bits set in refused[] */
     uint32_t populated;     /* steps until its clean pages, made by the kernel, count as dirty */
+    uint32_t touched;       /* pages from here on are new to the program */
     struct rcl_list dirty_link;        /* runs->dirty, oldest first; linked iff dirty_pages > 0 */
     uint64_t free[RCL_CHUNK_WORDS];    /* in no span and not being purged */
     uint64_t dirty[RCL_CHUNK_WORDS];   /* subset of free: may be resident */
@@ -89,6 +90,7 @@ struct rcl_span {
 
     bool purging : 1;      /* some of its pages are in a purge, see slab.h */
     bool aside : 1;        /* linked in bin->aside, not bin->queue */
+    bool untouched : 1;    /* its clean pages have never been used */
     uint8_t step;          /* decay step in which it was last aged */
     uint16_t clean_hint;   /* no free slot that is not ready below this one */
     struct rcl_list link;  /* of the bin, by place */

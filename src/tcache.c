@@ -16,6 +16,8 @@ enum {
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
+    PLACES_SHARE = 2,    /* there may be places for twice what may be held */
+    PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
     FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
     MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
@@ -23,7 +25,8 @@ enum {
     MEASURE_REFILLS = 2, /* or refills when there seems to be little room */
 };
 #define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
-#define CACHES_BYTES_MIN (6 * MIB)   /* likewise */
+#define CACHES_BYTES_MIN (4 * MIB)   /* likewise */
+#define ONE_BYTES_MAX (2 * MIB)      /* for one of them */
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them */
 #define CACHE_SHOWN_MAX (1 * MIB)    /* by which one of several may exceed that, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
@@ -43,6 +46,7 @@ const struct rcl_tcache rcl_tcache_none = {
     .counted = {.lg = -1},
 };
 
+_Static_assert(sizeof(struct rcl_tcache) <= RCL_META_MAX, "a cache is an object");
 _Static_assert((RCL_TCACHE_CAP_MAX + 1) * sizeof(void *) <= RCL_META_MAX, "an array is an object");
 
 static size_t array_bytes(size_t cap)
@@ -101,6 +105,7 @@ static void set_cap(struct rcl_tcache *tc, unsigned cls, size_t cap)
     int64_t more = (int64_t)cap - tc->cap[cls];
     tc->bin[cls].limit = array_end(tc, cls) - cap;
     tc->cap[cls] = (uint16_t)cap;
+    tc->places += (size_t)(more * rcl_classes[cls].size);
     rcl_account_add(&rcl_account.cache_blocks, more);
     rcl_account_add(&rcl_account.cache_bytes, more * rcl_classes[cls].size);
 }
@@ -113,55 +118,84 @@ static bool by_places(unsigned cls)
     return rcl_classes[cls].size >= PLACES_BYTES;
 }
 
+/* Places that a class keeps, however little it is used. */
+static size_t places_least(unsigned cls)
+{
+    return by_places(cls) ? 0 : rcl_classes[cls].cache_min;
+}
+
 void rcl_tcache_measure(struct rcl_tcache *tc)
 {
-    size_t bytes = 0, blocks = 0;
+    size_t bytes = 0, blocks = 0, small_bytes = 0, small_blocks = 0;
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++) {
         if (tc->cap[cls] == 0)
             continue;
+        size_t size = rcl_classes[cls].size;
         size_t count = by_places(cls) ? tc->cap[cls] : rcl_tcache_count(tc, cls);
         blocks += count;
-        bytes += count * rcl_classes[cls].size;
+        bytes += count * size;
+        if (size <= rcl_page_size() / 2) {
+            small_blocks = blocks;
+            small_bytes = bytes;
+        }
     }
     rcl_account_add(&rcl_account.cached_bytes, (int64_t)bytes - (int64_t)tc->told_bytes);
     rcl_account_add(&rcl_account.cached_blocks, (int64_t)blocks - (int64_t)tc->told_blocks);
-    tc->bytes = tc->told_bytes = bytes;
-    tc->blocks = tc->told_blocks = blocks;
+    rcl_account_add(&rcl_account.cached_small_bytes, (int64_t)small_bytes - tc->told_small_bytes);
+    rcl_account_add(&rcl_account.cached_small_blocks,
+                    (int64_t)small_blocks - tc->told_small_blocks);
+    tc->bytes = bytes;
+    tc->blocks = blocks;
+    tc->told_small_bytes = (uint32_t)small_bytes; /* a few MiB at most */
+    tc->told_small_blocks = (uint32_t)small_blocks;
+    __atomic_store_n(&tc->told_bytes, bytes, __ATOMIC_RELAXED); /* others look */
+    __atomic_store_n(&tc->told_blocks, blocks, __ATOMIC_RELAXED);
+    rcl_account_spread(rcl_page_size());
 }
 
-static size_t allowance(const struct rcl_tcache *tc)
+/* Of so many times what the process grants its caches; all: what they have of it. */
+static size_t part_of(const struct rcl_tcache *tc, size_t times, int64_t all)
 {
     int64_t caches = rcl_account_get(&rcl_account.caches);
     int64_t pages = rcl_account_get(&rcl_account.used_pages);
     size_t used = pages > 0 ? (size_t)pages << rcl_page_shift() : 0;
     if (caches <= 1)
-        return rcl_max(ALONE_BYTES_MIN, used / ALONE_SHARE);
-    size_t most = rcl_max(CACHES_BYTES_MIN, used / USED_SHARE);
-    if (caches <= ONE_SHARE || rcl_account_get(&rcl_account.cached_bytes) < (int64_t)most)
-        return most / ONE_SHARE + tc->shown;
-    return rcl_max(most / (size_t)caches, CACHE_BYTES_LEAST) + tc->shown;
+        return times * rcl_max(ALONE_BYTES_MIN + tc->shown, used / ALONE_SHARE);
+    size_t most = times * rcl_max(CACHES_BYTES_MIN, used / USED_SHARE);
+    if (caches <= ONE_SHARE || all < (int64_t)most)
+        return rcl_min(most / ONE_SHARE, times * ONE_BYTES_MAX) + times * tc->shown;
+    return rcl_max(most / (size_t)caches, times * CACHE_BYTES_LEAST) + times * tc->shown;
+}
+
+/* Bytes that it may hold, */
+static size_t allowance(const struct rcl_tcache *tc)
+{
+    return part_of(tc, 1, rcl_account_get(&rcl_account.cached_bytes));
+}
+
+/* and have places for: what frees bring by hits alone. */
+static size_t places_allowed(const struct rcl_tcache *tc)
+{
+    return part_of(tc, PLACES_SHARE, rcl_account_get(&rcl_account.cache_bytes));
 }
 
 /*
  * A cache that flushes what it soon fetches again is too small for its thread: so much is to be
- * added, within limits; it fades, so that a thread which changes its ways loses it.  Not where
- * there is one only: then all that is free has room below the ceiling, in it or outside.
+ * added, within limits; it fades, so that a thread which changes its ways loses it.
  */
 static void show(struct rcl_tcache *tc, int64_t bytes)
 {
-    if (bytes > 0 &&
-        (rcl_account_get(&rcl_account.caches) <= 1 ||
-         rcl_account_get(&rcl_account.cache_shown) + bytes > (int64_t)CACHES_SHOWN_MAX))
+    if (bytes > 0 && rcl_account_get(&rcl_account.cache_shown) + bytes > (int64_t)CACHES_SHOWN_MAX)
         return;
     tc->shown = (size_t)((int64_t)tc->shown + bytes);
     rcl_account_add(&rcl_account.cache_shown, bytes);
 }
 
-static void note_refill(struct rcl_tcache *tc, size_t bytes)
+static void note_refill(struct rcl_tcache *tc, unsigned cls, size_t blocks)
 {
-    size_t again = rcl_min(bytes, tc->flushed);
-    tc->flushed -= again;
-    show(tc, (int64_t)rcl_min(again, CACHE_SHOWN_MAX - tc->shown));
+    size_t again = rcl_min(blocks, tc->flushed[cls]);
+    tc->flushed[cls] -= (uint16_t)again;
+    show(tc, (int64_t)rcl_min(again * rcl_classes[cls].size, CACHE_SHOWN_MAX - tc->shown));
 }
 
 static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, const char *caller)
@@ -172,7 +206,7 @@ static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, const
     rcl_blocks_put(cls, b->top + keep, give, RCL_AGE_NEW, caller);
     memmove(b->top + give, b->top, keep * sizeof *b->top);
     b->top += give;
-    tc->flushed = rcl_min(tc->flushed + give * rcl_classes[cls].size, CACHE_SHOWN_MAX);
+    tc->flushed[cls] = (uint16_t)rcl_min(tc->flushed[cls] + give, rcl_classes[cls].cache_max);
     tc->bytes -= rcl_min(tc->bytes, give * rcl_classes[cls].size);
     tc->blocks -= rcl_min(tc->blocks, give);
 }
@@ -194,12 +228,23 @@ void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages)
         if (tc->cap[cls] == 0)
             continue;
         size_t count = rcl_tcache_count(tc, cls), left = count / 2;
-        size_t least = rcl_class_is_small(cls) ? rcl_classes[cls].cache_min : 0;
         if (count > left)
             flush_oldest(tc, cls, count - left, "free");
-        set_cap(tc, cls, rcl_min(tc->cap[cls], rcl_max(2 * left, least)));
+        set_cap(tc, cls, rcl_min(tc->cap[cls], rcl_max(2 * left, places_least(cls))));
     }
     rcl_tcache_measure(tc);
+}
+
+/* Half of the unused places of one class after another go, until there is room for so much. */
+static void close_places(struct rcl_tcache *tc, size_t bytes, unsigned looks)
+{
+    for (unsigned i = 0; i < looks && tc->places > bytes; i++) {
+        unsigned cls = RCL_CLASS_FIRST + tc->victim;
+        tc->victim = (tc->victim + 1) % RCL_MEDIUM_LAST;
+        size_t cap = tc->cap[cls], count = rcl_tcache_count(tc, cls);
+        if (cap > rcl_max(count, places_least(cls)))
+            set_cap(tc, cls, rcl_max(cap - (cap - count + 1) / 2, places_least(cls)));
+    }
 }
 
 /* Count, and bring it down to what is allowed. */
@@ -208,9 +253,11 @@ static void limit(struct rcl_tcache *tc)
     size_t most = allowance(tc);
     rcl_tcache_measure(tc);
     show(tc, -(int64_t)(tc->shown / FADE));
-    tc->flushed -= tc->flushed / FADE;
+    for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+        tc->flushed[cls] -= (uint16_t)((tc->flushed[cls] + FADE - 1) / FADE);
     if (tc->bytes > most)
         rcl_tcache_shrink(tc, most - most / SHRINK_SHARE, SIZE_MAX);
+    close_places(tc, places_allowed(tc), RCL_MEDIUM_LAST);
 }
 
 /*
@@ -265,6 +312,12 @@ static bool grow(struct rcl_tcache *tc, unsigned cls, size_t more)
     if (cap == old || more == 0 || more / 2 < bytes || !rcl_options_caching() ||
         c->size > (size_t)rcl_opt.tcache_max)
         return false;
+    size_t places = places_allowed(tc), wanted = (cap - old) * c->size;
+    if (old != 0 && tc->places + wanted > places) {
+        close_places(tc, places - rcl_min(places, wanted), PLACES_LOOKS);
+        if (tc->places + wanted > places)
+            return false;
+    }
     if (cap > tc->size[cls] && !new_array(tc, cls, cap))
         return false;
     set_cap(tc, cls, cap);
@@ -287,7 +340,7 @@ void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
     }
     rcl_tcache_measure(tc);
     show(tc, -(int64_t)tc->shown);
-    tc->flushed = 0;
+    memset(tc->flushed, 0, sizeof tc->flushed);
 }
 
 void rcl_tcache_delete(struct rcl_tcache *tc, enum rcl_age age)
@@ -323,7 +376,7 @@ void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigne
     if (got < want)
         memmove(end - got, end - want, got * sizeof *end);
     b->top = end - got + 1;
-    note_refill(tc, got * size);
+    note_refill(tc, cls, got);
     tc->bytes += (got - 1) * size;
     tc->blocks += got - 1;
     return end[-(ptrdiff_t)got];

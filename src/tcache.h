@@ -41,21 +41,25 @@ struct rcl_cbin {
 
 struct rcl_tcache {
     struct rcl_cbin bin[RCL_NCLASSES];
-    uint16_t cap[RCL_NCLASSES];  /* what may stand in the array, */
-    uint16_t size[RCL_NCLASSES]; /* and how long it is; 0: there is none */
-    struct rcl_arena *arena;     /* where misses go; NULL: an explicit cache, told each time */
+    uint16_t cap[RCL_NCLASSES];     /* what may stand in the array, */
+    uint16_t size[RCL_NCLASSES];    /* and how long it is; 0: there is none */
+    uint16_t flushed[RCL_NCLASSES]; /* blocks given back and not fetched since */
+    struct rcl_arena *arena;        /* where misses go; NULL: an explicit cache, told each time */
     /* What it held when counted, changed by refills and flushes since; what account.h knows. */
     size_t bytes, blocks, told_bytes, told_blocks;
-    size_t flushed, shown; /* bytes given back and not fetched since; fetched again */
-    uint32_t events;       /* refills and overflows */
-    uint32_t frees;        /* overflows since the last refill */
-    uint32_t victim;       /* the class that gives next, less the first */
+    uint32_t told_small_bytes, told_small_blocks;
+    size_t shown;    /* bytes given back and fetched again */
+    size_t places;   /* bytes that the caps come to */
+    uint32_t events; /* refills and overflows */
+    uint32_t frees;  /* overflows since the last refill */
+    uint32_t victim; /* the class that gives next, less the first */
     struct rcl_counted counted;
     uint32_t number;       /* xcache.c: of an explicit cache, from 1 on; 0: a thread's */
     uint32_t mode;         /* thread.c: of rcl_thread_mode, when `counted` was decided */
     struct rcl_list link;  /* thread.c: all caches */
     struct rcl_tls *owner; /* thread.c; NULL: its thread has ended */
-    uintptr_t seen;        /* thread.c: all tops as of the last decay step, to see idleness */
+    uintptr_t seen;        /* thread.c: all tops as of the last decay step, to see idleness, */
+    uintptr_t looked;      /* and of the last look for large ones that rest */
     uint32_t idle_steps;   /* thread.c */
     uint32_t generation;   /* thread.c: forks its process has come through */
     uint64_t misses, overflows;
@@ -120,6 +124,13 @@ void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages);
 static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
 {
     return rcl_account_pins(tc->blocks) + (tc->bytes >> rcl_page_shift());
+}
+
+/* The same by its last count, for others than its owner. */
+static inline size_t rcl_tcache_pages_told(const struct rcl_tcache *tc)
+{
+    return rcl_account_pins(__atomic_load_n(&tc->told_blocks, __ATOMIC_RELAXED)) +
+           (__atomic_load_n(&tc->told_bytes, __ATOMIC_RELAXED) >> rcl_page_shift());
 }
 
 /*

@@ -10,10 +10,10 @@
 
 #include <pthread.h>
 
-#define PARKED_BYTES_MAX (1 * MIB) /* what one of them may hold */
+#define PARKED_BYTES_MAX (512 * KIB) /* what one of them may hold */
 
 enum {
-    PARKED_MAX = 8,    /* caches that wait for a new thread */
+    PARKED_MAX = 4,    /* caches that wait for a new thread */
     IDLE_STEPS = 2,    /* decay steps without a change that make a cache idle */
     COUNT_ROUNDS = 50, /* attempts to reach every cache when counting begins or ends */
 };
@@ -34,9 +34,11 @@ static struct {
     unsigned n_parked;
     uint32_t generation; /* forks this process has come through */
     uint32_t shards;     /* of the gate, given out in turn; relaxed */
-    bool key_made;
+    bool key_made;       /* by the second stage of the boot; atomic */
     pthread_key_t key;
     void (*after_end)(void);
+    void (*late)(void);    /* the second stage */
+    struct rcl_tls *first; /* that allocated before it: no other thread, for all that is known */
 } threads = {
     .caches = {&threads.caches, &threads.caches},
     .parked = {&threads.parked, &threads.parked},
@@ -291,13 +293,38 @@ static void thread_ended(void *arg)
 void rcl_thread_boot(void (*after_end)(void))
 {
     threads.after_end = after_end;
-    if (!threads.key_made)
-        threads.key_made = pthread_key_create(&threads.key, thread_ended) == 0;
+    if (!threads.key_made && pthread_key_create(&threads.key, thread_ended) == 0)
+        __atomic_store_n(&threads.key_made, true, __ATOMIC_RELEASE);
+}
+
+void rcl_thread_before_boot(void (*boot)(void))
+{
+    threads.late = boot;
+}
+
+static bool key_made(void)
+{
+    return __atomic_load_n(&threads.key_made, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Before our constructor libc may not be ready; where there is a second thread, it is.
+ * Constructors of libraries that run before ours start threads, and fork.
+ */
+static RCL_COLD bool boot_late(struct rcl_tls *self)
+{
+    struct rcl_tls *first = NULL;
+    if (__atomic_compare_exchange_n(&threads.first, &first, self, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED) ||
+        first == self || threads.late == NULL)
+        return false;
+    threads.late();
+    return key_made();
 }
 
 void rcl_thread_register(struct rcl_tls *self)
 {
-    if (likely(self->known) || !threads.key_made)
+    if (likely(self->known) || (unlikely(!key_made()) && !boot_late(self)))
         return;
     self->known = true; /* first: pthread_setspecific may come back through malloc */
     self->gate.shard = __atomic_fetch_add(&threads.shards, 1, __ATOMIC_RELAXED) % RCL_GATE_SHARDS;
@@ -306,15 +333,48 @@ void rcl_thread_register(struct rcl_tls *self)
 
 /* --- taking caches away ------------------------------------------------------------------- */
 
-/* Has the owner used it since the last step?  A race here costs a wrong guess, nothing else. */
-static bool step_idle(struct rcl_tcache *tc)
+/* What the owner of a cache has taken from it and put into it, as one number. */
+static uintptr_t tops_of(const struct rcl_tcache *tc)
 {
     uintptr_t sum = 0;
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
         sum = sum * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
-    tc->idle_steps = sum == tc->seen ? tc->idle_steps + 1 : 0;
-    tc->seen = sum;
+    return sum;
+}
+
+/* Has the owner used it since the last time?  A race here costs a wrong guess, nothing else. */
+static bool unchanged(const struct rcl_tcache *tc, uintptr_t *since)
+{
+    uintptr_t before = *since;
+    *since = tops_of(tc);
+    return *since == before;
+}
+
+static bool step_idle(struct rcl_tcache *tc)
+{
+    tc->idle_steps = unchanged(tc, &tc->seen) ? tc->idle_steps + 1 : 0;
     return tc->idle_steps >= IDLE_STEPS;
+}
+
+/* Which are to be taken away. */
+struct choice {
+    enum rcl_drain which;
+    const struct rcl_arena *of; /* NULL: any */
+    size_t pages;               /* RCL_DRAIN_RESTING: those that pin more */
+};
+
+static bool qualifies(struct rcl_tcache *tc, const struct choice *c)
+{
+    switch (c->which) {
+    case RCL_DRAIN_GONE:
+        return false;
+    case RCL_DRAIN_RESTING:
+        return rcl_tcache_pages_told(tc) > c->pages && unchanged(tc, &tc->looked);
+    case RCL_DRAIN_IDLE:
+        return step_idle(tc);
+    default:
+        return true;
+    }
 }
 
 static bool in_use(struct rcl_tls *owner)
@@ -324,19 +384,18 @@ static bool in_use(struct rcl_tls *owner)
 }
 
 /* Close those on one list that qualify.  The lock is held. */
-static size_t close_on(struct rcl_list *list, struct rcl_tls *self, enum rcl_drain which,
-                       const struct rcl_arena *of, struct rcl_list *taken)
+static size_t close_on(struct rcl_list *list, struct rcl_tls *self, const struct choice *c,
+                       struct rcl_list *taken)
 {
     size_t count = 0;
     struct rcl_list *next;
     for (struct rcl_list *n = list->next; n != list; n = next) {
         next = n->next;
         struct rcl_tcache *tc = container_of(n, struct rcl_tcache, link);
-        if (of != NULL && tc->arena != of)
+        if (c->of != NULL && tc->arena != c->of)
             continue;
         if (!is_gone(tc)) {
-            bool idle = which != RCL_DRAIN_GONE && step_idle(tc);
-            if (which != RCL_DRAIN_ALL && !idle)
+            if (!qualifies(tc, c))
                 continue;
             if (tc->owner != NULL && tc->owner != self && in_use(tc->owner))
                 continue;
@@ -350,15 +409,11 @@ static size_t close_on(struct rcl_list *list, struct rcl_tls *self, enum rcl_dra
     return count;
 }
 
-/*
- * Close the caches that qualify (of one arena, or of any if that is NULL): `taken` gets them
- * all.  The lock is held.
- */
-static void close_caches(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of,
-                         struct rcl_list *taken)
+/* Close the caches that qualify: `taken` gets them all.  The lock is held. */
+static void close_caches(struct rcl_tls *self, const struct choice *c, struct rcl_list *taken)
 {
-    close_on(&threads.caches, self, which, of, taken);
-    threads.n_parked -= (unsigned)close_on(&threads.parked, self, which, of, taken);
+    close_on(&threads.caches, self, c, taken);
+    threads.n_parked -= (unsigned)close_on(&threads.parked, self, c, taken);
 }
 
 /* Put back what turned out to be in use after all.  The lock is held. */
@@ -377,20 +432,21 @@ static void reopen_caches(struct rcl_tls *self, bool barrier, struct rcl_list *t
     }
 }
 
-static size_t drain(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *of)
+static size_t drain(struct rcl_tls *self, const struct choice *c)
 {
     size_t count = 0;
     struct rcl_list taken;
     rcl_list_init(&taken);
     rcl_lock(&threads.lock);
-    close_caches(self, which, of, &taken);
+    close_caches(self, c, &taken);
     if (!rcl_list_empty(&taken))
         reopen_caches(self, rcl_os_process_barrier(), &taken);
     rcl_unlock(&threads.lock);
 
     struct rcl_list *n;
     while ((n = rcl_list_pop_front(&taken)) != NULL) {
-        rcl_tcache_delete(container_of(n, struct rcl_tcache, link), RCL_AGE_OLD);
+        rcl_tcache_delete(container_of(n, struct rcl_tcache, link),
+                          c->which == RCL_DRAIN_RESTING ? RCL_AGE_NEW : RCL_AGE_OLD);
         count++;
     }
     return count;
@@ -398,12 +454,20 @@ static size_t drain(struct rcl_tls *self, enum rcl_drain which, const struct rcl
 
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which)
 {
-    return drain(self, which, NULL);
+    return drain(self, &(struct choice){.which = which});
+}
+
+size_t rcl_threads_drain_resting(size_t pages)
+{
+#ifdef __SANITIZE_THREAD__
+    return 0; /* it knows nothing of a barrier for the whole process */
+#endif
+    return drain(NULL, &(struct choice){.which = RCL_DRAIN_RESTING, .pages = pages});
 }
 
 void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
 {
-    drain(self, RCL_DRAIN_ALL, a);
+    drain(self, &(struct choice){.which = RCL_DRAIN_ALL, .of = a});
 }
 
 /* Caches that have not come by since the mode was changed. */

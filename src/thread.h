@@ -172,6 +172,9 @@ void rcl_thread_use_cache(struct rcl_tls *self, bool use);
  */
 void rcl_thread_register(struct rcl_tls *self);
 
+/* What is to be called by the second thread, if there is one before the constructor. */
+void rcl_thread_before_boot(void (*boot)(void));
+
 /* Once, when libc is ready (constructor).  after_end: for a thread that has given its cache up. */
 void rcl_thread_boot(void (*after_end)(void));
 
@@ -197,17 +200,24 @@ bool rcl_thread_due(struct rcl_tls *self, size_t bytes);
 uint64_t *rcl_thread_random(struct rcl_tls *self);
 
 enum rcl_drain {
-    RCL_DRAIN_GONE, /* of threads that a fork left behind */
-    RCL_DRAIN_IDLE, /* those, and what has been unused for the last steps */
+    RCL_DRAIN_GONE,    /* of threads that a fork left behind */
+    RCL_DRAIN_RESTING, /* those, and large ones: by the call below */
+    RCL_DRAIN_IDLE,    /* the first, and what has been unused for the last steps */
     RCL_DRAIN_ALL,
 };
 
 /*
- * A step of idleness for every cache (except with GONE), then take away those
+ * With IDLE a step of idleness for every cache, then take away those
  * that qualify and empty them.  `self`: the caller's, whose own cache may be taken too; NULL for
  * a thread without one.  Inside the gate.  Blocks given back count as `old`.
  */
 size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
+
+/*
+ * Those of other threads that pin more than so many pages and have not been used since the last
+ * such call.  Inside the gate; the blocks count as new.
+ */
+size_t rcl_threads_drain_resting(size_t pages);
 
 /*
  * Take away the caches of threads that are bound to this arena, and empty them; what is in

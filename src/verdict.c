@@ -4,8 +4,10 @@
 
 enum {
     WORTH_SHARE = 16, /* a cause is named from 1/16 of the resident memory on, */
+    FILES_SHARE = 4,  /* files from a quarter on: code is in every process, */
 };
 #define WORTH_BYTES MIB /* and from here on */
+#define FILES_BYTES (16 * MIB)
 
 /* --- numbers ------------------------------------------------------------------------------ */
 
@@ -50,10 +52,13 @@ enum rcl_cause rcl_verdict(const struct rcl_snapshot *s)
         {RCL_PART_dirty, RCL_CAUSE_PENDING},     {RCL_PART_holes, RCL_CAUSE_FRAGMENTATION},
         {RCL_PART_cached, RCL_CAUSE_CACHES},     {RCL_PART_rounding, RCL_CAUSE_ROUNDING},
         {RCL_PART_metadata, RCL_CAUSE_METADATA}, {RCL_PART_other, RCL_CAUSE_OTHERS},
+        {RCL_PART_files, RCL_CAUSE_FILES},
     };
     size_t most = rcl_max(s->rss / WORTH_SHARE, WORTH_BYTES);
     enum rcl_cause cause = RCL_CAUSE_NONE;
     for (unsigned i = 0; i < array_len(causes); i++) {
+        if (causes[i].part == RCL_PART_files) /* the last */
+            most = rcl_max(most, rcl_max(s->rss / FILES_SHARE, FILES_BYTES));
         if (s->part[causes[i].part] >= most) {
             most = s->part[causes[i].part] + 1;
             cause = causes[i].cause;
@@ -151,6 +156,9 @@ void rcl_verdict_print(const struct rcl_snapshot *s, struct rcl_out *o)
         break;
     case RCL_CAUSE_OTHERS:
         print_part(s, "not malloc", RCL_PART_other, "in other anonymous mappings", o);
+        break;
+    case RCL_CAUSE_FILES:
+        print_part(s, "not malloc", RCL_PART_files, "in mapped files and shared memory", o);
         break;
     case RCL_CAUSE_NONE:
         print_part(s, "in use", RCL_PART_asked, "are what the program holds, of", o);

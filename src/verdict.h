@@ -6,6 +6,7 @@
  *     decay pending: 40 MB due in 0.6 s
  *     fragmentation: 31 MB pinned by 4,012 survivors, most in class 640
  *     not malloc: 212 MB in other anonymous mappings
+ *     not malloc: 212 MB in mapped files and shared memory
  *
  * Pure: a function of the snapshot.  MB are 2^20 bytes.  The rules: doc/statistics.md.
  */
@@ -24,6 +25,7 @@ enum rcl_cause {
     RCL_CAUSE_ROUNDING,
     RCL_CAUSE_METADATA,
     RCL_CAUSE_OTHERS,
+    RCL_CAUSE_FILES,
 };
 
 enum rcl_cause rcl_verdict(const struct rcl_snapshot *s);

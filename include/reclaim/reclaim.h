@@ -30,7 +30,11 @@ const char *reclaim_version(void);
  */
 size_t reclaim_purge(void);
 
-/* Whether `p` is a block of this library, in use or in a thread cache.  Any pointer will do. */
+/*
+ * Whether `p` may be a block of this library: 1 for each block, in use or in a thread cache; 0 for
+ * memory that is not ours.  Any pointer will do.  It looks at 4 KiB at once: a pointer to somewhere
+ * else in the 4 KiB in which a block of ours may begin gets 1 too, one that has been freed mostly.
+ */
 int reclaim_owns(const void *p);
 
 /*

@@ -64,15 +64,20 @@ def purge():
 
 
 def _report(letters):
+    version()  # another malloc may answer to the name below, jemalloc's does
     pieces = []
     write = _WRITE(lambda _, text: pieces.append(text))
     _function("malloc_stats_print", None, _WRITE, ctypes.c_void_p, ctypes.c_char_p)(
         write, None, letters)
     try:
-        return json.loads(b"".join(pieces).decode())["libreclaim"]
-    except (ValueError, KeyError):
+        whole = json.loads(b"".join(pieces).decode())
+    except ValueError:
         raise RuntimeError("libreclaim has no statistics now: "
-                           + b"".join(pieces).decode(errors="replace").strip()) from None
+                           + b"".join(pieces).decode(errors="replace").strip()[:200]) from None
+    if "libreclaim" not in whole:
+        raise NotLoaded("libreclaim is loaded in this process, but another malloc stands before it "
+                        "and answers in its place")
+    return whole["libreclaim"]
 
 
 def stats():

@@ -325,7 +325,9 @@ static void test_the_helper_can_be_sent_away(void **state)
     nanosleep(&(struct timespec){0, 100000000}, NULL);
     assert_int_equal(threads_of_process(), threads);
     assert_int_equal(ctl_size("stats.background_thread.num_threads"), 0);
+    /* It takes up what has been freed meanwhile. */
     assert_int_equal(ctl_set_bool("background_thread", true), 0);
+    assert_int_equal(threads_of_process(), threads + 1);
     leave_dirty(5 * MIB);
     assert_int_equal(threads_of_process(), threads + 1);
     assert_int_equal(ctl_size("stats.background_thread.num_threads"), 1);

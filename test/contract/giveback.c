@@ -171,6 +171,27 @@ static int part_mixed(char **arguments)
     return failures;
 }
 
+/* So little that a thread's cache takes all of it, and no free goes the slow way. */
+static int part_hits(char **arguments)
+{
+    enum { COUNT = 1500 };
+    struct list list = {map_list(COUNT), COUNT, 0};
+    const struct timespec nap = {.tv_sec = 1, .tv_nsec = 500000000};
+    (void)arguments;
+
+    free(malloc(100));
+    size_t before = test_resident();
+    for (size_t i = 0; i < COUNT; i++) {
+        list.block[i] = malloc(16 + 2 * i);
+        REQUIRE(list.block[i] != NULL);
+        memset(list.block[i], 1, 16 + 2 * i);
+    }
+    REQUIRE(test_resident() >= before + 2 * MIB);
+    give(&list);
+    nanosleep(&nap, NULL);
+    return judge("a little, idle", before, test_resident(), MIB);
+}
+
 /* Freed by a thread that never allocated, while the one that allocated sits still. */
 static int part_other_thread(char **arguments)
 {
@@ -301,7 +322,8 @@ static int part_part(char **arguments)
         free(block);
     }
     /* Blocks of medium size that shrank by less than one size to the next. */
-    enum { COUNT = 700 };
+    enum { COUNT = 700, SMALLER = 98000 };
+    size_t live = COUNT * ((SMALLER + test_page() - 1) / test_page() * test_page());
     char **list = calloc(COUNT, sizeof *list);
     before = test_resident();
     for (size_t i = 0; i < COUNT; i++) {
@@ -309,10 +331,10 @@ static int part_part(char **arguments)
         memset(list[i], 3, 128 * KIB);
     }
     for (size_t i = 0; i < COUNT; i++)
-        list[i] = realloc(list[i], 98000);
+        list[i] = realloc(list[i], SMALLER);
     malloc_trim(0);
-    failures += judge("medium blocks that shrank", before + COUNT * 98000, test_resident(),
-                      COUNT * 98000 / 10 + trimmed_ceiling);
+    failures += judge("medium blocks that shrank", before + live, test_resident(),
+                      COUNT * SMALLER / 11 + trimmed_ceiling);
     return failures;
 }
 
@@ -461,6 +483,12 @@ static void test_mixed_sizes(void **state)
     check_part("mixed");
 }
 
+static void test_what_only_hits_have_freed(void **state)
+{
+    (void)state;
+    check_part("hits");
+}
+
 static void test_freed_by_another_thread(void **state)
 {
     (void)state;
@@ -500,17 +528,12 @@ static void test_burst_after_burst(void **state)
 int main(int argc, char **argv)
 {
     static const struct test_part parts[] = {
-        {"burst", part_burst},
-        {"mixed", part_mixed},
-        {"other-thread", part_other_thread},
-        {"threads", part_threads},
-        {"survivors", part_survivors},
-        {"shrink", part_shrink},
-        {"part", part_part},
-        {"again", part_again},
-        {"sparse", part_sparse},
-        {"locked", part_locked},
-        {"all-locked", part_all_locked},
+        {"burst", part_burst},     {"mixed", part_mixed},
+        {"hits", part_hits},       {"other-thread", part_other_thread},
+        {"threads", part_threads}, {"survivors", part_survivors},
+        {"shrink", part_shrink},   {"part", part_part},
+        {"again", part_again},     {"sparse", part_sparse},
+        {"locked", part_locked},   {"all-locked", part_all_locked},
     };
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_burst_of_64_bytes),
@@ -518,6 +541,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_burst_of_100_kilobytes),
         cmocka_unit_test(test_burst_of_30_megabytes),
         cmocka_unit_test(test_mixed_sizes),
+        cmocka_unit_test(test_what_only_hits_have_freed),
         cmocka_unit_test(test_freed_by_another_thread),
         cmocka_unit_test(test_four_threads),
         cmocka_unit_test(test_survivors_hold_only_their_pages),

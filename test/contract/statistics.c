@@ -5,7 +5,9 @@
  */
 #include "../testlib.h"
 
+#include <limits.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -353,6 +355,37 @@ static void test_malloc_info_takes_no_options(void **state)
 
 /* ---- mallopt ----------------------------------------------------------------------------- */
 
+static void *ask_on_a_small_stack(void *argument)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    REQUIRE(info.uordblks + info.hblkhd > 0);
+    REQUIRE(malloc_info(0, argument) == 0);
+    return NULL;
+}
+
+static void test_a_small_stack_is_enough(void **state)
+{
+    static char text[65536]; /* the stream's own buffer, so that little else is needed */
+    pthread_attr_t attributes;
+    pthread_t thread;
+    FILE *stream = fmemopen(text, sizeof text, "w");
+    (void)state;
+
+    if (test_foreign())
+        skip(); /* glibc's malloc_info needs more */
+    assert_non_null(stream);
+    void *p = malloc(1000);
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, ask_on_a_small_stack, stream), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attributes);
+    assert_int_equal(fclose(stream), 0);
+    assert_non_null(strstr(text, "</malloc>"));
+    free(p);
+}
+
 static void test_mallopt_answers_and_harms_nothing(void **state)
 {
     static const int settings[][2] = {
@@ -385,6 +418,11 @@ static void test_mallopt_answers_and_harms_nothing(void **state)
     /* glibc's manual: 1 on success.  Programs check it for these two and give up on 0. */
     assert_int_equal(mallopt(M_MMAP_THRESHOLD, 256 * 1024), 1);
     assert_int_equal(mallopt(M_ARENA_MAX, 1), 1);
+    /* What is not done is not said to be. */
+    if (!test_foreign()) {
+        assert_int_equal(mallopt(M_PERTURB, 0x55), 0);
+        assert_int_equal(mallopt(M_MXFAST, 100000), 0);
+    }
 }
 
 int main(void)
@@ -401,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_malloc_info_knows_the_maximum),
         cmocka_unit_test(test_malloc_info_satisfies_a_real_parser),
         cmocka_unit_test(test_malloc_info_takes_no_options),
+        cmocka_unit_test(test_a_small_stack_is_enough),
         cmocka_unit_test(test_mallopt_answers_and_harms_nothing),
     };
 

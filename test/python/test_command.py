@@ -234,6 +234,29 @@ class Stat(Test):
             self.assertEqual((code, out), (1, ""))
             self.one_line(err, "is not JSON")
 
+    def test_of_another_process_as_text(self):
+        path = os.path.join(self.folder, "report.txt")
+        with under_library("stats_signal:SIGUSR2,stats_path:" + path) as process:
+            self.assertEqual(reclaim("stat", str(process.pid))[0], 0)
+        with under_library("stats_interval_ms:3600000,stats_path:" + path) as process:
+            code, out, err = reclaim("stat", str(process.pid))
+            self.assertEqual((code, out), (1, ""))
+            self.one_line(err, r"is the report of process \d+, another one")
+
+    def test_a_signal_just_before_the_end(self):
+        path = os.path.join(self.folder, "last.json")
+        subprocess.run(COMMAND + ["run", "--conf", "stats_signal:SIGUSR2,stats_path:" + path, sys.executable,
+                                  "-c", "import os, signal; os.kill(os.getpid(), signal.SIGUSR2)"],
+                       check=True)
+        with open(path) as file:
+            self.assertIn("resident", json.load(file)["libreclaim"])
+
+    def test_a_time_to_wait(self):
+        for text in ("0", "-1", "nan", "soon"):
+            code, out, err = reclaim("stat", "--wait=" + text, "1")
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn("--wait", err)
+
     def test_of_a_file_for_prometheus(self):
         """The same split and verdict; and never as JSON what is none."""
         path = os.path.join(self.folder, "%p.prom")

@@ -252,8 +252,36 @@ def huge_growth(ctx, blocks=1, total=256 * MIB):
             row_empty(start, later)]
 
 
+def no_commit(ctx, size):
+    """All that the system promises, in blocks of one size: no, and all of it again."""
+    with Report() as report, ctx.c("nocommit", "--size", size, report=report) as run:
+        run.reach("start")
+        start = Look(run, report)
+        full = int(run.go_to("full")["blocks"])
+        run.go_to("empty")
+        later = idle(run, report)
+        again = int(run.go_to("again")["blocks"])
+        run.go_to("end")
+        end = idle(run, report)
+        run.go()
+        run.finish()
+    with open("/proc/meminfo") as source:
+        meminfo = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in source}
+    # Who else runs has been promised some of it.
+    most = meminfo["CommitLimit"] - meminfo["Committed_AS"]
+    # The page map keeps a page for each 2 MiB of addresses in which a large block once began.
+    described = full * size / 1000
+    return [Row("bytes had", full * size, most * 0.75, at_least=True, note="of %d" % (most // MIB)),
+            Row("empty, 1.2 s later", later.bytes, start.bytes + 2.5 * MIB + described),
+            Row("the second time", again * size, full * size * 0.95, at_least=True),
+            Row("empty again, 1.2 s later", end.bytes, start.bytes + 2.5 * MIB + described)]
+
+
 def huge_advice(ctx, size, shrink=False):
     """MADV_HUGEPAGE that a program gave its block must not be found on a later one."""
+    with open("/sys/kernel/mm/transparent_hugepage/enabled") as source:
+        if "[always]" in source.read():
+            raise Skip("every mapping gets huge pages: there is nothing that advice would add")
     args = ["--advise", "--bytes", size] + (["--shrink"] if shrink else [])
     with Report() as report, ctx.c("hugeblocks", *args, report=report) as run:
         run.reach("start")

@@ -7,8 +7,10 @@
     driver.py --only frag           cases whose name holds "frag" (repeatable)
     driver.py --alloc jemalloc      the same cases and bounds, with a peer
     driver.py --list                the names
-    driver.py --thp                 chosen cases with transparent huge pages set to `always` for the
-                                    whole system meanwhile (root)
+    driver.py --thp                 with transparent huge pages set to `always` for the whole system
+                                    meanwhile (root)
+    driver.py --commit              some of them, and what happens without memory, with
+                                    vm.overcommit_memory=2 for the whole system meanwhile (root)
     driver.py --self-test           the tests must fail where they should
 
 The library: --so PATH, or RECLAIM_SO, or the newest one built in this tree.  The C programs are
@@ -32,7 +34,8 @@ import cases_python
 import outside
 from cases import MIB, Context, Row, Skip
 
-PROGRAMS = ("survivors", "idle_threads", "plateaus", "hugeblocks", "interrupt", "singlestep")
+PROGRAMS = ("survivors", "idle_threads", "plateaus", "hugeblocks", "interrupt", "singlestep",
+            "nocommit")
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fno-builtin", "-pthread"]
 # Settings of allocators that a user may have set: the contract is about the defaults.
 SETTINGS = ("RECLAIM_CONF", "MALLOC_CONF", "_RJEM_MALLOC_CONF", "GLIBC_TUNABLES", "PYTHONMALLOC")
@@ -160,9 +163,21 @@ def all_cases():
     return survivor_cases() + thread_and_block_cases() + python_cases() + stopped_owner_cases()
 
 
-THP_CASES = ("survivors small 1/50 random by-self", "survivors medium 1/50 random by-eight",
-             "survivors large 1/50 random by-self", "plateaus short", "idle-threads 500",
-             "huge growth one", "small-objects short", "frag.py")
+def quiet_cases():
+    """Those about resident memory, but for the longest: 1,000 forks tell no more than 100."""
+    return [case for case in all_cases()
+            if not case.busy and not ("forks" in case.name and "short" not in case.name)]
+
+
+def commit_cases():
+    """Where memory is promised to the last page, what does not count as used must not be asked for."""
+    names = ("survivors medium 1/50 random by-eight", "plateaus short", "idle-threads 500",
+             "huge growth one", "trim idle-threads")
+    first = ("frag.py", "forks short")
+    return [Case("no commit %s" % text, cases.no_commit, size=size)
+            for text, size in (("100 B", 100), ("100 kB", 100000), ("8 MB", 8000000))] + [
+                case for case in all_cases()
+                if case.name in names or case.quick and case.name.startswith(first)]
 
 
 # ---- running -----------------------------------------------------------------------------------
@@ -240,38 +255,41 @@ def show_table(results, allocator):
     return 1 if count["FAILED"] else 0 if count["ok"] else 77
 
 
-# ---- transparent huge pages ------------------------------------------------------------------------
+# ---- the whole system -----------------------------------------------------------------------------
 
 
-THP = "/sys/kernel/mm/transparent_hugepage/"
 # always: every fault may take a huge page.  The other two make the kernel's collector, which joins
 # pages to huge ones afterwards and would fill returned holes again, as quick as it gets.
-THP_SETTINGS = (("enabled", "always"), ("khugepaged/scan_sleep_millisecs", "10"),
-                ("khugepaged/pages_to_scan", "100000"))
+THP_SETTINGS = (("/sys/kernel/mm/transparent_hugepage/enabled", "always"),
+                ("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "10"),
+                ("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan", "100000"))
+# Promise no more than there is.
+COMMIT_SETTINGS = (("/proc/sys/vm/overcommit_memory", "2"),)
 
 
 def read_setting(name):
-    with open(THP + name) as source:
+    with open(name) as source:
         text = source.read().strip()
     chosen = re.search(r"\[(\w+)\]", text)
     return chosen.group(1) if chosen else text
 
 
 def write_setting(name, value):
-    with open(THP + name, "w") as out:
+    with open(name, "w") as out:
         out.write(value)
 
 
 @contextlib.contextmanager
-def huge_pages_always():
+def system_set(settings):
+    """The whole system's settings, put back afterwards."""
     try:
-        saved = [(name, read_setting(name)) for name, _ in THP_SETTINGS]
+        saved = [(name, read_setting(name)) for name, _ in settings]
         for name, value in saved:
             write_setting(name, value)
     except OSError as error:
-        raise Skip("cannot set transparent huge pages: %s" % error)
+        raise Skip("this takes the whole system's settings: %s" % error)
     try:
-        for name, value in THP_SETTINGS:
+        for name, value in settings:
             write_setting(name, value)
         yield
     finally:
@@ -343,11 +361,12 @@ def page_of_build():
 def choose(options):
     chosen = [case for case in all_cases() if case.quick or not options.quick]
     if options.thp:
-        chosen = [case for case in all_cases()
-                  if any(case.name == name or name == "frag.py" and "frag.py" in case.name
-                         and case.quick for name in THP_CASES)]
+        chosen = quiet_cases()
+    if options.commit:
+        chosen = commit_cases()
     if options.only:
-        chosen = [case for case in all_cases() if any(part in case.name for part in options.only)]
+        among = chosen if options.thp or options.commit else all_cases()
+        chosen = [case for case in among if any(part in case.name for part in options.only)]
     return chosen
 
 
@@ -362,6 +381,7 @@ def parse():
     parser.add_argument("--jobs", type=int, default=2, help="quiet cases side by side (2)")
     parser.add_argument("--list", action="store_true", help="print the cases and end")
     parser.add_argument("--thp", action="store_true", help="with huge pages for everybody")
+    parser.add_argument("--commit", action="store_true", help="with no more memory than there is")
     parser.add_argument("--self-test", action="store_true", help="must the tests fail, they do")
     return parser.parse_args()
 
@@ -373,11 +393,12 @@ def run(options, context):
     if not chosen:
         print("no case is named like that; --list shows the names")
         return 1
-    if not options.thp:
-        return show_table(run_cases(context, chosen, options.jobs), context.allocator)
+    settings = THP_SETTINGS if options.thp else COMMIT_SETTINGS if options.commit else ()
+    # Who takes all memory does so alone.
+    jobs = 1 if options.commit else options.jobs
     try:
-        with huge_pages_always():
-            results = run_cases(context, chosen, options.jobs)
+        with system_set(settings):
+            results = run_cases(context, chosen, jobs)
     except Skip as reason:
         print("skipped: %s" % reason)
         return 77

@@ -42,6 +42,54 @@ TEST(what_a_cached_block_keeps_is_learnt)
     rcl_account.pinned_each = RCL_PINNED_ONE;
 }
 
+/* Pages beside their bytes for 1000 cached blocks of 256 bytes among `handed`, on so many pages. */
+static size_t spread(int64_t handed, int64_t pages)
+{
+    enum { PAGE = 4096, SIZE = 256, CACHED = 1000 };
+
+    rcl_account.cached_small_blocks = CACHED;
+    rcl_account.cached_small_bytes = CACHED * SIZE;
+    rcl_account.slab_pages = pages;
+    rcl_account.hole_bytes = pages * PAGE - handed * SIZE;
+    rcl_account.pinned_each = 0;
+    rcl_account_spread(PAGE);
+    size_t pins = rcl_account_pins(CACHED);
+    rcl_account.cached_small_blocks = rcl_account.cached_small_bytes = 0;
+    rcl_account.slab_pages = rcl_account.hole_bytes = 0;
+    rcl_account_spread(PAGE);
+    assert_int_equal(rcl_account_pins(CACHED), 0);
+    rcl_account.pinned_each = RCL_PINNED_ONE;
+    assert_int_equal(rcl_account_pins(CACHED), CACHED);
+    return pins;
+}
+
+TEST(what_a_cached_block_keeps_by_chance)
+{
+    /* Only cached ones are left, one on each page; several; whole pages of them. */
+    assert_in_range(spread(1000, 1000), 937, 938);
+    assert_in_range(spread(1000, 500), 437, 438);
+    assert_in_range(spread(1000, 63), 0, 1);
+    /* Full pages: one of 16 in 10 is cached, no page has but such ones. */
+    assert_int_equal(spread(10000, 625), 0);
+    assert_int_equal(spread(1000000, 62500), 0);
+    /* One block on each page, a tenth of them cached. */
+    assert_in_range(spread(10000, 10000), 937, 938);
+    /* Two on each: as geometrically distributed, half of the pages have one, a quarter two, ... */
+    assert_in_range(spread(2000, 1000), 1000 / 3 - 63, 1000 / 3 - 61);
+    size_t last = 1000;
+    for (int64_t handed = 1000; handed <= 16000; handed += 500) {
+        size_t now = spread(handed, 1000);
+        assert_true(now <= last);
+        last = now;
+    }
+    assert_int_equal(last, 0);
+    /* What cannot be, but is read while others count. */
+    assert_int_equal(spread(10, 1000), 0);
+    assert_int_equal(spread(17000, 1000), 0);
+    assert_int_equal(spread(-5, 10), 0);
+    assert_int_equal(spread(1000, -10), 0);
+}
+
 TEST(fields_are_signed_and_apart)
 {
     rcl_account_add(&rcl_account.used_pages, 5);
@@ -113,6 +161,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_begins_at_zero), /* must be the first */
         cmocka_unit_test(what_a_cached_block_keeps_is_learnt),
+        cmocka_unit_test(what_a_cached_block_keeps_by_chance),
         cmocka_unit_test(fields_are_signed_and_apart),
         cmocka_unit_test(a_peak_stays),
         cmocka_unit_test(no_peak_is_missed),

@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <sched.h>
+#include <ucontext.h>
 
 enum { WINDOW_MS = 80, SOON_MS = 8000 };
 
@@ -232,6 +233,73 @@ static void forget_in_a_child(void *arg)
     REQUIRE(waitpid(child, &status, 0) == child);
     REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     REQUIRE(come_to(0));
+}
+
+static bool is_late;      /* the late thread is between its looks at the helper; relaxed */
+static bool one_has_come; /* since then; release */
+
+/* It has found no helper, and blocks signals to make one: first it lets one come and go. */
+static void be_late(int signal, siginfo_t *info, void *context)
+{
+    ucontext_t *c = context;
+
+    (void)signal, (void)info;
+#ifdef __x86_64__
+    c->uc_mcontext.gregs[REG_RAX] = 0;
+#else
+    c->uc_mcontext.regs[0] = 0;
+#endif
+    if (__atomic_exchange_n(&is_late, true, __ATOMIC_RELAXED))
+        return;
+    while (!__atomic_load_n(&one_has_come, __ATOMIC_ACQUIRE))
+        continue;
+    while (rcl_background_running())
+        continue;
+}
+
+static void *kick_late(void *arg)
+{
+    unit_answer(SYS_rt_sigprocmask, SECCOMP_RET_TRAP); /* in this thread */
+    rcl_background_kick();
+    return arg;
+}
+
+/* Who comes late makes the next helper as the last one ends: not while that is stopped. */
+static void stop_beside_a_late_kick(void *arg)
+{
+    enum { TRIALS = 100, LONG_MS = 12000 };
+    struct sigaction trapped = {.sa_sigaction = be_late, .sa_flags = SA_SIGINFO};
+    pthread_t late;
+    (void)arg;
+
+    start();
+    rcl_opt.dirty_decay_ms = LONG_MS; /* so long each helper waits for its first steps */
+    REQUIRE(sigaction(SIGSYS, &trapped, NULL) == 0);
+    leave_dirty(4 * MIB);
+    for (int i = 0; i < TRIALS; i++) {
+        __atomic_store_n(&is_late, false, __ATOMIC_RELAXED);
+        __atomic_store_n(&one_has_come, false, __ATOMIC_RELAXED);
+        REQUIRE(pthread_create(&late, NULL, kick_late, NULL) == 0);
+        while (!__atomic_load_n(&is_late, __ATOMIC_RELAXED))
+            sched_yield();
+        rcl_background_kick();
+        REQUIRE(rcl_background_running());
+        __atomic_store_n(&one_has_come, true, __ATOMIC_RELEASE);
+        uint64_t before = rcl_os_now_ns();
+        rcl_background_stop();
+        REQUIRE(rcl_os_now_ns() - before < LONG_MS / 4 * UINT64_C(1000000));
+        REQUIRE(!rcl_background_running());
+        pthread_join(late, NULL);
+        rcl_background_resume();
+    }
+    REQUIRE(helpers() == 0);
+}
+
+TEST(stopping_it_does_not_wait_for_the_next_one)
+{
+    if (unit_emulated())
+        skip(); /* no filters of system calls */
+    unit_child_passes(stop_beside_a_late_kick, NULL);
 }
 
 TEST(a_child_has_its_own)
@@ -457,6 +525,7 @@ int main(void)
         cmocka_unit_test(there_is_one_at_most),
         cmocka_unit_test(where_no_thread_can_be_made_there_is_none),
         cmocka_unit_test(once_stopped_it_is_gone_until_it_is_allowed_again),
+        cmocka_unit_test(stopping_it_does_not_wait_for_the_next_one),
         cmocka_unit_test(a_child_has_its_own),
         cmocka_unit_test(it_waits_at_a_closed_gate),
         cmocka_unit_test(a_thread_that_inherits_its_id_is_not_taken_for_it),

@@ -409,6 +409,37 @@ TEST(one_survivor_keeps_one_page)
     finish();
 }
 
+TEST(pages_that_have_been_used_are_not_new)
+{
+    start(rcl_class_of_small(rcl_page_size() / 8));
+    size_t slots = rcl_classes[bin.cls].slots;
+    fill(2);
+    int64_t used = rcl_account_get(&rcl_account.used_pages);
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), used);
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 0);
+    /* All but one block of the first slab, purged in the slab. */
+    for (size_t i = 0; i + 1 < slots; i++) {
+        void *p = pool[i].p;
+        assert_int_equal(rcl_bin_put(&bin, &p, 1, RCL_AGE_NEW, "free"), 0);
+        pool[i] = pool[--n_pool];
+    }
+    assert_int_equal(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX), used / 2 - 1);
+    while (n_pool < 2 * slots)
+        take(BATCH, n_pool);
+    /* Each that is taken again outweighs two. */
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 2);
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), used / 2 - 1);
+    /* Both slabs, and their runs. */
+    put_all();
+    rcl_bin_purge(&bin, RCL_PURGE_ALL, SIZE_MAX);
+    rcl_runs_purge(&runs, RCL_PURGE_ALL, SIZE_MAX);
+    assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), 0);
+    fill(2);
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 0);
+    put_all();
+    finish();
+}
+
 TEST(pages_are_old_after_a_window)
 {
     start(rcl_class_of_small(rcl_page_size() / 4));
@@ -822,6 +853,7 @@ int main(void)
         cmocka_unit_test(one_empty_slab_is_kept_for_its_pages),
         cmocka_unit_test(a_bin_that_shrinks_keeps_no_empty_slab),
         cmocka_unit_test(one_survivor_keeps_one_page),
+        cmocka_unit_test(pages_that_have_been_used_are_not_new),
         cmocka_unit_test(pages_are_old_after_a_window),
         cmocka_unit_test(a_page_that_was_used_again_is_young_again),
         cmocka_unit_test(what_idle_caches_give_back_is_old_at_once),

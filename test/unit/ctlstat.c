@@ -66,6 +66,18 @@ TEST(the_first_question_makes_a_moment)
     assert_int_equal(rcl_ctlstat_epoch(), 2);
 }
 
+/* As in a handler that interrupted a slow path. */
+TEST(no_moment_while_a_slow_path_stands_still)
+{
+    uint64_t epoch = rcl_ctlstat_epoch();
+
+    rcl_gate_enter_patient(&rcl_tls.gate);
+    assert_false(rcl_ctlstat_refresh());
+    rcl_gate_leave(&rcl_tls.gate);
+    assert_int_equal(rcl_ctlstat_epoch(), epoch);
+    assert_true(rcl_ctlstat_refresh());
+}
+
 TEST(numbers_stay_until_the_next_moment)
 {
     assert_true(rcl_ctlstat_refresh());
@@ -221,6 +233,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_question_makes_a_moment),
+        cmocka_unit_test(no_moment_while_a_slow_path_stands_still),
         cmocka_unit_test(numbers_stay_until_the_next_moment),
         cmocka_unit_test(an_arena_is_known_from_the_next_moment_on),
         cmocka_unit_test(arenas_add_up),

@@ -16,7 +16,8 @@ static const struct rcl_account zero;
 static void tell(struct rcl_demand *d, size_t freed, size_t taken_dirty, size_t taken_clean,
                  size_t purged)
 {
-    struct rcl_demand_note note = {freed, taken_dirty, taken_clean, purged, 0};
+    struct rcl_demand_note note = {
+        .freed = freed, .taken_dirty = taken_dirty, .taken_clean = taken_clean, .purged = purged};
 
     rcl_demand_tell(d, &note);
 }
@@ -72,6 +73,40 @@ TEST(each_event_moves_pages_between_the_counters)
     assert_int_equal(demanded(), 45);
 }
 
+TEST(what_went_for_its_age_and_is_taken_back_counts_but_is_no_demand)
+{
+    struct rcl_demand d;
+
+    rcl_demand_init(&d, LONG_NS);
+    tell(&d, 0, 0, 100, 0);
+    tell(&d, 100, 0, 0, 0);
+    rcl_demand_tell(&d, &(struct rcl_demand_note){.purged = 100, .aged = true});
+    assert_int_equal(dirty(), 0);
+    tell(&d, 0, 0, 80, 0);
+    assert_int_equal(rcl_account_read(&rcl_account.purged_pages), 100);
+    assert_int_equal(rcl_account_read(&rcl_account.refaulted_pages), 80);
+    assert_int_equal(demanded(), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 0);
+}
+
+TEST(new_pages_are_growth_and_not_taken_back)
+{
+    struct rcl_demand a, b;
+
+    rcl_demand_init(&a, LONG_NS);
+    rcl_demand_init(&b, LONG_NS);
+    tell(&a, 0, 0, 100, 0);
+    tell(&a, 100, 0, 0, 0);
+    tell(&a, 0, 0, 0, 100);
+    rcl_demand_tell(&a, &(struct rcl_demand_note){.taken_clean = 90, .taken_new = 70});
+    rcl_demand_tell(&b, &(struct rcl_demand_note){.taken_clean = 40, .taken_new = 30});
+    assert_int_equal(used(), 90 + 40);
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 70 + 30);
+    assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 20);
+    assert_int_equal(demanded(), 20);
+    assert_int_equal(rcl_account_read(&rcl_account.refaulted_pages), 20);
+}
+
 TEST(an_empty_note_changes_nothing)
 {
     struct rcl_demand d;
@@ -123,12 +158,16 @@ TEST(demand_is_withdrawn_by_a_tick_a_window_later)
     rcl_demand_init(&b, LONG_NS);
     tell(&a, 0, 70, 0, 0);
     tell(&b, 0, 30, 0, 0);
+    rcl_demand_tell(&a, &(struct rcl_demand_note){.taken_clean = 5, .taken_new = 5});
+    rcl_demand_tell(&b, &(struct rcl_demand_note){.taken_clean = 7, .taken_new = 7});
     assert_int_equal(demanded(), 100);
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 12);
     unit_sleep_ms(2 * WINDOW_MS);
     assert_int_equal(demanded(), 100); /* nobody has looked */
     rcl_demand_tick(&a);
     rcl_demand_tick(&b);
     assert_int_equal(demanded(), 30);
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 7);
 }
 
 /* --- the ceiling -------------------------------------------------------------------------- */
@@ -143,9 +182,13 @@ TEST(regret_is_the_sum_over_all)
         tell(&d[i], 0, 0, 30 + i, 0);
     }
     assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 61);
+    rcl_demand_tell(&d[0], &(struct rcl_demand_note){.taken_clean = 3, .taken_new = 3});
+    rcl_demand_tell(&d[1], &(struct rcl_demand_note){.taken_clean = 4, .taken_new = 4});
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 7);
     /* Another window, and nothing is remembered. */
     rcl_demand_set_window(&d[0], LONG_NS);
     assert_int_equal(rcl_account_get(&rcl_account.regret_pages), 31);
+    assert_int_equal(rcl_account_get(&rcl_account.grown_pages), 4);
 }
 
 TEST(ceiling_by_options)
@@ -161,6 +204,9 @@ TEST(ceiling_by_options)
     assert_int_equal(rcl_demand_ceiling(), 2500);
     rcl_account.regret_pages = 80000;
     assert_int_equal(rcl_demand_ceiling(), 10000);
+    rcl_account.grown_pages = 16000;
+    assert_int_equal(rcl_demand_ceiling(), 8000);
+    rcl_account.grown_pages = 0;
     /* Pages that are held by survivors count by what is in use on them. */
     rcl_account.hole_bytes = (int64_t)(64000 * page);
     assert_int_equal(rcl_demand_ceiling(), 2000);
@@ -247,6 +293,9 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_event_moves_pages_between_the_counters, set_up),
+        cmocka_unit_test_setup(what_went_for_its_age_and_is_taken_back_counts_but_is_no_demand,
+                               set_up),
+        cmocka_unit_test_setup(new_pages_are_growth_and_not_taken_back, set_up),
         cmocka_unit_test_setup(an_empty_note_changes_nothing, set_up),
         cmocka_unit_test_setup(several_events_in_one_note, set_up),
         cmocka_unit_test_setup(demand_is_the_sum_over_all, set_up),

@@ -50,6 +50,8 @@ TEST(files_are_created_renamed_and_removed)
     assert_int_equal(rcl_os_read_file(b, text, sizeof text), 0);
     assert_int_equal(symlink(b, a), 0);
     assert_int_equal(rcl_file_create(a), -ELOOP);
+    assert_int_equal(rcl_os_rename(b, a), ENXIO); /* a link stays one */
+    assert_int_equal(readlink(a, text, sizeof text), (ssize_t)sizeof text);
     assert_int_equal(rcl_file_create(folder), -EISDIR);
     rcl_os_unlink(a);
     rcl_os_unlink(b);

@@ -86,6 +86,7 @@ static int tear_down(void **state)
     assert_int_equal(rcl_account_get(&rcl_account.used_pages), 0);
     assert_int_equal(rcl_account_get(&rcl_account.dirty_pages), 0);
     assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.slab_pages), 0);
     assert_int_equal(runs_out(), 0);
     assert_int_equal(rcl_account_get(&rcl_account.cache_bytes), 0);
     return 0;

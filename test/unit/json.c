@@ -45,6 +45,19 @@ TEST(any_byte_is_written_so_that_it_can_be_read)
     rcl_json_string(&o, "a\"b\\c\n\x1f~\x7f\x80\xff");
     assert_string_equal(text, "\"a\\\"b\\\\c\\u000a\\u001f~\\u007f\\u0080\\u00ff\"");
     o = out();
+    rcl_json_string(&o, "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");
+    assert_string_equal(text, "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"");
+    /* Cut off, overlong, a surrogate, beyond the last one. */
+    o = out();
+    rcl_json_string(&o, "\xe2\x82");
+    assert_string_equal(text, "\"\\u00e2\\u0082\"");
+    o = out();
+    rcl_json_string(&o, "\xc1\xbf\xe0\x9f\xbf");
+    assert_string_equal(text, "\"\\u00c1\\u00bf\\u00e0\\u009f\\u00bf\"");
+    o = out();
+    rcl_json_string(&o, "\xed\xa0\x80\xf4\x90\x80\x80");
+    assert_string_equal(text, "\"\\u00ed\\u00a0\\u0080\\u00f4\\u0090\\u0080\\u0080\"");
+    o = out();
     rcl_json_string(&o, "");
     assert_string_equal(text, "\"\"");
 }

@@ -192,6 +192,7 @@ TEST(growing_where_the_neighbour_is_free)
         assert_true(rcl_large_resize(s, pages * page));
         assert_block(p, pages * page, RCL_CLASS_LARGE);
         assert_int_equal(rcl_account_get(&rcl_account.used_pages), pages);
+        assert_int_equal(rcl_account_get(&rcl_account.grown_pages), pages); /* all are new */
     }
     assert_true(unit_stamped(p, page, 9));
     rcl_large_give(s, RCL_AGE_NEW);

@@ -341,13 +341,16 @@ static inline void unit_unlimit_memory(void)
 
 enum { UNIT_DONTNEED_LOCKED = 24 }; /* MADV_DONTNEED_LOCKED, of Linux 5.18 */
 
-/* From here on this system call fails in this process, as in a sandbox.  For forked children. */
-static inline void unit_forbid(long system_call, unsigned error)
+/*
+ * From here on this system call of this thread, and of those that it makes, is answered so: one
+ * of SECCOMP_RET_.  For forked children.
+ */
+static inline void unit_answer(long system_call, uint32_t answer)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)system_call, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, answer),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {.len = array_len(code), .filter = code};
@@ -355,6 +358,12 @@ static inline void unit_forbid(long system_call, unsigned error)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         _exit(UNIT_CHILD_SKIPS);
+}
+
+/* From here on this system call fails in this process, as in a sandbox.  For forked children. */
+static inline void unit_forbid(long system_call, unsigned error)
+{
+    unit_answer(system_call, SECCOMP_RET_ERRNO | error);
 }
 
 /*

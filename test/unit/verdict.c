@@ -43,6 +43,13 @@ TEST(nothing_is_worth_a_word)
     s.part[RCL_PART_dirty] = 9 * MIB;
     sentence();
     assert_int_equal(rcl_verdict(&s), RCL_CAUSE_PENDING);
+    /* Files from a quarter on, */
+    s.part[RCL_PART_dirty] = 0;
+    s.part[RCL_PART_files] = 33 * MIB;
+    sentence();
+    assert_int_equal(rcl_verdict(&s), RCL_CAUSE_NONE);
+    s.part[RCL_PART_files] = 34 * MIB;
+    assert_string_equal(sentence(), "not malloc: 34 MB in mapped files and shared memory");
     /* In a small process, less than a megabyte. */
     memset(s.part, 0, sizeof s.part);
     s.part[RCL_PART_files] = 2 * MIB;

@@ -29,6 +29,14 @@ class Failure(Exception):
         self.code = code
 
 
+def duration(text):
+    """An argument: a time to wait."""
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError("%s is no time to wait, in seconds" % text)
+    return value
+
+
 def version():
     if VERSION:
         return VERSION

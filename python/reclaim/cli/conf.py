@@ -3,7 +3,7 @@
 import json
 import os
 
-from reclaim.cli import Failure, library, process
+from reclaim.cli import Failure, duration, library, process
 
 DESCRIPTION = """The options in effect: for a program started from here, or for a running process. A
 process keeps a record of them in its memory, which is read. Where it may not be (another user's
@@ -14,7 +14,7 @@ started with is taken, and the library lists what follows from that."""
 def add(commands):
     parser = commands.add_parser("conf", help="the options in effect", description=DESCRIPTION)
     parser.add_argument("--lib", metavar="FILE", help="another libreclaim.so")
-    parser.add_argument("--wait", metavar="SECONDS", type=float, default=5,
+    parser.add_argument("--wait", metavar="SECONDS", type=duration, default=5,
                         help="how long to wait for the answer of a process (default 5)")
     parser.add_argument("pid", metavar="PID", nargs="?")
     parser.set_defaults(run=run)

@@ -181,7 +181,8 @@ class Process:
                 return read_file(path)
             time.sleep(0.01)
         raise Failure("process %d (%s) has been asked by signal %d and has not written %s within %g s: %s"
-                      % (self.pid, self.name, number, self.conf["stats_path"], seconds,
+                      % (self.pid, self.name, number,
+                         self.conf["stats_path"].replace("%p", self.inner_pid()), seconds,
                          self.why_silent(number)))
 
     def age(self):

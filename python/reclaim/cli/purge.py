@@ -2,7 +2,7 @@
 """reclaim purge PID"""
 import time
 
-from reclaim.cli import Failure, process
+from reclaim.cli import Failure, duration, process
 
 DESCRIPTION = """Have a running process return everything it has freed to the system. The process must
 have been started with the option purge_signal: no process can do that to another."""
@@ -13,7 +13,7 @@ SETTLED = 0.15  # seconds without a change
 def add(commands):
     parser = commands.add_parser("purge", help="have a process return what it has freed",
                                  description=DESCRIPTION)
-    parser.add_argument("--wait", metavar="SECONDS", type=float, default=5,
+    parser.add_argument("--wait", metavar="SECONDS", type=duration, default=5,
                         help="how long to watch its memory fall (default 5)")
     parser.add_argument("pid", metavar="PID")
     parser.set_defaults(run=run)
@@ -59,6 +59,8 @@ def run(options):
     subject.send(number)
     done = wait_until_done(subject, number, purges, options.wait)
     after = subject.rss() if done else watch(subject, options.wait)
+    if after == 0:
+        raise Failure("process %d (%s) has ended; it had taken the signal" % (subject.pid, subject.name))
     print("process %d (%s): resident %s kB before, %s kB after%s"
           % (subject.pid, subject.name, format(before // 1024, ","), format(after // 1024, ","),
              "" if done else "; it has taken the signal, and its memory does not tell whether the purge "

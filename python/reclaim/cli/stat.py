@@ -5,7 +5,7 @@ import os
 import re
 import time
 
-from reclaim.cli import Failure, process
+from reclaim.cli import Failure, duration, process
 
 DESCRIPTION = """Where the resident memory of a running process is. A process that was started with
 the options stats_signal and stats_path is asked, wherever they came from; one with stats_interval_ms has written a report
@@ -24,7 +24,7 @@ def add(commands):
     parser = commands.add_parser("stat", help="where the memory of a process is",
                                  description=DESCRIPTION)
     parser.add_argument("--json", action="store_true", help="the report in JSON, of a process that writes it so")
-    parser.add_argument("--wait", metavar="SECONDS", type=float, default=5,
+    parser.add_argument("--wait", metavar="SECONDS", type=duration, default=5,
                         help="how long to wait for the answer (default 5)")
     parser.add_argument("pid", metavar="PID")
     parser.set_defaults(run=run)
@@ -56,6 +56,12 @@ def figures(text):
         return json.loads(text)["libreclaim"]
     except ValueError:
         return from_prometheus(text)
+
+
+def writer_of_text(text):
+    """Who wrote a report for people; None: an older library, which does not say."""
+    found = re.search(r"^Version: [^,]*, process (\d+),", text, re.M)
+    return found.group(1) if found else None
 
 
 def show(ours):
@@ -128,14 +134,13 @@ def from_proc(subject):
 
 def run(options):
     subject = process.Process(process.pid_of(options.pid))
-    text = subject.fresh_report(options.wait)
+    text, since = subject.fresh_report(options.wait), None
     if text is None:
         path = subject.stats_path()
         if path is not None and interval(subject) and os.path.exists(path):
             age = time.time() - os.stat(path).st_mtime
             text = process.read_file(path)
-            if not options.json:
-                print("as of %.1f s ago:" % max(age, 0))
+            since = "as of %.1f s ago:" % max(age, 0)
     if text is None:
         if options.json:
             why = silence(subject)
@@ -145,9 +150,12 @@ def run(options):
         print(from_proc(subject))
         return 0
     ours = figures(text)
-    if ours is not None and str(ours["pid"]) != subject.inner_pid():
+    writer = str(ours["pid"]) if ours is not None else writer_of_text(text)
+    if writer not in (None, subject.inner_pid()):
         raise Failure("%s is the report of process %s, another one with the same stats_path: put a %%p in it"
-                      % (subject.conf["stats_path"], ours["pid"]))
+                      % (subject.conf["stats_path"], writer))
+    if since is not None and not options.json:
+        print(since)
     if options.json:
         if ours is None or not text.startswith("{"):
             raise Failure("process %d (%s) writes %s, which is not JSON: start it with a stats_path that "
