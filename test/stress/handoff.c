@@ -10,7 +10,7 @@ enum { ROOM = 1024, LARGEST_BITS = 15 };
 
 static struct stress stress;
 static size_t operations;
-static volatile size_t most_resident;
+static size_t most_resident;
 
 static struct {
     pthread_mutex_t lock;
@@ -67,6 +67,15 @@ static void *produce(void *argument)
     return NULL;
 }
 
+static void note_resident(size_t resident)
+{
+    size_t most = __atomic_load_n(&most_resident, __ATOMIC_RELAXED);
+
+    while (resident > most && !__atomic_compare_exchange_n(&most_resident, &most, resident, true,
+                                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
 static void *consume(void *argument)
 {
     struct parcel *parcels[BATCH];
@@ -79,9 +88,7 @@ static void *consume(void *argument)
         }
         __atomic_add_fetch(&operations, got, __ATOMIC_RELAXED);
         if (rounds++ % 64 == 0) {
-            size_t resident = test_resident();
-            if (resident > most_resident) /* a lost race costs one sample */
-                most_resident = resident;
+            note_resident(test_resident());
         }
     }
     return argument;
