@@ -13,14 +13,22 @@ size_t rcl_grow_room(size_t size)
     return size <= RCL_LARGE_MAX ? size : size + size / ROOM_SHARE;
 }
 
+bool rcl_grow_within(struct rcl_huge *h, size_t size)
+{
+    if (size > h->bytes || size < h->asked)
+        return false;
+    rcl_huge_note_asked(h, size);
+    return true;
+}
+
 void *rcl_grow_huge(struct rcl_huge *h, size_t size)
 {
     void *p = NULL;
     size_t with_room = size + rcl_min(size / ROOM_SHARE, DIRTY_ROOM);
-    if (size <= h->bytes && size >= h->asked)
-        p = h->base;
-    else if (size > h->bytes &&
-             (rcl_huge_extend(h, size, with_room) || rcl_huge_move_to_kept(h, with_room)))
+    if (rcl_grow_within(h, size))
+        return h->base;
+    if (size > h->bytes &&
+        (rcl_huge_extend(h, size, with_room) || rcl_huge_move_to_kept(h, with_room)))
         p = h->base;
     else if (size > h->bytes)
         p = rcl_huge_resize(h, rcl_grow_room(size));

@@ -24,6 +24,12 @@
 /* Bytes to take for a block that has grown to `size`, above RCL_SMALL_MAX. */
 size_t rcl_grow_room(size_t size);
 
+/*
+ * The block may be so large now as it stands, with the room behind it.  Outside the gate too: only
+ * what is the owner's is looked at and changed.  False: it is unchanged.
+ */
+bool rcl_grow_within(struct rcl_huge *h, size_t size);
+
 /* size: above RCL_LARGE_MAX.  The block, perhaps elsewhere; NULL: it is unchanged. */
 void *rcl_grow_huge(struct rcl_huge *h, size_t size);
 

@@ -416,6 +416,10 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     void *q = NULL;
     if (!resizable(cls, size, how))
         return NULL;
+    /* Within its room, while nobody counts. */
+    if (how == ROOMILY && rcl_pagemap_class(p) == RCL_CLASS_HUGE && !rcl_thread_counting() &&
+        !self->tallies && rcl_grow_within(rcl_block_huge(p, caller), size))
+        return p;
     if (cls == RCL_CLASS_HUGE && size <= usable && usable - size < rcl_page_size())
         return p;
     if (!enter(self))

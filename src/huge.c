@@ -97,7 +97,6 @@ static void enter_live(struct rcl_huge *h)
     rcl_list_push_back(&huge.live, &h->link);
     huge.stats.live_blocks++;
     huge.stats.live_bytes += h->bytes;
-    huge.stats.asked_bytes += h->asked;
 }
 
 static void leave_live(struct rcl_huge *h)
@@ -106,7 +105,6 @@ static void leave_live(struct rcl_huge *h)
     rcl_list_remove(&h->link);
     huge.stats.live_blocks--;
     huge.stats.live_bytes -= h->bytes;
-    huge.stats.asked_bytes -= h->asked;
 }
 
 /* A live block has other pages now. */
@@ -342,15 +340,6 @@ void rcl_huge_discard(const struct rcl_huge_group *group)
         tell((struct rcl_demand_note){.freed = pages_of(h->bytes)});
         discard_block(h);
     }
-}
-
-void rcl_huge_note_asked(struct rcl_huge *h, size_t asked)
-{
-    rcl_lock(&huge.lock);
-    if (!h->unlisted)
-        huge.stats.asked_bytes += asked - h->asked;
-    h->asked = asked;
-    rcl_unlock(&huge.lock);
 }
 
 static void *resize_mapping(struct rcl_huge *h, size_t bytes, bool may_move)

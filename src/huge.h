@@ -74,8 +74,11 @@ void *rcl_huge_resize(struct rcl_huge *h, size_t bytes);
 bool rcl_huge_extend(struct rcl_huge *h, size_t least, size_t most);
 bool rcl_huge_move_to_kept(struct rcl_huge *h, size_t bytes);
 
-/* So much of a live block is what the program asked for; at most its bytes. */
-void rcl_huge_note_asked(struct rcl_huge *h, size_t asked);
+/* So much of a live block is what the program asked for; at most its bytes.  Its owner's. */
+static inline void rcl_huge_note_asked(struct rcl_huge *h, size_t asked)
+{
+    __atomic_store_n(&h->asked, asked, __ATOMIC_RELAXED);
+}
 
 /* The same without moving it.  False: it is unchanged. */
 bool rcl_huge_resize_in_place(struct rcl_huge *h, size_t bytes);
@@ -93,8 +96,7 @@ const struct rcl_huge *rcl_huge_around(const void *p);
 struct rcl_huge_stats {
     size_t live_blocks, live_bytes;
     size_t kept_blocks, kept_bytes;
-    size_t asked_bytes; /* of the live ones */
-    uint64_t taken;     /* blocks, since the start */
+    uint64_t taken; /* blocks, since the start */
     size_t lock_waits;
 };
 void rcl_huge_usage(struct rcl_huge_stats *out);

@@ -203,7 +203,7 @@ static void add_huge(void *arg, const struct rcl_huge *h)
         add_dirty(w, bytes, h->age < RCL_AGE_MAX ? h->age : RCL_AGE_MAX);
         return;
     }
-    size_t tail = rcl_min(h->bytes - h->asked, last);
+    size_t tail = rcl_min(h->bytes - __atomic_load_n(&h->asked, __ATOMIC_RELAXED), last);
     w->s->huge_blocks++;
     w->s->huge_resident += bytes;
     w->s->untouched += h->bytes - bytes;

@@ -68,6 +68,12 @@ TEST(shrinking_a_huge_block_is_exact)
     struct rcl_huge *h = rcl_pagemap_desc(p);
     p = rcl_grow_huge(h, 8 * MIB);
     assert_int_equal(h->bytes, 9 * MIB);
+    /* Within the room it grows as it stands; anything else is left to others. */
+    assert_false(rcl_grow_within(h, 8 * MIB - 1));
+    assert_false(rcl_grow_within(h, 9 * MIB + 1));
+    assert_int_equal(h->asked, 8 * MIB);
+    assert_true(rcl_grow_within(h, 9 * MIB));
+    assert_int_equal(h->asked, 9 * MIB);
     memset(p, 1, 8 * MIB);
     p = rcl_grow_huge(h, 8 * MIB - 256 * KIB);
     assert_int_equal(h->bytes, 8 * MIB - 256 * KIB);
