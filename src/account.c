@@ -16,7 +16,9 @@ void rcl_account_spread(size_t page)
     double slabs = (double)rcl_account_get(&rcl_account.slab_pages) * (double)page;
     double handed = slabs - (double)rcl_account_get(&rcl_account.hole_bytes);
     double each = 0;
-    if (blocks > 0 && cached > 0 && handed >= cached && slabs >= handed) {
+    if (handed < cached || slabs < handed)
+        return; /* a batch is half counted: what was known stays */
+    if (blocks > 0 && cached > 0) {
         double size = cached / blocks, c = cached / handed;
         double m = handed / slabs * (double)page / size, mixed = m - (m - 1) * c;
         each = 1 / (m * (mixed > 1 ? mixed : 1)) - size / (double)page;

@@ -83,11 +83,23 @@ TEST(what_a_cached_block_keeps_by_chance)
         last = now;
     }
     assert_int_equal(last, 0);
-    /* What cannot be, but is read while others count. */
+}
+
+TEST(what_cannot_be_leaves_alone_what_is_known)
+{
+    /* Read while others count. */
     assert_int_equal(spread(10, 1000), 0);
     assert_int_equal(spread(17000, 1000), 0);
     assert_int_equal(spread(-5, 10), 0);
     assert_int_equal(spread(1000, -10), 0);
+    rcl_account.pinned_spread = RCL_PINNED_ONE / 2;
+    rcl_account.cached_small_bytes = 1000;
+    rcl_account.slab_pages = 0;
+    rcl_account_spread(4096);
+    assert_int_equal(rcl_account.pinned_spread, RCL_PINNED_ONE / 2);
+    rcl_account.cached_small_bytes = 0;
+    rcl_account_spread(4096);
+    assert_int_equal(rcl_account.pinned_spread, 0);
 }
 
 TEST(fields_are_signed_and_apart)
@@ -162,6 +174,7 @@ int main(void)
         cmocka_unit_test(everything_begins_at_zero), /* must be the first */
         cmocka_unit_test(what_a_cached_block_keeps_is_learnt),
         cmocka_unit_test(what_a_cached_block_keeps_by_chance),
+        cmocka_unit_test(what_cannot_be_leaves_alone_what_is_known),
         cmocka_unit_test(fields_are_signed_and_apart),
         cmocka_unit_test(a_peak_stays),
         cmocka_unit_test(no_peak_is_missed),

@@ -26,7 +26,8 @@ def add(commands):
     parser.add_argument("--interval", metavar="SECONDS", type=float, default=0.1,
                         help="how often to look, with --plot and --csv (default 0.1)")
     parser.add_argument("program", metavar="PROGRAM")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER)
+    rest = parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER)
+    rest.required = False  # older versions name it among what is missing
     parser.set_defaults(run=run)
 
 
