@@ -432,10 +432,11 @@ int rcl_os_write(int fd, const char *text, size_t bytes)
     return 0;
 }
 
-int rcl_os_open(const char *path)
+int rcl_os_open(const char *path, int *fd)
 {
-    long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    return sys_failed(fd) ? -1 : (int)fd;
+    long ret = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    *fd = sys_failed(ret) ? -1 : (int)ret;
+    return sys_errno(ret);
 }
 
 long rcl_os_read(int fd, char *buf, size_t size)
@@ -445,6 +446,11 @@ long rcl_os_read(int fd, char *buf, size_t size)
         n = sys3(SYS_read, fd, buf, size);
     } while (n == -EINTR);
     return sys_failed(n) ? -1 : n;
+}
+
+void rcl_os_rewind(int fd)
+{
+    sys3(SYS_lseek, fd, 0, SEEK_SET);
 }
 
 int rcl_os_create_new(const char *path, int *fd)

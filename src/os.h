@@ -156,9 +156,10 @@ int rcl_os_unlink(const char *path);
 /* The start of a file: bytes read (at most `size`), or -1. */
 long rcl_os_read_file(const char *path, char *buf, size_t size);
 
-/* The same piece by piece.  open: -1 when it cannot be; read: bytes, 0 at the end, -1. */
-int rcl_os_open(const char *path);
+/* The same piece by piece.  open: errno, and *fd is -1; read: bytes, 0 at the end, -1. */
+int rcl_os_open(const char *path, int *fd);
 long rcl_os_read(int fd, char *buf, size_t size);
+void rcl_os_rewind(int fd); /* what is read next is the start again */
 
 /* A new file, which must not exist; write all of it, without a signal at a size limit; errno. */
 int rcl_os_create_new(const char *path, int *fd);

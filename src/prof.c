@@ -24,6 +24,7 @@ static struct {
     bool active;
     unsigned lg;
     uint32_t snapshot; /* live bytes have risen enough: the peak is taken at the next fall */
+    int pid;           /* of the process that forks */
 } prof = {.lg = UINT32_MAX};
 
 /* --- samples ------------------------------------------------------------------------------ */
@@ -161,6 +162,7 @@ void rcl_prof_reset(int lg)
     rcl_stacks_clear();
     rcl_stacks_set_lg(prof.lg);
     rcl_prof_watch_reset();
+    rcl_prof_dump_reset();
     rcl_gate_leave(&self->gate);
     if (prof.active)
         count_threads(true);
@@ -175,14 +177,18 @@ unsigned rcl_prof_lg_sample(void)
 
 void rcl_prof_before_fork(void)
 {
+    prof.pid = rcl_os_pid();
     rcl_unwind_before_fork();
 }
 
 void rcl_prof_forked(void)
 {
+    struct rcl_stacks_total t;
+    rcl_stacks_total(&t);
     prof.switching = 0;
     rcl_unwind_forked();
-    rcl_prof_dump_forked();
+    rcl_prof_watch_forked();
+    rcl_prof_dump_forked(prof.pid, t.live_bytes);
 }
 
 /* --- the end ------------------------------------------------------------------------------ */
@@ -234,6 +240,8 @@ __attribute__((destructor(101))) static void at_the_end(void)
     struct rcl_stacks_total t;
     bool leak = rcl_opt.prof_leak || rcl_opt.prof_leak_error;
     rcl_stacks_total(&t);
+    if (rcl_opt.prof || t.all_samples != 0)
+        rcl_prof_dump_end();
     if ((!rcl_opt.prof && t.all_samples == 0) || (!rcl_opt.prof_final && !leak))
         return;
     if (rcl_opt.prof_final && t.peak_bytes > t.live_bytes)

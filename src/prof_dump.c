@@ -8,6 +8,7 @@
 #include "options.h"
 #include "os.h"
 #include "out.h"
+#include "prof_maps.h"
 #include "prof_stack.h"
 #include "prof_text.h"
 
@@ -18,10 +19,12 @@
 enum {
     PREFIX_MAX = 512, /* prof_prefix is shorter */
     PROGRAM_MAX = 64,
-    NAME_MAX_BYTES = 768, /* prefix, program and all the numbers */
+    FOLDER_MAX = 1024,
+    NAME_MAX_BYTES = FOLDER_MAX + 768, /* that, prefix, program and all the numbers */
     PATH_MAX_BYTES = 4096,
     SHOWN_MAX = 512, /* of a path in a message */
     KEEP_MAX = 32,
+    PATIENCE_S = 5, /* of the end, with a dump that somebody else is writing */
     BUFFER = 16 * 1024,
 };
 
@@ -41,14 +44,19 @@ struct dump_room {
     struct automatic automatic[2 * KEEP_MAX + 1];
 };
 
-/* All but the first two belongs to who writes. */
+/* All but the first three belongs to who writes. */
 static struct {
     uint32_t writing;
-    uint32_t told; /* the refusals that have been said since the last dump: bits, by text */
+    uint32_t told;  /* the refusals that have been said since the last dump: bits, by text */
+    uint32_t ender; /* the thread that ends the process, or 0 */
+    bool ended;     /* and nobody else writes any more */
+    int parent;
+    uint64_t inherited;
     uint64_t seq;
     bool prefix_set;
     char prefix[PREFIX_MAX];
     char program[PROGRAM_MAX];
+    char folder[FOLDER_MAX]; /* with a slash; "": wherever the program is */
     struct dump_room *room;
 } dump;
 
@@ -77,12 +85,18 @@ static void to_dump(void *arg, const char *text, size_t bytes)
 static int write_profile(const char *temp, const char *path, const struct rcl_prof_head *head)
 {
     struct dump_file f;
-    f.error = rcl_os_create_new(temp, &f.fd);
+    f.error = rcl_maps_open();
     if (f.error != 0)
         return f.error;
+    f.error = rcl_os_create_new(temp, &f.fd);
+    if (f.error != 0) {
+        rcl_maps_close();
+        return f.error;
+    }
     struct rcl_out o = {.buf = dump.room->buffer, .size = BUFFER, .sink = to_dump, .arg = &f};
     rcl_prof_write(&o, head);
     rcl_out_flush(&o);
+    rcl_maps_close();
     int closed = rcl_os_close(f.fd);
     if (f.error == 0)
         f.error = closed;
@@ -120,6 +134,19 @@ static void find_program(void)
     dump.program[n] = '\0';
 }
 
+/*
+ * A program that changes its folder goes on writing where it began, and finds there what it has to
+ * remove.
+ */
+static void find_folder(void)
+{
+    long n = rcl_os_read_link("/proc/self/cwd", dump.folder, FOLDER_MAX - 1);
+    bool whole = n > 0 && n < FOLDER_MAX - 2 && dump.folder[0] == '/';
+    if (whole && dump.folder[n - 1] != '/')
+        dump.folder[n++] = '/';
+    dump.folder[whole ? n : 0] = '\0';
+}
+
 static uint64_t live_bytes(void)
 {
     int64_t pages = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
@@ -141,7 +168,8 @@ static const char *make_name(const struct rcl_prof_head *head)
     const char *prefix = rcl_prof_prefix();
     size_t length = strlen(prefix);
     bool folder = length == 0 || prefix[length - 1] == '/';
-    rcl_out_print(&o, "%s%s%s.%d.", prefix, folder ? "" : ".", head->program, head->pid);
+    rcl_out_print(&o, "%s%s%s%s.%d.", prefix[0] == '/' ? "" : dump.folder, prefix,
+                  folder ? "" : ".", head->program, head->pid);
     rcl_prof_print_time(&o, head->time, false);
     rcl_out_print(&o, ".%llu.%llu.%s.heap", (unsigned long long)head->live_bytes,
                   (unsigned long long)dump.seq, head->reason);
@@ -219,6 +247,7 @@ static const struct {
     {EISDIR, "it is a folder"},
     {ENOMEM, "out of memory"},
     {EBUSY, "another one is being written"},
+    {ENXIO, "a link, pipe or device is there, no plain file"},
 };
 
 static size_t refusal(int error)
@@ -283,20 +312,40 @@ static void end_writing(void)
     __atomic_store_n(&dump.writing, 0, __ATOMIC_RELEASE);
 }
 
+/* Does another thread end the process?  To be refused then is no news. */
+static bool is_ended_by_another(void)
+{
+    uint32_t ender = __atomic_load_n(&dump.ender, __ATOMIC_RELAXED);
+    return unlikely(ender != 0) && ender != (uint32_t)rcl_os_tid();
+}
+
+/* Waits for it; false: the process ends, and has it. */
+static bool wait_to_write(void)
+{
+    while (!begin_writing()) {
+        if (__atomic_load_n(&dump.ender, __ATOMIC_RELAXED) != 0)
+            return false;
+        rcl_os_yield();
+    }
+    return true;
+}
+
 static bool have_room(void)
 {
-    if (dump.room == NULL)
+    if (dump.room == NULL) {
         dump.room = rcl_meta_table(sizeof *dump.room, "libreclaim dumps");
+        if (dump.room != NULL && !dump.prefix_set)
+            find_folder();
+    }
     return dump.room != NULL && rcl_prof_text_boot();
 }
 
 bool rcl_prof_dump_boot(void)
 {
     uint64_t signals = rcl_os_block_signals();
-    while (!begin_writing())
-        rcl_os_yield();
-    bool done = have_room();
-    end_writing();
+    bool mine = wait_to_write(), done = mine ? have_room() : dump.room != NULL;
+    if (mine)
+        end_writing();
     rcl_os_restore_signals(signals);
     return done;
 }
@@ -318,6 +367,8 @@ static int write_dump(const char *path, enum rcl_prof_reason why)
         .pid = rcl_os_pid(),
         .time = rcl_os_wall_s(),
         .live_bytes = why == RCL_PROF_PEAK ? peak_bytes() : live_bytes(),
+        .parent = dump.parent,
+        .inherited = dump.inherited,
     };
     bool automatic = path == NULL && why >= RCL_PROF_INTERVAL;
     if (path == NULL)
@@ -343,14 +394,29 @@ int rcl_prof_dump(const char *path, enum rcl_prof_reason why)
 {
     uint64_t signals = rcl_os_block_signals();
     int error = EBUSY;
-    if (begin_writing()) {
+    bool another = is_ended_by_another(), ended = !another && dump.ended;
+    if (ended || (!another && begin_writing())) {
         error = write_dump(path, why);
-        end_writing();
-    } else {
+        if (!ended)
+            end_writing();
+    } else if (!another) {
         tell_refused(why, EBUSY, NULL);
     }
     rcl_os_restore_signals(signals);
     return error;
+}
+
+void rcl_prof_dump_end(void)
+{
+    uint32_t nobody = 0;
+    uint64_t signals = rcl_os_block_signals();
+    if (__atomic_compare_exchange_n(&dump.ender, &nobody, (uint32_t)rcl_os_tid(), false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        uint64_t end = rcl_os_now_ns() + PATIENCE_S * 1000000000ull;
+        while (!(dump.ended = begin_writing()) && rcl_os_now_ns() < end)
+            rcl_os_yield();
+    }
+    rcl_os_restore_signals(signals);
 }
 
 const char *rcl_prof_last_dump(void)
@@ -364,22 +430,33 @@ int rcl_prof_set_prefix(const char *prefix)
     if (length >= sizeof dump.prefix)
         return ENAMETOOLONG;
     uint64_t signals = rcl_os_block_signals();
-    while (!begin_writing())
-        rcl_os_yield();
-    memcpy(dump.prefix, prefix, length + 1);
-    dump.prefix_set = true;
-    forget_refusals(); /* another folder */
-    end_writing();
+    bool mine = wait_to_write();
+    if (mine) {
+        memcpy(dump.prefix, prefix, length + 1);
+        dump.prefix_set = true;
+        find_folder();
+        forget_refusals(); /* another folder */
+        end_writing();
+    }
     rcl_os_restore_signals(signals);
-    return 0;
+    return mine ? 0 : EBUSY;
 }
 
-void rcl_prof_dump_forked(void)
+void rcl_prof_dump_forked(int parent, uint64_t inherited)
 {
-    dump.writing = 0;
+    dump.writing = dump.ender = 0;
+    dump.ended = false;
+    dump.parent = inherited != 0 ? parent : 0;
+    dump.inherited = inherited;
     if (dump.room == NULL)
         return;
     dump.room->last[0] = '\0';
     for (size_t i = 0; i < array_len(dump.room->automatic); i++)
         dump.room->automatic[i].seq = 0; /* those are the parent's to remove */
+}
+
+void rcl_prof_dump_reset(void)
+{
+    dump.parent = 0;
+    dump.inherited = 0;
 }

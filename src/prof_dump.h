@@ -3,7 +3,8 @@
  * prof_dump.h - a heap profile as a file: its name, and whole or not at all.
  *
  * A dump takes no lock, allocates nothing and blocks signals: it can be made at any
- * point, by a signal handler too.  One at a time; a second one fails.  What goes
+ * point, by a signal handler too.  One at a time; a second one fails, but those of a process
+ * that ends wait for it.  What goes
  * wrong gives one line on stderr, and the program goes on.  Where nobody has asked for the
  * dump, so that it is tried again and again, the same refusal is said once until one succeeds.
  */
@@ -40,11 +41,26 @@ bool rcl_prof_dump_boot(void);
 /* Where the last dump of this process went; "": nowhere. */
 const char *rcl_prof_last_dump(void);
 
-/* What names begin with: it may have a folder.  ENAMETOOLONG. */
+/*
+ * What names begin with: it may have a folder.  One that is not absolute begins in the folder that
+ * is the current one now (the option's: when the first dump is prepared).  ENAMETOOLONG; EBUSY: the process ends.
+ */
 int rcl_prof_set_prefix(const char *prefix);
 const char *rcl_prof_prefix(void);
 
-/* In a forked child: what another thread was writing is the parent's business. */
-void rcl_prof_dump_forked(void);
+/*
+ * The process ends by the calling thread: a dump that another thread is writing is waited for (5 s
+ * at most), and from here on none but the calling thread writes one.  Idempotent.
+ */
+void rcl_prof_dump_end(void);
+
+/*
+ * In a forked child: what another thread was writing is the parent's business; and dumps say who
+ * that is, and how many bytes of samples it had at the fork (0: no word of it).
+ */
+void rcl_prof_dump_forked(int parent, uint64_t inherited);
+
+/* Nothing that was inherited is left. */
+void rcl_prof_dump_reset(void);
 
 #endif

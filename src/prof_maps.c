@@ -2,10 +2,12 @@
 /* prof_maps.c - see prof_maps.h. */
 #include "prof_maps.h"
 
+#include "die.h"
 #include "meta.h"
 #include "os.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <string.h>
 
 enum {
@@ -62,22 +64,47 @@ static bool next_line(struct reader *r, char **line)
     }
 }
 
-static bool open_maps(struct reader *r)
+static int open_maps(struct reader *r)
 {
     r->used = r->at = 0;
-    r->fd = rcl_os_open("/proc/self/maps");
-    return r->fd >= 0;
+    return rcl_os_open("/proc/self/maps", &r->fd);
+}
+
+static void rewind_maps(struct reader *r)
+{
+    r->used = r->at = 0;
+    if (r->fd >= 0)
+        rcl_os_rewind(r->fd);
+}
+
+int rcl_maps_open(void)
+{
+    static bool told;
+    int error = open_maps(&maps_room->reader);
+    if (error == EMFILE || error == ENFILE)
+        return error;
+    if (error != 0 && !told)
+        rcl_warn("heap profile: /proc/self/maps cannot be read (error %d), so profiles have "
+                 "addresses and no names",
+                 error);
+    told = error != 0;
+    return 0;
+}
+
+void rcl_maps_close(void)
+{
+    if (maps_room->reader.fd >= 0)
+        rcl_os_close(maps_room->reader.fd);
 }
 
 void rcl_maps_print(struct rcl_out *o)
 {
+    struct reader *r = &maps_room->reader;
     char *line;
-    rcl_out_print(o, "\nMAPPED_LIBRARIES:\n");
-    if (!open_maps(&maps_room->reader))
-        return;
-    while (next_line(&maps_room->reader, &line))
+    rcl_out_print(o, "\nMAPPED_LIBRARIES:\n%s", r->fd < 0 ? "# no mappings\n" : "");
+    rewind_maps(r);
+    while (r->fd >= 0 && next_line(r, &line))
         rcl_out_print(o, "%s\n", line);
-    rcl_os_close(maps_room->reader.fd);
 }
 
 /* --- build ids ---------------------------------------------------------------------------- */
@@ -172,16 +199,15 @@ static void print_build_id(struct rcl_out *o, uintptr_t base, const char *path)
 
 void rcl_maps_print_build_ids(struct rcl_out *o)
 {
+    struct reader *r = &maps_room->reader;
     char *line;
     uintptr_t base;
-    if (!open_maps(&maps_room->reader))
-        return;
-    while (next_line(&maps_room->reader, &line)) {
+    rewind_maps(r);
+    while (r->fd >= 0 && next_line(r, &line)) {
         const char *path = start_of_file(line, &base);
         if (path != NULL)
             print_build_id(o, base, path);
     }
-    rcl_os_close(maps_room->reader.fd);
 }
 
 bool rcl_maps_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
@@ -189,7 +215,7 @@ bool rcl_maps_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
     struct reader r; /* of its own: a dump may be under way */
     char *line;
     bool found = false;
-    if (open_maps(&r)) {
+    if (open_maps(&r) == 0) {
         while (!found && next_line(&r, &line)) {
             const char *at = line;
             *start = parse_hex(&at);

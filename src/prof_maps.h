@@ -15,7 +15,14 @@
 /* Map what printing needs, for good; false: no memory.  Before it; idempotent. */
 bool rcl_maps_boot(void);
 
-/* "MAPPED_LIBRARIES:" and the kernel's text. */
+/*
+ * Open the list that the next two print, once for both: there may be no descriptor left later.
+ * errno of a lack of descriptors, else 0: where there is no /proc, what is printed says so.
+ */
+int rcl_maps_open(void);
+void rcl_maps_close(void);
+
+/* "MAPPED_LIBRARIES:" and the kernel's text, or "# no mappings". */
 void rcl_maps_print(struct rcl_out *o);
 
 /* A line "# build-id PATH HEX" for each mapped file that has one. */

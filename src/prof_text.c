@@ -128,6 +128,9 @@ static void write_comments(struct rcl_out *o, const struct rcl_prof_head *head)
     rcl_prof_print_time(o, head->time, true);
     rcl_out_print(o, "\n# reason %s\n# profile %s\n# live %llu\n", head->reason,
                   head->peak ? "peak" : "live", (unsigned long long)head->live_bytes);
+    if (head->parent != 0)
+        rcl_out_print(o, "# parent %d\n# inherited %llu\n", head->parent,
+                      (unsigned long long)head->inherited);
     rcl_out_print(o, "# samples %llu live, %llu in all\n", (unsigned long long)t.live_samples,
                   (unsigned long long)t.all_samples);
 }

@@ -19,6 +19,8 @@ struct rcl_prof_head {
     int pid;
     uint64_t time;       /* seconds since 1970 */
     uint64_t live_bytes; /* by the allocator's own count */
+    int parent;          /* of a forked child that began with samples, else 0 */
+    uint64_t inherited;  /* bytes that those stood for */
 };
 
 /* Map what writing needs, for good; false: no memory.  Before the first call; idempotent. */

@@ -26,6 +26,7 @@ enum { PERCENT = 100 };
  */
 #define CGROUP_PAUSE_NS 20000000u
 enum { CGROUP_STEPS = 256 };
+#define RETRY_PAUSE_NS 100000000u /* a mark whose dump was refused: tried again */
 
 static struct {
     uint64_t next_interval; /* of cumulative bytes */
@@ -36,6 +37,7 @@ static struct {
     uint32_t passed;    /* the mark is passed, and usage has not fallen below half of it */
     uint64_t next_look;
     uint64_t next_used; /* of our own bytes: looked at whatever the time is */
+    uint64_t next_mark; /* a time: the dump of the mark was refused, see RETRY_PAUSE_NS */
     uint64_t next_failure;
     bool gdump;
     struct sigaction before; /* who had the signal */
@@ -105,10 +107,20 @@ static void watch_mark(void)
     uint64_t used, mark;
     if ((when.mark == 0 && when.percent == 0) || !usage(&used, &mark))
         return;
-    if (used >= mark && __atomic_exchange_n(&when.passed, 1, __ATOMIC_RELAXED) == 0)
-        rcl_prof_dump(NULL, RCL_PROF_AT);
-    else if (used < mark / 2)
+    if (used < mark / 2)
         __atomic_store_n(&when.passed, 0, __ATOMIC_RELAXED);
+    if (used < mark || __atomic_load_n(&when.passed, __ATOMIC_RELAXED) != 0)
+        return;
+    uint64_t now = rcl_os_coarse_ns();
+    if (now < __atomic_load_n(&when.next_mark, __ATOMIC_RELAXED) ||
+        __atomic_exchange_n(&when.passed, 1, __ATOMIC_RELAXED) != 0)
+        return;
+    int error = rcl_prof_dump(NULL, RCL_PROF_AT);
+    if (error == 0)
+        return;
+    if (error != EBUSY)
+        __atomic_store_n(&when.next_mark, now + RETRY_PAUSE_NS, __ATOMIC_RELAXED);
+    __atomic_store_n(&when.passed, 0, __ATOMIC_RELAXED);
 }
 
 /* --- a signal ----------------------------------------------------------------------------- */
@@ -122,6 +134,8 @@ static bool is_end(int number)
 static void on_dump_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
+    if (when.before.sa_handler == SIG_DFL && is_end(number))
+        rcl_prof_dump_end();
     rcl_prof_dump(NULL, RCL_PROF_SIGNAL);
     if (when.before.sa_flags & SA_SIGINFO) {
         when.before.sa_sigaction(number, info, context);
@@ -173,6 +187,11 @@ void rcl_prof_watch_reset(void)
 {
     __atomic_store_n(&when.next_interval, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&when.next_grow, 0, __ATOMIC_RELAXED);
+}
+
+void rcl_prof_watch_forked(void)
+{
+    when.next_failure = 0;
 }
 
 bool rcl_prof_gdump(void)

@@ -18,6 +18,9 @@ void rcl_prof_watch(void);
 /* An allocation has failed, in a process that has samples. */
 void rcl_prof_watch_failure(void);
 
+/* In a forked child: its first failure is its own.  (A mark that is passed stays passed.) */
+void rcl_prof_watch_forked(void);
+
 /* All sums begin anew. */
 void rcl_prof_watch_reset(void);
 

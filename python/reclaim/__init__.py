@@ -6,15 +6,17 @@
         reclaim.purge()              # bytes returned to the system
         reclaim.stats()["verdict"]   # where the resident memory is, in one sentence
         reclaim.conf()["dirty_decay_ms"]
+        reclaim.prof_dump()          # a heap profile, where profiling is on
 
 Pure Python: ctypes on the library that is in the process already, through LD_PRELOAD, the
 command `reclaim run`, or an interpreter linked with it.  Nothing is loaded by this module;
-where libreclaim is not there, purge, stats and conf raise NotLoaded.
+where libreclaim is not there, purge, stats, conf and prof_dump raise NotLoaded.
 """
 import ctypes
 import json
+import os
 
-__all__ = ["NotLoaded", "conf", "is_active", "purge", "stats", "version"]
+__all__ = ["NotLoaded", "conf", "is_active", "prof_dump", "purge", "stats", "version"]
 
 
 class NotLoaded(RuntimeError):
@@ -61,6 +63,22 @@ def purge():
     Objects that are garbage but not collected yet are not free: call gc.collect() before.
     """
     return _function("reclaim_purge", ctypes.c_size_t)()
+
+
+def prof_dump(path=None):
+    """Write a heap profile: to `path`, or to a name by the rules of the option prof_prefix.
+
+    OSError where that is refused; a line on stderr says why.  Without `prof:true` (or mallctl
+    "prof.active") it has no stacks.
+    """
+    version()  # another malloc may answer to the name below
+    mallctl = _function("mallctl", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p,
+                        ctypes.POINTER(ctypes.c_char_p), ctypes.c_size_t)
+    name = None if path is None else ctypes.c_char_p(os.fsencode(path))
+    error = mallctl(b"prof.dump", None, None, name and ctypes.byref(name),
+                    0 if name is None else ctypes.sizeof(name))
+    if error:
+        raise OSError(error, "no heap profile was written; a line on stderr says why", path)
 
 
 def _report(letters):

@@ -8,6 +8,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 import warnings
@@ -35,7 +36,8 @@ class Absent(unittest.TestCase):
         self.assertIs(reclaim.is_active(), False)
 
     def test_everything_else_raises_with_what_to_do(self):
-        for call in (reclaim.purge, reclaim.stats, reclaim.conf, reclaim.version):
+        for call in (reclaim.purge, reclaim.stats, reclaim.conf, reclaim.version,
+                     reclaim.prof_dump):
             with self.assertRaisesRegex(reclaim.NotLoaded, "reclaim run PROGRAM"):
                 call()
 
@@ -87,6 +89,33 @@ class Active(unittest.TestCase):
         self.assertEqual(conf["dirty_decay_ms"], 1234)  # as the environment asks
         self.assertIs(conf["background_thread"], True)
         self.assertEqual(conf["stats_signal"], "none")
+
+    def test_a_heap_profile(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "mine.heap")
+            reclaim.prof_dump(path)
+            with open(path, encoding="utf-8") as file:
+                self.assertTrue(file.read().startswith("heap_v2/"))
+            with self.assertRaisesRegex(OSError, "stderr says why") as refused:
+                reclaim.prof_dump(os.path.join(folder, "missing", "x"))
+            self.assertEqual(refused.exception.filename, os.path.join(folder, "missing", "x"))
+
+    def test_workers_write_theirs(self):
+        """As doc/profiling.md has it: a worker of multiprocessing ends by _exit."""
+        with tempfile.TemporaryDirectory() as folder:
+            program = ("import multiprocessing, multiprocessing.util, reclaim\n"
+                       "def begin():\n"
+                       "    multiprocessing.util.Finalize(None, reclaim.prof_dump, exitpriority=0)\n"
+                       "if __name__ == '__main__':\n"
+                       "    fork = multiprocessing.get_context('fork')\n"
+                       "    with fork.Pool(3, begin) as pool:\n"
+                       "        pool.map(len, ['a'] * 10)\n"
+                       "        pool.close()\n"
+                       "        pool.join()\n")
+            environment = dict(os.environ, PYTHONPATH=os.path.join(TOP, "python"),
+                               RECLAIM_CONF="prof:true,prof_prefix:%s/" % folder)
+            subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+            self.assertEqual(len([name for name in os.listdir(folder) if ".manual." in name]), 3)
 
     def test_from_many_threads(self):
         wrong = []

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static char folder[] = "/tmp/rcl-dump-XXXXXX";
@@ -314,6 +315,81 @@ TEST(what_is_tried_again_and_again_is_refused_once)
 
 /* --- several at once ---------------------------------------------------------------------- */
 
+static void dump_onto_a_link(void *arg)
+{
+    char link[128], file[128];
+
+    (void)arg;
+    snprintf(link, sizeof link, "%s/link", folder);
+    snprintf(file, sizeof file, "%s/file", folder);
+    REQUIRE(close(open(file, O_CREAT | O_WRONLY, 0600)) == 0 && symlink(file, link) == 0);
+    REQUIRE(rcl_prof_dump(link, RCL_PROF_MANUAL) == ENXIO);
+}
+
+TEST(what_is_no_file_is_not_replaced_by_one)
+{
+    struct unit_child child;
+
+    unit_run_child(dump_onto_a_link, NULL, &child);
+    assert_int_equal(child.status, 0);
+    assert_non_null(strstr(child.text, "a link, pipe or device is there, no plain file (error "));
+    assert_int_equal(files(".tmp"), 0);
+}
+
+/* Whole or not at all: with all its mappings, or without a file. */
+static void dump_with_few_descriptors(void *arg)
+{
+    struct rlimit limit;
+    char path[128];
+    int last = -1;
+
+    (void)arg;
+    snprintf(path, sizeof path, "%s/few", folder);
+    REQUIRE(rcl_prof_dump(path, RCL_PROF_MANUAL) == 0 && unlink(path) == 0);
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = 32;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    for (int fd; (fd = open("/dev/null", O_RDONLY)) >= 0;)
+        last = fd;
+    for (int left = 0; left < 3; left++, close(last--)) {
+        REQUIRE(rcl_prof_dump(path, RCL_PROF_MANUAL) == (left < 2 ? EMFILE : 0));
+        REQUIRE((access(path, F_OK) == 0) == (left == 2));
+    }
+}
+
+TEST(without_descriptors_there_is_no_file)
+{
+    struct unit_child child;
+
+    unit_run_child(dump_with_few_descriptors, NULL, &child);
+    assert_int_equal(child.status, 0);
+    assert_int_equal(lines(child.text, "too many files are open in this process"), 2);
+    assert_int_equal(files(".tmp"), 0);
+}
+
+static void dump_from_elsewhere(void *arg)
+{
+    (void)arg;
+    rcl_opt.prof_keep = 1;
+    REQUIRE(chdir(folder) == 0);
+    REQUIRE(rcl_prof_set_prefix("here") == 0);
+    REQUIRE(rcl_prof_dump(NULL, RCL_PROF_INTERVAL) == 0);
+    REQUIRE(files("here.") == 1);
+    REQUIRE(chdir("/") == 0);
+    REQUIRE(rcl_prof_dump(NULL, RCL_PROF_INTERVAL) == 0);
+    REQUIRE(strncmp(rcl_prof_last_dump(), folder, strlen(folder)) == 0);
+    REQUIRE(access(rcl_prof_last_dump(), F_OK) == 0);
+}
+
+TEST(a_program_that_changes_its_folder_writes_where_it_began)
+{
+    struct unit_child child;
+
+    unit_run_child(dump_from_elsewhere, NULL, &child);
+    assert_int_equal(child.status, 0);
+    assert_true(files("here.") <= 2);
+}
+
 static uint32_t written, refused;
 
 static void *dump_often(void *arg)
@@ -358,6 +434,43 @@ static void *dump_until_told(void *arg)
     return NULL;
 }
 
+/* Whoever ends the process has its profile, whole, and nobody is in the middle of one after it. */
+static void end_beside_dumps(void *arg)
+{
+    pthread_t thread;
+
+    (void)arg;
+    rcl_opt.prof_keep = 1;
+    REQUIRE(pthread_create(&thread, NULL, dump_until_told, NULL) == 0);
+    while (strstr(rcl_prof_last_dump(), ".interval.heap") == NULL)
+        sched_yield();
+    rcl_prof_dump_end();
+    unsigned before = files(".heap");
+    REQUIRE(rcl_prof_dump(NULL, RCL_PROF_PEAK) == 0);
+    rcl_prof_dump_end();
+    REQUIRE(rcl_prof_dump(NULL, RCL_PROF_FINAL) == 0);
+    REQUIRE(rcl_prof_set_prefix("late") == EBUSY && rcl_prof_dump_boot());
+    usleep(20000);
+    REQUIRE(files(".heap") == before + 2 && files(".tmp") == 0);
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+}
+
+TEST(the_last_dump_waits_and_is_the_last)
+{
+    struct unit_child child;
+
+    for (unsigned i = 0; i < 5; i++) {
+        unit_run_child(end_beside_dumps, NULL, &child);
+        if (child.status != 0)
+            print_message("%s\n", child.text);
+        assert_int_equal(child.status, 0);
+        assert_string_equal(child.text, "");
+        tear_down(NULL);
+        set_up(NULL);
+    }
+}
+
 /* The child does not wait for a thread it does not have, and its files are its own. */
 TEST(a_child_forked_in_the_middle_of_a_dump)
 {
@@ -373,7 +486,7 @@ TEST(a_child_forked_in_the_middle_of_a_dump)
         assert_true(pid >= 0);
         if (pid == 0) {
             alarm(10);
-            rcl_prof_dump_forked();
+            rcl_prof_dump_forked((int)getppid(), 0);
             _exit(rcl_prof_dump(NULL, RCL_PROF_FINAL));
         }
         int status = -1;
@@ -415,7 +528,11 @@ int main(void)
         TESTED(refusals_are_one_line_and_leave_nothing),
         TESTED(a_full_disk),
         TESTED(what_is_tried_again_and_again_is_refused_once),
+        TESTED(what_is_no_file_is_not_replaced_by_one),
+        TESTED(without_descriptors_there_is_no_file),
+        TESTED(a_program_that_changes_its_folder_writes_where_it_began),
         TESTED(dumps_at_once_are_whole_or_refused),
+        TESTED(the_last_dump_waits_and_is_the_last),
         TESTED(a_child_forked_in_the_middle_of_a_dump),
         TESTED(a_handler_may_dump),
     };

@@ -23,7 +23,9 @@ static void print(void (*what)(struct rcl_out *))
 
     used = 0;
     text[0] = '\0';
+    assert_int_equal(rcl_maps_open(), 0);
     what(&o);
+    rcl_maps_close();
     rcl_out_flush(&o);
 }
 

@@ -2,6 +2,7 @@
 /* Tests of prof_text.h: line by line what doc/profiling.md says. */
 #include "unit.h"
 
+#include "prof_maps.h"
 #include "prof_stack.h"
 #include "prof_text.h"
 
@@ -17,6 +18,9 @@ static void collect(void *arg, const char *from, size_t bytes)
     text[used] = '\0';
 }
 
+/* What a child says of its parent. */
+static int parent;
+
 static void write_text(bool legacy, bool peak)
 {
     char buf[100];
@@ -28,10 +32,14 @@ static void write_text(bool legacy, bool peak)
                                        .reason = "manual",
                                        .pid = 4711,
                                        .time = 1768658702, /* 2026-01-17 14:05:02 */
-                                       .live_bytes = 12345};
+                                       .live_bytes = 12345,
+                                       .parent = parent,
+                                       .inherited = 678};
 
     used = 0;
+    assert_int_equal(rcl_maps_open(), 0);
     rcl_prof_write(&o, &head);
+    rcl_maps_close();
     rcl_out_flush(&o);
 }
 
@@ -100,6 +108,14 @@ TEST(as_gperftools_spells_it)
     assert_line("\nMAPPED_LIBRARIES:\n");
 }
 
+TEST(a_forked_child_says_whose_it_is)
+{
+    parent = 4710;
+    write_text(false, false);
+    parent = 0;
+    assert_line("\n# live 12345\n# parent 4710\n# inherited 678\n# samples 3 live");
+}
+
 TEST(the_peak)
 {
     write_text(false, true);
@@ -131,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(as_jemalloc_spells_it, set_up),
         cmocka_unit_test_setup(as_gperftools_spells_it, set_up),
+        cmocka_unit_test_setup(a_forked_child_says_whose_it_is, set_up),
         cmocka_unit_test_setup(the_peak, set_up),
         cmocka_unit_test(dates),
     };

@@ -10,6 +10,7 @@
 #include "prof_when.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 
 static char folder[] = "/tmp/rcl-when-XXXXXX";
 static struct rcl_stack *stack;
@@ -159,6 +160,38 @@ TEST(a_mark_in_bytes)
     rcl_account.used_pages = (int64_t)((70 * MIB) >> rcl_page_shift());
     allocate(1);
     assert_int_equal(files(".at.heap"), 2);
+}
+
+/* The profile of that moment is what it is all for: a refusal does not take it away. */
+static void mark_without_a_folder(void *unused)
+{
+    char path[64];
+
+    (void)unused;
+    snprintf(path, sizeof path, "%s/later/", folder);
+    rcl_prof_set_prefix(path);
+    strcpy(rcl_opt.prof_at, "64m");
+    rcl_prof_watch_boot();
+    rcl_account.used_pages = (int64_t)((70 * MIB) >> rcl_page_shift());
+    allocate(1);
+    REQUIRE(mkdir(path, 0700) == 0);
+    uint64_t end = rcl_os_now_ns() + 5000000000u;
+    do {
+        allocate(1);
+    } while (strstr(rcl_prof_last_dump(), ".at.heap") == NULL && rcl_os_now_ns() < end);
+    allocate(1);
+    strcpy(folder, path);
+    REQUIRE(files(".at.heap") == 1);
+}
+
+TEST(a_mark_whose_dump_is_refused_is_tried_again)
+{
+    struct unit_child child;
+
+    unit_run_child(mark_without_a_folder, NULL, &child);
+    assert_int_equal(child.status, 0);
+    assert_ptr_equal(strstr(child.text, "libreclaim: no heap profile (at): "), child.text);
+    assert_ptr_equal(strchr(child.text, '\n'), child.text + strlen(child.text) - 1);
 }
 
 static void boot_with(void *arg)
@@ -316,6 +349,7 @@ int main(void)
         TESTED(a_share_of_the_group_is_not_missed_by_who_is_quick),
         TESTED(a_failed_allocation_once_in_a_while),
         TESTED(a_signal),
+        TESTED(a_mark_whose_dump_is_refused_is_tried_again),
         TESTED(a_mark_in_bytes), /* the last: the mark stays */
     };
 
