@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from reclaim.cli import Failure
+from reclaim.cli import Failure, complain as note
 from reclaim.prof import Unreadable, flame, model, pprof, reading, report, symbols, view, writing
 
 DESCRIPTION = """Look into heap profiles: those of libreclaim (RECLAIM_CONF=prof:true,prof_final:true) and
@@ -129,10 +129,6 @@ def read(path):
         raise Failure(reason) from None
 
 
-def note(text):
-    print("reclaim: " + text, file=sys.stderr)
-
-
 def load(options):
     """The profiles that were named, added up."""
     profiles = [read(path) for path in options.files]
@@ -200,6 +196,8 @@ def write(options, data):
     if isinstance(data, str):
         data = data.encode("utf-8", "replace")
     if options.output is None:
+        if sys.stdout is None:
+            raise Failure("standard output: it is closed")
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return
@@ -211,7 +209,9 @@ def write(options, data):
 
 
 def say(lines):
-    write(argparse.Namespace(output=None), "".join(line + "\n" for line in lines))
+    """On standard output; names of files and functions may hold what would break a line."""
+    write(argparse.Namespace(output=None), "".join(
+        "".join(char if char.isprintable() else "?" for char in line) + "\n" for line in lines))
 
 
 # ---- actions ---------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def flame_graph(options):
 
 
 def to_pprof(options):
-    if options.output is None and sys.stdout.isatty():
+    if options.output is None and sys.stdout is not None and sys.stdout.isatty():
         raise Failure("a profile.proto is no text: name a file with -o, or redirect the output", 2)
     profile = load(options)
     names = None if options.no_symbols else symbolizer(options)
