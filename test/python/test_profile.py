@@ -325,7 +325,7 @@ class Reports(unittest.TestCase):
         self.assertEqual(len(lines), 3)
 
     def test_folded(self):
-        self.assertEqual(report.folded(shown(), INUSE), [
+        self.assertEqual(report.folded_lines(report.folded_counts(shown(), INUSE)), [
             "[no stack] 1000", "main;<module>;load <&\"'>;work;inlined 5000", "main;parse 3000"])
         self.assertEqual(report.plain("a;b\nc"), "a,b?c")
 
@@ -588,6 +588,15 @@ class Command(unittest.TestCase):
         self.assertIn(b"17.6 kB in use in 18 blocks", out)
         _, _, err = self.reclaim("merge", self.heap, self.heap)
         self.assertIn("process 12", err)
+
+    def test_what_shrank_is_left_out_of_folded_stacks_with_a_word(self):
+        less = HEAP.replace("t1: 3: 3000 [8", "t1: 1: 1000 [8").replace("t*: 3: 3000 [8", "t*: 1: 1000 [8")
+        less = self.file("less", less.replace("5: 5000", "6: 6000").replace("3: 3000 [6", "4: 4000 [6"))
+        code, out, err = self.reclaim("folded", "--base", self.heap, less)
+        self.assertEqual((code, len(out.splitlines())), (0, 1))
+        self.assertIn("reclaim: what has shrunk is left out, as no count may be negative: 2.0 kB in 1 of 2 "
+                      "stacks\n", err)
+        self.assertNotIn("shrunk", self.reclaim("folded", self.heap)[2])
 
     def test_base(self):
         _, out, _ = self.reclaim("top", self.heap, "--base", self.heap)

@@ -261,7 +261,12 @@ def diff(options):
 
 def folded(options):
     _, shown, counts = seen(options)
-    write(options, "".join(line + "\n" for line in report.folded(shown, counts, options.by)))
+    stacks = report.folded_counts(shown, counts, options.by)
+    shrunk = [value for value in stacks.values() if value < 0]
+    if shrunk:
+        note("what has shrunk is left out, as no count may be negative: %s in %d of %d stacks"
+             % (counts.text(-sum(shrunk)), len(shrunk), len(stacks)))
+    write(options, "".join(line + "\n" for line in report.folded_lines(stacks)))
     return 0
 
 
