@@ -275,6 +275,15 @@ class Views(unittest.TestCase):
         tree = report.tree(shown(by_thread=True), INUSE, "function")
         self.assertTrue(any(line.endswith("thread worker") for line in tree))
 
+    def test_what_is_no_file_has_one_pair_of_brackets(self):
+        text = HEAP.replace("0x7f0000000020", "0x10").replace("/no/such/program", "[anon:a/b]")
+        names = symbols.Symbolizer()
+        looked_at = view.View(parsed(text), names, all_frames=True)
+        found = {key[0] for key in report.sums(looked_at, "function", model.INUSE_BYTES)}
+        self.assertTrue({"[no file]", "[anon:a/b]"} <= found, found)
+        found = {key[0] for key in report.sums(looked_at, "line", model.INUSE_BYTES)}
+        self.assertTrue({"no file+0x10", "[anon:a/b]+0x1010", "[no stack]"} <= found, found)
+
     def test_wrappers_are_left_out_at_the_leaf(self):
         for name in ("malloc", "operator new(unsigned long)", "zmalloc", "_PyMem_RawMalloc",
                      "std::__new_allocator<int>::allocate(unsigned long, void const*)"):

@@ -78,6 +78,11 @@ def elf_of(path):
         return None
 
 
+def short(path):
+    """The last part of a file's path; what is no file ([vdso], [anon:a/b]) as it is."""
+    return path if path.startswith("[") else os.path.basename(path)
+
+
 class Symbolizer:
     """notes: lines for the user about binaries whose functions have no names."""
 
@@ -114,7 +119,7 @@ class Symbolizer:
 
     @staticmethod
     def unnamed(place):
-        where = os.path.basename(place.path) or "no file"
+        where = short(place.path) or "no file"
         return Frame("", "%s+0x%x" % (where, place.offset), 0, place.path or "[no file]", False)
 
     def debug_file(self, build_id):
