@@ -165,6 +165,29 @@ class Reader(unittest.TestCase):
         self.refused(HEAP.replace("@ 0x400010", "what is this").encode(), "line 10 does not belong")
         self.refused(HEAP.replace("@ 0x400010", "@ 0x4\x1b[0m00").encode(), "line 10 does not belong")
 
+    def test_counts_that_no_memory_can_hold(self):
+        """Nor what they stand for; and what is written of any sum can be read again."""
+        most = (1 << 63) - 1
+        row = "@ 0x400010\n  t*: %d: %d [%d: %d]\n" + MAPS
+        parsed("heap_v2/1\n" + row % (1, most, 0, 0))
+        for at in range(4):
+            numbers = [1, 1, 1, 1]
+            numbers[at] = most + 1
+            self.refused(("heap_v2/1\n" + row % tuple(numbers)).encode(), "damaged: line 3 ")
+            self.refused(("heap_v2/1\n  t*: %d: %d [%d: %d]\n" % tuple(numbers) + MAPS).encode(),
+                         "damaged: line 2 ")
+            legacy = LEGACY.replace("     4:     4000 [    10:    10000]",
+                                    "%d: %d [%d: %d]" % tuple(numbers))
+            self.refused((legacy % "heapprofile").encode(), "damaged: line 3 ")
+        self.refused(("heap_v2/%d\n" % (most + 1) + MAPS).encode(), "damaged: line 1 ")
+        self.refused(("heap_v2/1099511627776\n" + row % (most, most, 1, 1)).encode(), "damaged: line 2 ")
+        large = parsed("heap profile: 0: 0 [0: 0] @ heapprofile\n%d: %d [%d: %d] @ 0x400010\n" % (
+            (most,) * 4) + MAPS)
+        whole = model.summed([large, large])
+        parsed("".join(line + "\n" for line in writing.heap_v2(whole)))
+        for body in decode(pprof.encode(whole, NAMES))[2]:
+            self.assertEqual(set(unpack(fields(body)[2][0])), {most})
+
     def test_every_cut_is_noticed(self):
         """Whatever is cut off at the end, but for whole lines of the list of mapped files."""
         data = HEAP.encode()

@@ -16,6 +16,7 @@ Segment = namedtuple("Segment", "start end offset")
 # The places of a stack's counts, in the order in which pprof users expect them.
 INUSE_OBJECTS, INUSE_BYTES, ALLOC_OBJECTS, ALLOC_BYTES = range(4)
 COUNTS = 4
+MOST = (1 << 63) - 1  # a count beyond it is none
 
 
 class Profile:

@@ -11,7 +11,7 @@ import os
 import time
 
 from reclaim.prof.layout import Layout
-from reclaim.prof.model import Named
+from reclaim.prof.model import MOST, Named
 
 SAMPLE_TYPES = (("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"),
                 ("inuse_space", "bytes"))
@@ -98,7 +98,7 @@ class Encoder:
         return found
 
     def sample(self, thread, stack, counts):
-        values = [int(round(counts[place])) for place in ORDER]
+        values = [max(-MOST, min(int(round(counts[place])), MOST)) for place in ORDER]
         if any(values):
             label = b""
             if thread:

@@ -9,7 +9,7 @@ import math
 import re
 
 from reclaim.prof import Unreadable
-from reclaim.prof.model import Named, Native, Profile, Segment
+from reclaim.prof.model import MOST, Named, Native, Profile, Segment
 
 NUMBER = r"(\d{1,20})"
 COUNTS = re.compile(r"^\s*t(\*|\d{1,9}):\s*%s:\s*%s\s*\[\s*%s:\s*%s\]$" % ((NUMBER,) * 4))
@@ -58,7 +58,7 @@ class Reader:
             self.lines.pop()
         self.number = 0
         self.scale, self.rate = scale_none, 0
-        self.stacks = []  # (addresses, {thread number or "*": counts})
+        self.stacks = []  # (addresses, {thread number or "*": counts}, where: the line's number)
         self.named = {}
         self.threads = {}
         self.builds = {}
@@ -101,9 +101,9 @@ class Reader:
         line = self.lines[0].rstrip("\r") if self.lines else ""
         v2, heap = HEAP_V2.match(line), HEAP.match(line)
         if v2:
-            self.scale, self.rate = scale_v2, int(v2.group(1))
+            self.scale, self.rate = scale_v2, self.counts(v2.group(1))[0]
         elif heap:
-            kind, rate = heap.group(5), int(heap.group(6) or 0)
+            kind, rate = heap.group(5), self.counts(*heap.group(1, 2, 3, 4), heap.group(6) or "0")[4]
             if kind is None:
                 # Of the oldest samples it is only known that nothing in them was ever freed.
                 kind = "heap" if heap.group(1, 2) == heap.group(3, 4) else "heapprofile"
@@ -136,21 +136,33 @@ class Reader:
         elif words[1] in WORDS:
             self.info[words[1]] = words[2].strip()
 
+    def counts(self, *words):
+        """The numbers of the current line.  What no memory can hold was not written by an allocator."""
+        numbers = [int(word) for word in words]
+        if max(numbers) > MOST:
+            self.too_many(self.number)
+        return numbers
+
+    def too_many(self, number):
+        self.fail("damaged: line %d counts more than 2^63" % (number + 1))
+
     def v2(self, line):
         stack = STACK.match(line)
         if stack:
-            self.stacks.append(([int(word, 16) for word in stack.group(1).split()], {}))
+            self.stacks.append(([int(word, 16) for word in stack.group(1).split()], {}, self.number))
             return True
         counts = COUNTS.match(line)
-        if counts and self.stacks:
-            self.stacks[-1][1][counts.group(1)] = [int(word) for word in counts.group(2, 3, 4, 5)]
+        if counts:
+            numbers = self.counts(*counts.group(2, 3, 4, 5))
+            if self.stacks:
+                self.stacks[-1][1][counts.group(1)] = numbers
         return counts is not None
 
     def legacy(self, line):
         entry = LEGACY.match(line)
         if entry:
             self.stacks.append(([int(word, 16) for word in entry.group(5).split()],
-                                {"*": [int(word) for word in entry.group(1, 2, 3, 4)]}))
+                                {"*": self.counts(*entry.group(1, 2, 3, 4))}, self.number))
         return entry is not None
 
     def mapping(self, line):
@@ -191,7 +203,7 @@ class Reader:
         result.info = self.info
         if "pid" in self.info:
             result.pids.append(self.info["pid"])
-        for addresses, by_thread in self.stacks:
+        for addresses, by_thread, line in self.stacks:
             if not by_thread:
                 self.fail("cut off: a stack without counts")
             places = []
@@ -200,20 +212,22 @@ class Reader:
                 if key not in known:
                     known[key] = self.place(*key)
                 places.append(known[key])
-            self.add(result, tuple(places), by_thread)
+            self.add(result, tuple(places), by_thread, line)
         for path in sorted(self.used):
             result.binaries[path, self.builds.get(path, "")] = [
                 Segment(start, end, offset)
                 for start, end, offset, name, executable in self.mappings if name == path]
         return result
 
-    def add(self, result, stack, by_thread):
+    def add(self, result, stack, by_thread, line):
         """The stack's sums decide how much a sample stands for; threads share it as they share
         the samples."""
         threads = {name: counts for name, counts in by_thread.items() if name != "*"}
         whole = by_thread.get("*") or [sum(column) for column in zip(*threads.values())]
         live = self.scale(whole[0], whole[1], self.rate)
         ever = self.scale(whole[2], whole[3], self.rate)
+        if max(whole[0] * live, whole[1] * live, whole[2] * ever, whole[3] * ever) > float(MOST):
+            self.too_many(line)
         if [sum(column) for column in zip(*threads.values())] != whole:
             threads = {"": whole}
         for number, counts in threads.items():

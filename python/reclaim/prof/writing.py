@@ -5,8 +5,11 @@ The counts are estimates already, so the rate is one byte: readers scale by 1 / 
 which is 1 for every block that there is.
 """
 from reclaim.prof.layout import Layout
-from reclaim.prof.model import COUNTS, Named
+from reclaim.prof.model import COUNTS, MOST, Named
 from reclaim.prof.reading import NAMED_FROM
+
+# Readers scale by up to 1.6, where blocks have one byte, and refuse what is above MOST then.
+LARGEST = MOST // 2
 
 
 def rounded(counts):
@@ -15,7 +18,7 @@ def rounded(counts):
     for place in (0, 2):
         if result[place + 1] > 0:
             result[place] = max(result[place], 1)
-    return [max(count, 0) for count in result]
+    return [max(min(count, LARGEST), 0) for count in result]
 
 
 def line(name, counts):
@@ -41,7 +44,8 @@ def heap_v2(profile):
                 # Readers take one off all but the first.
                 addresses.append(layout.address(place) + (1 if index else 0))
         counts = [sum(column) for column in zip(*by_thread.values())]
-        whole = [a + b for a, b in zip(whole, counts)]
+        counts = [min(count, LARGEST) for count in counts]
+        whole = [min(a + b, LARGEST) for a, b in zip(whole, counts)]
         body.append("@" + "".join(" 0x%x" % address for address in addresses))
         body.append(line("*", counts))
         for thread, mine in by_thread.items():
