@@ -188,6 +188,29 @@ class Reader(unittest.TestCase):
         for body in decode(pprof.encode(whole, NAMES))[2]:
             self.assertEqual(set(unpack(fields(body)[2][0])), {most})
 
+    def test_without_a_list_of_mapped_files(self):
+        """The library says so where there is no /proc: addresses are all there is."""
+        text = HEAP[:HEAP.index(MAPS)] + "# no mappings\n"
+        profile = parsed(text)
+        self.assertEqual(profile.notes, ["made.heap has no list of mapped files (there was no /proc): it "
+                                         "shows addresses only"])
+        for other in (text.replace("# no", "MAPPED_LIBRARIES:\n# no"),
+                      LEGACY[:LEGACY.index(MAPS)] % "heapprofile" + "# no mappings\n"):
+            self.assertTrue(parsed(other).notes)
+        found = report.sums(view.View(profile, NAMES), "function", model.INUSE_BYTES)
+        self.assertEqual(round(found["0x400010", ""][0]), 5000)
+        self.assertEqual(round(found["0x400100", ""][1]), 8000)
+        found = report.sums(view.View(profile, NAMES), "line", model.INUSE_BYTES)
+        self.assertIn(("0x400010", ""), found)
+        for length in range(len(text) - len("# no mappings\n"), len(text)):
+            self.refused(text[:length].encode(), "cut off")
+        # Beside processes of which the files are known it keeps its addresses.
+        merged = parsed("".join(line + "\n" for line in writing.heap_v2(
+            model.summed([profile, parsed(HEAP)]))))
+        found = report.sums(view.View(merged, NAMES), "function", model.INUSE_BYTES)
+        self.assertEqual(round(found["0x400010", ""][0]), 5000)
+        self.assertEqual(round(found["inlined", "/src/a.c"][0]), 5000)
+
     def test_every_cut_is_noticed(self):
         """Whatever is cut off at the end, but for whole lines of the list of mapped files."""
         data = HEAP.encode()
@@ -620,6 +643,16 @@ class Command(unittest.TestCase):
         self.assertIn(b"17.6 kB in use in 18 blocks", out)
         _, _, err = self.reclaim("merge", self.heap, self.heap)
         self.assertIn("process 12", err)
+
+    def test_files_without_a_list_of_mapped_ones(self):
+        text = HEAP[:HEAP.index(MAPS)] + "# no mappings\n"
+        paths = [self.file("%d.heap" % pid, text.replace("pid 12", "pid %d" % pid)) for pid in (13, 14)]
+        for words in (paths[:1], ["--base", paths[0], self.heap]):
+            code, out, err = self.reclaim("top", *words)
+            self.assertEqual((code, err.count("shows addresses only\n")), (0, 1), err)
+        self.assertIn(b"0x400010", out)
+        self.assertEqual(self.reclaim("diff", *paths)[2].count("addresses only (and so does one more)\n"), 1)
+        self.assertEqual(self.reclaim("top", *paths)[2].count("\n"), 1)
 
     def test_what_shrank_is_left_out_of_folded_stacks_with_a_word(self):
         less = HEAP.replace("t1: 3: 3000 [8", "t1: 1: 1000 [8").replace("t*: 3: 3000 [8", "t*: 1: 1000 [8")

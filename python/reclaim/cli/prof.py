@@ -129,6 +129,13 @@ def read(path):
         raise Failure(reason) from None
 
 
+def tell(notes):
+    """One line for many files of which there is the same to say."""
+    for text in notes[:1]:
+        note(text + (" (and so %s)" % ("does one more" if len(notes) == 2 else "do %d more" % (
+            len(notes) - 1)) if len(notes) > 1 else ""))
+
+
 def load(options):
     """The profiles that were named, added up."""
     profiles = [read(path) for path in options.files]
@@ -136,8 +143,10 @@ def load(options):
     for pid in model.counted_twice(profiles):
         note("several of these profiles are of process %s: what it holds is counted more than once" % pid)
     profile = model.summed(profiles)
+    tell(profile.notes)
     if getattr(options, "base", None):
         base = read(options.base)
+        tell(base.notes)
         result = model.Profile()
         result.add(profile)
         result.add(base, -1)
@@ -246,6 +255,7 @@ def tree(options):
 
 def diff(options):
     old, new = read(options.old), read(options.new)
+    tell(old.notes + new.notes)
     names = symbolizer(options)
     before, after = look(options, old, names), look(options, new, names)
     for text in names.notes:

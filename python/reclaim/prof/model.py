@@ -22,7 +22,8 @@ MOST = (1 << 63) - 1  # a count beyond it is none
 class Profile:
     """stacks: {(thread name, leaf-first tuple of places): [the four counts]}
     binaries: {(path, build id): its Segments, as one process had them mapped}
-    info: what the dump says of itself (program, pid, time, reason, profile, live)"""
+    info: what the dump says of itself (program, pid, time, reason, profile, live)
+    notes: what a user must know of it"""
 
     def __init__(self, source="", rate=0):
         self.sources = [source] if source else []
@@ -31,6 +32,7 @@ class Profile:
         self.binaries = {}
         self.info = {}
         self.pids = []
+        self.notes = []
 
     def add_stack(self, thread, stack, counts):
         mine = self.stacks.get((thread, stack))
@@ -49,6 +51,7 @@ class Profile:
         if factor > 0:
             self.sources += other.sources
             self.pids += other.pids
+            self.notes += other.notes
             self.rate = max(self.rate, other.rate)
 
     def total(self, place):

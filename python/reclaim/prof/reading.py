@@ -25,6 +25,7 @@ OLD_MAPPING = re.compile(r"^\s*%s-%s:\s+(\S.*)$" % (HEX, HEX))
 MAPPINGS = ("MAPPED_LIBRARIES:", "--- Memory map:")
 FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)\t(.*)$" % HEX)
 WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged")
+NO_MAPPINGS = "# no mappings"  # in place of the list: the library could not read its own
 NAMED_FROM = 1 << 63
 LEGACY_RATE = 128 << 10  # of gperftools' first kind of samples, where the file does not say
 
@@ -63,6 +64,7 @@ class Reader:
         self.threads = {}
         self.builds = {}
         self.mappings = []  # (start, end, offset, path, executable), sorted
+        self.bare = False  # it says that it has no list of mapped files
         self.info = {}
 
     def fail(self, text):
@@ -87,12 +89,13 @@ class Reader:
             elif line.strip() and not (self.legacy(line) if legacy else self.v2(line)):
                 self.bad_line()
         else:
-            self.fail("cut off: it ends before its list of mapped files")
+            if not self.bare:
+                self.fail("cut off: it ends before its list of mapped files")
         for self.number in range(self.number + 1, len(self.lines)):
             self.mapping(self.lines[self.number].rstrip("\r"))
         if not self.whole:
             self.fail("cut off in its last line")
-        if not self.mappings:
+        if not self.mappings and not self.bare:
             self.fail("cut off: it ends before its list of mapped files")
         self.mappings.sort()
         return self.profile()
@@ -124,6 +127,8 @@ class Reader:
             self.named[int(frame.group(1), 16)] = Named(
                 frame.group(3) or "?", frame.group(4), int(frame.group(2)))
             return
+        if line == NO_MAPPINGS:
+            self.bare = True
         words = line.split(" ", 2)
         if len(words) != 3:
             return
@@ -174,6 +179,8 @@ class Reader:
         elif old:
             self.mappings.append((int(old.group(1), 16), int(old.group(2), 16), 0, old.group(3),
                                   True))
+        elif line == NO_MAPPINGS:
+            self.bare = True
         elif line.strip() and not line.lstrip().startswith("build="):
             self.bad_line()
 
@@ -187,6 +194,10 @@ class Reader:
             return Named("[unknown 0x%x]" % address, "", 0)
         # All but the first are return addresses: the call is before.
         address -= 0 if first or address == 0 else 1
+        if not self.mappings:
+            # Not "in no file": which it was in is not known.  As a name it stays the same wherever the
+            # files of other processes lie.
+            return Named("0x%x" % address, "", 0)
         at = bisect.bisect_right(self.starts, address) - 1
         if at >= 0:
             start, end, offset, path, executable = self.mappings[at]
@@ -203,6 +214,9 @@ class Reader:
         result.info = self.info
         if "pid" in self.info:
             result.pids.append(self.info["pid"])
+        if not self.mappings:
+            result.notes.append("%s has no list of mapped files (there was no /proc): it shows addresses "
+                                "only" % self.name)
         for addresses, by_thread, line in self.stacks:
             if not by_thread:
                 self.fail("cut off: a stack without counts")
