@@ -255,6 +255,47 @@ class Model(unittest.TestCase):
         profile.add(parsed(HEAP), -1)
         self.assertAlmostEqual(profile.total(model.ALLOC_BYTES), 0)
 
+    def test_what_is_said_of_a_sum(self):
+        one = HEAP.replace("# reason", "# live 100\n# reason")
+        two = one.replace("pid 12", "pid 13").replace("14:05:02Z", "14:05:01Z")
+        profile = model.summed([parsed(one), parsed(two), parsed(two.replace("pid 13", "pid 14"))])
+        self.assertEqual(profile.info, {"program": "job", "reason": "final", "live": "300",
+                                        "time": "2026-01-17T14:05:01Z"})
+        lines = writing.heap_v2(profile)
+        self.assertIn("# pids 12 13 14", lines)
+        merged = parsed("".join(line + "\n" for line in lines))
+        self.assertEqual(merged.pids, ["12", "13", "14"])
+        self.assertEqual(model.counted_twice([merged, parsed(two)]), ["13"])
+        self.assertEqual(model.counted_twice([merged]), [])
+        self.assertNotIn("live", model.summed([parsed(one), parsed(HEAP)]).info)
+        self.assertNotIn("live", model.summed([parsed(one), parsed(one.replace("live 100", "live x"))]).info)
+
+    def test_what_forked_processes_have_inherited(self):
+        def child(pid, parent, inherited):
+            return parsed(HEAP.replace("pid 12\n", "pid %d\n# parent %d\n# inherited %d\n" % (
+                pid, parent, inherited)))
+
+        def written(*profiles):
+            return parsed("".join(line + "\n" for line in writing.heap_v2(model.summed(profiles))))
+        twice, parent = model.inherited_twice, parsed(HEAP)
+        self.assertEqual(twice([parent, child(13, 12, 700), child(14, 12, 800)]), [700, 800])
+        self.assertEqual(twice([child(13, 12, 700), child(14, 12, 700)]), [700, 700])
+        self.assertEqual(twice([child(13, 12, 700), child(14, 13, 800)]), [800])
+        self.assertEqual(twice([child(13, 12, 700), child(15, 14, 800)]), [])
+        self.assertEqual(twice([child(13, 12, 700)]), [])
+        self.assertEqual(twice([child(13, 12, 700), child(13, 12, 700)]), [])  # one process
+        self.assertEqual(twice([parent, parsed(HEAP)]), [])
+        merged = written(parent, child(13, 12, 700))
+        self.assertEqual((merged.pids, merged.parents), (["12", "13"], ["12"]))
+        self.assertNotIn("inherited", merged.info)
+        self.assertEqual(twice([merged]), [])
+        self.assertEqual(twice([merged, child(14, 12, 800)]), [None, 800])
+        merged = written(child(13, 12, 700), child(14, 12, 700))
+        self.assertEqual(merged.parents, ["12"])
+        self.assertEqual(twice([merged, child(15, 12, 900)]), [None, 900])
+        alone = written(child(13, 12, 700))
+        self.assertEqual((alone.info["parent"], alone.info["inherited"]), ("12", "700"))
+
     def test_processes_with_other_addresses_add_up(self):
         """The same stacks, though each process has its libraries elsewhere."""
         moved = HEAP.replace("0x7f0000000020", "0x7e0000000020").replace(
@@ -643,6 +684,27 @@ class Command(unittest.TestCase):
         self.assertIn(b"17.6 kB in use in 18 blocks", out)
         _, _, err = self.reclaim("merge", self.heap, self.heap)
         self.assertIn("process 12", err)
+
+    def test_merged_files_remember_their_processes(self):
+        other = self.file("b.heap", HEAP.replace("pid 12", "pid 13"))
+        _, out, _ = self.reclaim("merge", self.heap, other)
+        merged = self.file("m.heap", out.decode())
+        self.assertNotIn("more than once", self.reclaim("top", merged)[2])
+        self.assertIn("of process 13: what it holds is counted more than once",
+                      self.reclaim("top", merged, other)[2])
+
+    def test_what_forked_processes_share_is_said_once(self):
+        paths = [self.heap] + [self.file("%d.heap" % pid, HEAP.replace(
+            "pid 12\n", "pid %d\n# parent 12\n# inherited 199229440\n" % pid)) for pid in (13, 14)]
+        said = ("reclaim: 2 of these profiles are of processes forked from one another or from one parent: "
+                "what they inherited (about 190.0 MB each) is counted once for each of them\n")
+        for action in ("top", "tree", "flame", "folded", "merge", "pprof"):
+            _, _, err = self.reclaim(action, *paths)
+            self.assertEqual(err.count(said), 1, err)
+            self.assertEqual(err.count("inherited"), 1)
+        self.assertIn("190.0 MB", self.reclaim("top", *paths[1:])[2])
+        for some in (paths[:1], paths[1:2]):
+            self.assertNotIn("inherited", self.reclaim("top", *some)[2])
 
     def test_files_without_a_list_of_mapped_ones(self):
         text = HEAP[:HEAP.index(MAPS)] + "# no mappings\n"

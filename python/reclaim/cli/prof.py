@@ -142,6 +142,13 @@ def load(options):
     # A reader has no use for half of a count.
     for pid in model.counted_twice(profiles):
         note("several of these profiles are of process %s: what it holds is counted more than once" % pid)
+    often = model.inherited_twice(profiles)
+    if often:
+        known = sorted(count for count in often if count is not None)
+        sizes = list(dict.fromkeys(view.size(count) for count in known[:1] + known[-1:]))
+        note("%d of these profiles are of processes forked from one another or from one parent: "
+             "what they inherited%s is counted once for each of them"
+             % (len(often), " (about %s each)" % " to ".join(sizes) if sizes else ""))
     profile = model.summed(profiles)
     tell(profile.notes)
     if getattr(options, "base", None):

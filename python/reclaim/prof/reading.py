@@ -26,6 +26,7 @@ MAPPINGS = ("MAPPED_LIBRARIES:", "--- Memory map:")
 FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)\t(.*)$" % HEX)
 WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged")
 NO_MAPPINGS = "# no mappings"  # in place of the list: the library could not read its own
+WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged", "parent", "inherited")
 NAMED_FROM = 1 << 63
 LEGACY_RATE = 128 << 10  # of gperftools' first kind of samples, where the file does not say
 
@@ -66,6 +67,7 @@ class Reader:
         self.mappings = []  # (start, end, offset, path, executable), sorted
         self.bare = False  # it says that it has no list of mapped files
         self.info = {}
+        self.pids, self.parents = None, None  # of a merged one
 
     def fail(self, text):
         raise Unreadable("%s: %s" % (self.name, text))
@@ -138,6 +140,10 @@ class Reader:
         elif words[1] == "build-id":
             path, _, build = words[2].rpartition(" ")
             self.builds[path] = build
+        elif words[1] == "pids":
+            self.pids = words[2].split()
+        elif words[1] == "parents":
+            self.parents = words[2].split()
         elif words[1] in WORDS:
             self.info[words[1]] = words[2].strip()
 
@@ -212,8 +218,9 @@ class Reader:
         known = {}
         result = Profile(self.name, self.rate)
         result.info = self.info
-        if "pid" in self.info:
-            result.pids.append(self.info["pid"])
+        result.pids = self.pids or [self.info[word] for word in ("pid",) if word in self.info]
+        result.parents = self.parents or [
+            self.info[word] for word in ("parent",) if word in self.info]
         if not self.mappings:
             result.notes.append("%s has no list of mapped files (there was no /proc): it shows addresses "
                                 "only" % self.name)

@@ -53,6 +53,11 @@ def heap_v2(profile):
                 body.append(line(threads.setdefault(thread, len(threads) + 1), mine))
     lines = ["heap_v2/1", "# merged %d dumps" % len(profile.sources)]
     lines += ["# %s %s" % item for item in sorted(profile.info.items()) if item[0] != "merged"]
+    # Readers tell by them whether something is counted twice.
+    if profile.pids and profile.pids != [profile.info.get("pid")]:
+        lines.append("# pids " + " ".join(profile.pids))
+    if profile.parents and profile.parents != [profile.info.get("parent")]:
+        lines.append("# parents " + " ".join(profile.parents))
     lines.append(line("*", whole))
     lines += ["# thread %d %s" % (number, name) for name, number in threads.items()]
     lines += body
