@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -59,7 +60,7 @@ LEGACY = """heap profile:     9:     9000 [    20:    20000] @ %s
 
 
 def parsed(text):
-    return reading.parse("made.heap", text.encode())
+    return reading.parse("made.heap", text.encode("utf-8", "surrogateescape"))
 
 
 class Names:
@@ -210,6 +211,18 @@ class Reader(unittest.TestCase):
         found = report.sums(view.View(merged, NAMES), "function", model.INUSE_BYTES)
         self.assertEqual(round(found["0x400010", ""][0]), 5000)
         self.assertEqual(round(found["inlined", "/src/a.c"][0]), 5000)
+
+    def test_paths_are_bytes(self):
+        text = HEAP.replace("/no/such/program", "/no/caf\udce9\\012program")
+        path = "/no/caf\udce9\\012program"
+        profile = parsed(text)
+        self.assertIn((path, "aabbccdd"), profile.binaries)
+        self.assertEqual(parsed("".join(line + "\n" for line in writing.heap_v2(profile))).places(),
+                         profile.places())
+        strings = [text.decode() for text in decode(pprof.encode(profile, NAMES))[6]]
+        self.assertIn("/no/caf?\nprogram", strings)
+        looked_at = view.View(profile, Names({}))
+        xml.etree.ElementTree.fromstring(flame.svg(looked_at, INUSE, "t").encode())
 
     def test_every_cut_is_noticed(self):
         """Whatever is cut off at the end, but for whole lines of the list of mapped files."""
@@ -599,6 +612,87 @@ class Symbols(unittest.TestCase):
         self.assertEqual(self.asked(broken, broken)[2],
                          ["/tool0 says nothing about /program: broken"])
 
+    def named(self, name, change=lambda path: None, build_id="", mapped=None, moved=(),
+              age=0, **info):
+        """The notes of a look for the names of a dump that was made `age` seconds after its one
+        program, whatever happened to that since; and whether it had a name.  With `moved`, the inodes of
+        the program and of another file do not fit."""
+        with tempfile.TemporaryDirectory() as folder:
+            tool, other = os.path.join(folder, "tool"), os.path.join(folder, "other")
+            with open(tool, "w") as file:
+                file.write("#!/bin/sh\ncat >/dev/null\nprintf '0x10\\nwork\\n/a.c:7\\n'\n")
+            os.chmod(tool, 0o755)
+            path = os.path.join(os.fsencode(folder), name)
+            maps = []
+            for at, (file_path, shown_path) in enumerate((
+                    (path, os.fsencode(folder) + b"/" + (mapped or name)),
+                    (os.fsencode(other), os.fsencode(other)))):
+                with open(file_path, "wb") as file:
+                    file.write(ELF)
+                status = os.stat(file_path)
+                maps.append(b"%x00000-%x00000 r-xp 00000000 %02x:%02x %d    %s\n" % (
+                    4 + at, 5 + at, os.major(status.st_dev), os.minor(status.st_dev),
+                    status.st_ino + (at in moved) * 1000000, shown_path))
+            second = int(os.stat(path).st_mtime) + age
+            stamp = time.strftime("# time %Y-%m-%dT%H:%M:%SZ\n", time.gmtime(second)).encode()
+            heap = os.path.join(folder, "a.heap")
+            with open(heap, "wb") as file:
+                file.write(b"heap_v2/1\n%s@ 0x400010\n  t*: 1: 9 [0: 0]\n%s" % (
+                    info.get("stamp", stamp), (b"# build-id %s/%s %s\n" % (
+                        os.fsencode(folder), mapped or name, build_id.encode()) if build_id else b"")
+                    + b"MAPPED_LIBRARIES:\n" + b"".join(maps)))
+            change(path)
+            profile = reading.read(heap)
+            names = symbols.Symbolizer()
+            names.tools = [tool]
+            names.learn(profile)
+            (stack,) = [stack for _, stack in profile.stacks]
+            return [note.replace(folder, "") for note in names.notes], names.frames(stack[0])[0].function
+
+    def test_names_of_files(self):
+        self.assertEqual(self.named(b"caf\xe9"), ([], "work"))
+        self.assertEqual(self.named(b"a\nb", mapped=b"a\\012b"), ([], "work"))
+        self.assertEqual(self.named(b"a\\012b"), ([], "work"))
+        self.assertEqual(self.named(b"a (deleted)"), ([], "work"))
+        self.assertEqual(self.named(b"a\nb \xe9 (deleted)", mapped=b"a\\012b \xe9 (deleted)"), ([], "work"))
+
+    def test_without_a_build_id_inode_and_time_tell(self):
+        def newer(path):
+            at = os.stat(path).st_mtime
+            os.utime(path, (at + 7200, at + 7200))
+
+        def replaced(path):
+            before = os.stat(path)
+            with open(path + b".new", "wb") as file:
+                file.write(ELF)
+            os.utime(path + b".new", ns=(before.st_atime_ns, before.st_mtime_ns))
+            os.rename(path + b".new", path)
+        gone = "/a is not the file that was profiled any more (no build id, and %s): its functions have no names"
+        inode, time_says = gone % "another inode", gone % "it is newer than the profile"
+        self.assertEqual(self.named(b"a", age=60), ([], "work"))
+        self.assertEqual(self.named(b"a", newer, age=60), ([time_says], ""))
+        self.assertEqual(self.named(b"a", newer, stamp=b""), ([time_says], ""))  # by the dump's own time
+        self.assertEqual(self.named(b"a", replaced, age=60), ([inode], ""))
+        # From another host: no file has the inode that it has here.
+        self.assertEqual(self.named(b"a", moved=(0, 1), age=60), ([], "work"))
+        self.assertEqual(self.named(b"a", newer, moved=(0, 1), age=60), ([time_says], ""))
+        # Another file is there under its name since before the dump.
+        self.assertEqual(self.named(b"a", mapped=b"a (deleted)", moved=(0, 1), age=60), ([inode], ""))
+        self.assertEqual(self.named(b"a", mapped=b"a (deleted)", age=60), ([], "work"))
+        self.assertEqual(self.named(b"a", build_id="aabbccdd")[0], [
+            "/a is not the file that was profiled any more (another build id): its functions have no names"])
+
+    def test_a_merged_dump_is_as_old_as_its_oldest(self):
+        text = HEAP.replace("# build-id /no/such/program aabbccdd\n", "")
+        other = text.replace("pid 12", "pid 13").replace("14:05:02Z", "14:04:02Z")
+        profile = parsed("".join(line + "\n" for line in writing.heap_v2(
+            model.summed([parsed(text), parsed(other)]))))
+        self.assertEqual(int(profile.written), 1768658642)
+        self.assertEqual(profile.files["/no/such/program"], {(0xfe, 0, 7)})
+        profile = parsed("".join(line + "\n" for line in writing.heap_v2(
+            model.summed([parsed(text), parsed(text.replace("fe:00 7", "fe:00 9"))]))))
+        self.assertNotIn("/no/such/program", profile.files)
+
     def test_another_build_gives_no_names(self):
         if symbols.elf_of(sys.executable) is None:
             self.skipTest("no ELF")
@@ -724,6 +818,19 @@ class Command(unittest.TestCase):
         self.assertIn("reclaim: what has shrunk is left out, as no count may be negative: 2.0 kB in 1 of 2 "
                       "stacks\n", err)
         self.assertNotIn("shrunk", self.reclaim("folded", self.heap)[2])
+
+    def test_names_that_are_no_text(self):
+        """Nothing but UTF-8 comes out, on its own line; a merged file has the bytes."""
+        path = os.path.join(self.folder, "odd.heap")
+        with open(path, "wb") as file:
+            file.write(HEAP.encode().replace(b"/no/such/program", b"/no/caf\xe9 \x1b[1m\\012x"))
+        for words in (["top", "--by", "object"], ["top", "--by", "line"], ["tree"], ["flame"], ["folded"],
+                      ["diff", self.heap]):
+            code, out, err = self.reclaim(*words, path)
+            self.assertEqual(code, 0)
+            out.decode("utf-8")
+            self.assertNotIn(b"\x1b", out + err.encode())
+        self.assertIn(b"/no/caf\xe9 \x1b[1m\\012x\n", self.reclaim("merge", path)[1])
 
     def test_base(self):
         _, out, _ = self.reclaim("top", self.heap, "--base", self.heap)

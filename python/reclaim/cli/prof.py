@@ -310,5 +310,6 @@ def to_pprof(options):
 
 
 def merge(options):
-    write(options, "".join(line + "\n" for line in writing.heap_v2(load(options))))
+    text = "".join(line + "\n" for line in writing.heap_v2(load(options)))
+    write(options, text.encode("utf-8", "surrogateescape"))  # paths as the dumps have them
     return 0

@@ -25,6 +25,8 @@ class Profile:
     """stacks: {(thread name, leaf-first tuple of places): [the four counts]}
     binaries: {(path, build id): its Segments, as one process had them mapped}
     info: what the dump says of itself (program, pid, time, reason, profile, live)
+    files: {path: {(device's two numbers, inode)}} of the mapped files
+    written: seconds, not before the (oldest) dump was; None: not known
     pids, parents: of the processes, and of those that they were forked from while profiled
     notes: what a user must know of it"""
 
@@ -34,6 +36,8 @@ class Profile:
         self.stacks = {}
         self.binaries = {}
         self.info = {}
+        self.files = {}
+        self.written = None
         self.pids, self.parents = [], []
         self.notes = []
 
@@ -51,6 +55,10 @@ class Profile:
             self.add_stack(thread, stack, [count * factor for count in counts])
         for key, segments in other.binaries.items():
             self.binaries.setdefault(key, segments)
+        for path, identities in other.files.items():
+            self.files[path] = self.files.get(path, set()) | identities
+        # A file that is newer than any of them is not the one that this one saw.
+        self.written = min((at for at in (self.written, other.written) if at is not None), default=None)
         if factor > 0:
             self.sources += other.sources
             self.pids += [pid for pid in other.pids if pid not in self.pids]
@@ -100,6 +108,12 @@ def summed_info(infos):
 def number_of(text):
     """None: it is no number that a dump can hold."""
     return int(text) if text and len(text) < 20 and text.isdecimal() and int(text) <= MOST else None
+
+
+def real_path(path):
+    """Of a file as a list of mapped ones names it: a newline is written as \\012 there, and nothing else
+    is."""
+    return path.replace("\\012", "\n")
 
 
 def seconds_of(text):

@@ -6,10 +6,12 @@ Whatever is wrong with a file is one Unreadable that names it.
 """
 import bisect
 import math
+import os
 import re
+import stat
 
 from reclaim.prof import Unreadable
-from reclaim.prof.model import MOST, Named, Native, Profile, Segment
+from reclaim.prof.model import MOST, Named, Native, Profile, Segment, seconds_of
 
 NUMBER = r"(\d{1,20})"
 COUNTS = re.compile(r"^\s*t(\*|\d{1,9}):\s*%s:\s*%s\s*\[\s*%s:\s*%s\]$" % ((NUMBER,) * 4))
@@ -20,11 +22,11 @@ HEAP_V2 = re.compile(r"^heap_v2/%s$" % NUMBER)
 HEAP = re.compile(r"^heap profile:\s*%s:\s*%s\s*\[\s*%s:\s*%s\]\s*(?:@\s*([^/\s]*)(?:/%s)?)?\s*$"
                   % ((NUMBER,) * 5))
 HEX = r"([0-9a-fA-F]{1,16})"
-MAPPING = re.compile(r"^%s-%s ([-r][-w][-x][-sp]) %s \S+ \d+\s*(.*)$" % ((HEX,) * 3))
+MAPPING = re.compile(r"^%s-%s ([-r][-w][-x][-sp]) %s (\S+) (\d+)\s*(.*)$" % ((HEX,) * 3))
+DEVICE = re.compile(r"^([0-9a-f]{1,8}):([0-9a-f]{1,8})$")
 OLD_MAPPING = re.compile(r"^\s*%s-%s:\s+(\S.*)$" % (HEX, HEX))
 MAPPINGS = ("MAPPED_LIBRARIES:", "--- Memory map:")
 FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)\t(.*)$" % HEX)
-WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged")
 NO_MAPPINGS = "# no mappings"  # in place of the list: the library could not read its own
 WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged", "parent", "inherited")
 NAMED_FROM = 1 << 63
@@ -51,8 +53,8 @@ def scale_none(count, size, rate):
 
 
 class Reader:
-    def __init__(self, name, text):
-        self.name = name
+    def __init__(self, name, text, modified=None):
+        self.name, self.modified = name, modified
         self.lines = text.split("\n")
         # What follows the last newline: nothing, unless the file ends in the middle of a line.
         self.whole = self.lines[-1] == ""
@@ -65,6 +67,7 @@ class Reader:
         self.threads = {}
         self.builds = {}
         self.mappings = []  # (start, end, offset, path, executable), sorted
+        self.files = {}
         self.bare = False  # it says that it has no list of mapped files
         self.info = {}
         self.pids, self.parents = None, None  # of a merged one
@@ -179,9 +182,15 @@ class Reader:
     def mapping(self, line):
         where, old = MAPPING.match(line), OLD_MAPPING.match(line)
         if where:
-            path = where.group(5)
+            # A newline in it is \012 there, and stays so: a line must remain one.  Whoever opens the
+            # file undoes it.
+            path = where.group(7)
             self.mappings.append((int(where.group(1), 16), int(where.group(2), 16),
                                   int(where.group(4), 16), path, "x" in where.group(3)))
+            device, inode = DEVICE.match(where.group(5)), int(where.group(6))
+            if path.startswith("/") and device and inode:
+                self.files.setdefault(path, set()).add(
+                    (int(device.group(1), 16), int(device.group(2), 16), inode))
         elif old:
             self.mappings.append((int(old.group(1), 16), int(old.group(2), 16), 0, old.group(3),
                                   True))
@@ -218,6 +227,8 @@ class Reader:
         known = {}
         result = Profile(self.name, self.rate)
         result.info = self.info
+        result.files = self.files
+        result.written = self.written()
         result.pids = self.pids or [self.info[word] for word in ("pid",) if word in self.info]
         result.parents = self.parents or [
             self.info[word] for word in ("parent",) if word in self.info]
@@ -240,6 +251,14 @@ class Reader:
                 for start, end, offset, name, executable in self.mappings if name == path]
         return result
 
+    def written(self):
+        """Seconds: no later than that.  The dump says its second, and its file when that was over; a
+        file's own time alone may be that of a copy, and so later."""
+        at = seconds_of(self.info.get("time", ""))
+        if at is None or self.modified is not None and at <= self.modified < at + 1:
+            return self.modified
+        return at + 0.999999
+
     def add(self, result, stack, by_thread, line):
         """The stack's sums decide how much a sample stands for; threads share it as they share
         the samples."""
@@ -258,8 +277,8 @@ class Reader:
                               counts[2] * ever, counts[3] * ever])
 
 
-def parse(name, data):
-    """The Profile in these bytes."""
+def parse(name, data, modified=None):
+    """The Profile in these bytes, of a file that was last written then."""
     if not data:
         raise Unreadable("%s: empty: no heap profile" % name)
     if data[:2] == b"\x1f\x8b":
@@ -267,16 +286,17 @@ def parse(name, data):
                          % name)
     if b"\0" in data[:4096]:
         raise Unreadable("%s: a binary file, not a heap profile in text" % name)
-    return Reader(name, data.decode("utf-8", "replace")).read()
+    # Paths are bytes: what is no UTF-8 must come out again as it was to be found.
+    return Reader(name, data.decode("utf-8", "surrogateescape"), modified).read()
 
 
 def read(path):
     """The Profile in a file."""
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data, status = file.read(), os.fstat(file.fileno())
     except OSError as error:
         raise Unreadable("%s: %s" % (path, error.strerror)) from None
     except ValueError:
         raise Unreadable("%r: no name of a file" % path) from None
-    return parse(path, data)
+    return parse(path, data, status.st_mtime if stat.S_ISREG(status.st_mode) else None)

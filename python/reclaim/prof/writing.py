@@ -25,6 +25,12 @@ def line(name, counts):
     return "  t%s: %d: %d [%d: %d]" % ((name,) + tuple(counts))
 
 
+def identity(profile, path):
+    """Device and inode, where all agree on them."""
+    known = profile.files.get(path, ())
+    return "%02x:%02x %d" % (tuple(known)[0] if len(known) == 1 else (0, 0, 0))
+
+
 def heap_v2(profile):
     """The lines."""
     layout = Layout(profile)
@@ -66,7 +72,8 @@ def heap_v2(profile):
     lines += ["# build-id %s %s" % key for key in layout.binaries if key[1]]
     lines.append("MAPPED_LIBRARIES:")
     segments = sorted((segment, key[0]) for key, mine in layout.binaries.items() for segment in mine)
-    lines += ["%x-%x r-xp %08x 00:00 0 %s" % (segment.start, segment.end, segment.offset, path)
+    lines += ["%x-%x r-xp %08x %s %s" % (segment.start, segment.end, segment.offset,
+                                         identity(profile, path), path)
               for segment, path in segments]
     if not segments:
         lines.append("0-1000 ---p 00000000 00:00 0")
