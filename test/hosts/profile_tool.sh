@@ -106,6 +106,31 @@ reclaim prof top "$work/full.heap"
 grep -q "another build id" "$work/errors" || fail 'no word about a program that is another one'
 mv "$work/whole" "$work/program"
 
+# Without a build id inode and time tell, whichever file it is that lies there now.
+cp "$work/program" "$work/whole"
+objcopy --remove-section .note.gnu.build-id "$work/program"
+profile plain prof_legacy:false
+reclaim prof top "$work/plain.heap"
+says 'without a build id' '% .*(fill|grab)'
+cp /bin/ls "$work/other"
+objcopy --remove-section .note.gnu.build-id "$work/other"
+touch -r "$work/program" "$work/other"
+mv "$work/other" "$work/program"
+reclaim prof top "$work/plain.heap"
+grep -q "no build id, and another inode" "$work/errors" || fail 'no word about another inode'
+says 'another inode' '\[program\]'
+cp "$work/whole" "$work/program"
+
+# A name that is no UTF-8, of two lines, and like that of a deleted file.
+odd=$(printf '%s/caf\351\nx (deleted)' "$work")
+cp "$work/program" "$odd"
+RECLAIM_CONF=prof:true,prof_final:true,lg_prof_sample:12,prof_prefix:$work/p,prof_legacy:false \
+    LD_PRELOAD=$RECLAIM_SO "$odd"
+mv "$work"/p.*.final.heap "$work/odd.heap"
+reclaim prof top "$work/odd.heap"
+says 'an odd name' '% .*(fill|grab)'
+rm "$odd"
+
 # Growth.
 reclaim prof diff "$work/less.heap" "$work/full.heap"
 sed -n 3p "$work/said" | grep -Eq '^ *\+5[2-8]\.[0-9] MB .*(grab|fill)' || fail 'diff: the order'
@@ -125,6 +150,11 @@ reclaim prof merge -o "$work/merged.heap" "$work/full.heap" "$work/worker.heap"
 reclaim prof top "$work/merged.heap"
 says 'merged' '^ *1(1[6-9]|2[0-9])\.[0-9] MB +9[5-9]\.. %'
 if command -v jeprof >/dev/null; then
+    # Lines that it does not know are nothing to it.
+    sed 's/^# pid .*/&\n# parent 1\n# inherited 1048576/' "$work/full.heap" >"$work/child.heap"
+    jeprof --text "$work/program" "$work/child.heap" >"$work/said" 2>"$work/errors" || fail jeprof
+    says 'jeprof of a forked process' ' 9[5-9]\..% .*(fill|grab)'
+    grep -q '^# pids [0-9]* [0-9]*$' "$work/merged.heap" || fail 'no processes in a merged profile'
     jeprof --text "$work/program" "$work/merged.heap" >"$work/said" 2>"$work/errors" || fail jeprof
     says 'jeprof of a merged profile' ' 9[5-9]\..% .*(fill|grab)'
     ran=$((ran + 1))

@@ -68,6 +68,34 @@ class Test(unittest.TestCase):
         self.assertRegex(text, r"\Areclaim: [^\n]*%s[^\n]*\n\Z" % pattern)
 
 
+class Output(Test):
+    def test_a_full_disk_is_one_line(self):
+        """With and without the interpreter's own buffer, and what argparse prints."""
+        heap = os.path.join(self.folder, "a.heap")
+        with open(heap, "w") as file:
+            file.write("heap_v2/1\n@\n  t*: 1: 9 [0: 0]\nMAPPED_LIBRARIES:\n"
+                       "00400000-00500000 r-xp 00001000 fe:00 7  /no/such/program\n")
+        for words in (["prof", "top", heap], ["prof", "flame", heap], ["prof", "pprof", heap],
+                      ["prof", "merge", heap], ["conf"], ["--help"], ["--version"]):
+            for flags in ([], ["-u"]):
+                with open("/dev/full", "wb") as full:
+                    done = subprocess.run(COMMAND[:1] + flags + COMMAND[1:] + words, stdout=full,
+                                          stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+                self.assertEqual(done.returncode, 1, words)
+                self.one_line(done.stderr, "standard output: No space left on device")
+        with under_library("stats_signal:SIGUSR2,stats_path:%s/%%p.json" % self.folder) as process, \
+                open("/dev/full", "wb") as full:
+            done = subprocess.run(COMMAND + ["stat", "--json", str(process.pid)], stdout=full,
+                                  stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+            self.assertEqual(done.returncode, 1)
+            self.one_line(done.stderr, "standard output: No space left on device")
+
+    def test_what_cannot_be_said(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(COMMAND + ["prof", "top", "/no/such/file"], stderr=full, timeout=60)
+        self.assertEqual(done.returncode, 1)
+
+
 class Run(Test):
     def test_output_and_exit_code_are_the_programs(self):
         code, out, err = reclaim("run", "sh", "-c", "echo $0 $1; exit 7", "a", "--check")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """reclaim run --plot and --csv, on programs that this test starts.  RECLAIM_SO names the library."""
+import contextlib
 import csv
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 COMMAND = [sys.executable, os.path.join(TOP, "python", "bin", "reclaim")]
@@ -15,6 +18,7 @@ MB = 1 << 20
 
 sys.path.insert(0, os.path.join(TOP, "python"))
 
+from reclaim.cli import plot  # noqa: E402
 from reclaim.curve import draw, family, record  # noqa: E402
 
 # Holds 60 MB for a while, frees them, waits.
@@ -126,6 +130,43 @@ class Plot(unittest.TestCase):
         self.assertEqual((code, err), (0, ""))
         with open(path, "rb") as file:
             self.assertEqual(file.read(8), b"\x89PNG\r\n\x1a\n")
+
+    def test_a_title_is_no_formula(self):
+        """Whatever stands in the command line; and the exit code is the program's."""
+        if draw.missing():
+            self.skipTest("no matplotlib")
+        path = os.path.join(self.folder, "a.svg")
+        for text, expected in (("sleep 0.3; kill -9 $$", 137), ("sleep 0.3; exit 3; $x \\$y $", 3),
+                               ("sleep 0.3; exit 4; # $\\frac{", 4), ("sleep 0.3\nexit 5 # \udce9 \u65e5", 5)):
+            code, _, err = self.reclaim("--plot", path, "sh", "-c", text)
+            self.assertEqual((code, err), (expected, ""), text)
+            self.assertGreater(os.path.getsize(path), 1000)
+            os.remove(path)
+        self.assertEqual(draw.literal("a $b\n\\$c\udce9"), "a \\$b \\\\$c ")
+
+    def test_an_exit_code_is_not_lost_with_the_picture(self):
+        """The folder goes while the program runs."""
+        folder = os.path.join(self.folder, "sub")
+        script = "sleep 0.3; rm -r %s; exit 6" % folder
+        if draw.missing():
+            self.skipTest("no matplotlib")
+        os.mkdir(folder)
+        code, _, err = self.reclaim("--plot", os.path.join(folder, "a.png"), "sh", "-c", script)
+        self.assertEqual(code, 6)
+        self.assertRegex(err, r"\Areclaim: [^\n]*a\.png: No such file or directory\n\Z")
+
+    def test_any_failure_to_draw_is_one_line(self):
+        def fails(*_):
+            raise ValueError("first\nsecond")
+        with mock.patch.object(draw, "draw", fails), contextlib.redirect_stderr(io.StringIO()) as err:
+            plot.finish_picture("a.png", [1], ["program"])
+        self.assertEqual(err.getvalue(), "reclaim: a.png cannot be drawn: first?second\n")
+
+    def test_a_table_that_cannot_be_written(self):
+        mark = os.path.join(self.folder, "started")
+        code, _, err = self.reclaim("--csv", "/dev/full", "touch", mark)
+        self.assertEqual((code, err), (1, "reclaim: /dev/full: No space left on device\n"))
+        self.assertFalse(os.path.exists(mark))
 
     def test_what_is_said_before_anything_is_started(self):
         mark = os.path.join(self.folder, "started")

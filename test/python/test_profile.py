@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -59,7 +60,7 @@ LEGACY = """heap profile:     9:     9000 [    20:    20000] @ %s
 
 
 def parsed(text):
-    return reading.parse("made.heap", text.encode())
+    return reading.parse("made.heap", text.encode("utf-8", "surrogateescape"))
 
 
 class Names:
@@ -165,6 +166,64 @@ class Reader(unittest.TestCase):
         self.refused(HEAP.replace("@ 0x400010", "what is this").encode(), "line 10 does not belong")
         self.refused(HEAP.replace("@ 0x400010", "@ 0x4\x1b[0m00").encode(), "line 10 does not belong")
 
+    def test_counts_that_no_memory_can_hold(self):
+        """Nor what they stand for; and what is written of any sum can be read again."""
+        most = (1 << 63) - 1
+        row = "@ 0x400010\n  t*: %d: %d [%d: %d]\n" + MAPS
+        parsed("heap_v2/1\n" + row % (1, most, 0, 0))
+        for at in range(4):
+            numbers = [1, 1, 1, 1]
+            numbers[at] = most + 1
+            self.refused(("heap_v2/1\n" + row % tuple(numbers)).encode(), "damaged: line 3 ")
+            self.refused(("heap_v2/1\n  t*: %d: %d [%d: %d]\n" % tuple(numbers) + MAPS).encode(),
+                         "damaged: line 2 ")
+            legacy = LEGACY.replace("     4:     4000 [    10:    10000]",
+                                    "%d: %d [%d: %d]" % tuple(numbers))
+            self.refused((legacy % "heapprofile").encode(), "damaged: line 3 ")
+        self.refused(("heap_v2/%d\n" % (most + 1) + MAPS).encode(), "damaged: line 1 ")
+        self.refused(("heap_v2/1099511627776\n" + row % (most, most, 1, 1)).encode(), "damaged: line 2 ")
+        large = parsed("heap profile: 0: 0 [0: 0] @ heapprofile\n%d: %d [%d: %d] @ 0x400010\n" % (
+            (most,) * 4) + MAPS)
+        whole = model.summed([large, large])
+        parsed("".join(line + "\n" for line in writing.heap_v2(whole)))
+        for body in decode(pprof.encode(whole, NAMES))[2]:
+            self.assertEqual(set(unpack(fields(body)[2][0])), {most})
+
+    def test_without_a_list_of_mapped_files(self):
+        """The library says so where there is no /proc: addresses are all there is."""
+        text = HEAP[:HEAP.index(MAPS)] + "# no mappings\n"
+        profile = parsed(text)
+        self.assertEqual(profile.notes, ["made.heap has no list of mapped files (there was no /proc): it "
+                                         "shows addresses only"])
+        for other in (text.replace("# no", "MAPPED_LIBRARIES:\n# no"),
+                      LEGACY[:LEGACY.index(MAPS)] % "heapprofile" + "# no mappings\n"):
+            self.assertTrue(parsed(other).notes)
+        found = report.sums(view.View(profile, NAMES), "function", model.INUSE_BYTES)
+        self.assertEqual(round(found["0x400010", ""][0]), 5000)
+        self.assertEqual(round(found["0x400100", ""][1]), 8000)
+        found = report.sums(view.View(profile, NAMES), "line", model.INUSE_BYTES)
+        self.assertIn(("0x400010", ""), found)
+        for length in range(len(text) - len("# no mappings\n"), len(text)):
+            self.refused(text[:length].encode(), "cut off")
+        # Beside processes of which the files are known it keeps its addresses.
+        merged = parsed("".join(line + "\n" for line in writing.heap_v2(
+            model.summed([profile, parsed(HEAP)]))))
+        found = report.sums(view.View(merged, NAMES), "function", model.INUSE_BYTES)
+        self.assertEqual(round(found["0x400010", ""][0]), 5000)
+        self.assertEqual(round(found["inlined", "/src/a.c"][0]), 5000)
+
+    def test_paths_are_bytes(self):
+        text = HEAP.replace("/no/such/program", "/no/caf\udce9\\012program")
+        path = "/no/caf\udce9\\012program"
+        profile = parsed(text)
+        self.assertIn((path, "aabbccdd"), profile.binaries)
+        self.assertEqual(parsed("".join(line + "\n" for line in writing.heap_v2(profile))).places(),
+                         profile.places())
+        strings = [text.decode() for text in decode(pprof.encode(profile, NAMES))[6]]
+        self.assertIn("/no/caf?\nprogram", strings)
+        looked_at = view.View(profile, Names({}))
+        xml.etree.ElementTree.fromstring(flame.svg(looked_at, INUSE, "t").encode())
+
     def test_every_cut_is_noticed(self):
         """Whatever is cut off at the end, but for whole lines of the list of mapped files."""
         data = HEAP.encode()
@@ -208,6 +267,47 @@ class Model(unittest.TestCase):
         profile.add(parsed(HEAP), -1)
         profile.add(parsed(HEAP), -1)
         self.assertAlmostEqual(profile.total(model.ALLOC_BYTES), 0)
+
+    def test_what_is_said_of_a_sum(self):
+        one = HEAP.replace("# reason", "# live 100\n# reason")
+        two = one.replace("pid 12", "pid 13").replace("14:05:02Z", "14:05:01Z")
+        profile = model.summed([parsed(one), parsed(two), parsed(two.replace("pid 13", "pid 14"))])
+        self.assertEqual(profile.info, {"program": "job", "reason": "final", "live": "300",
+                                        "time": "2026-01-17T14:05:01Z"})
+        lines = writing.heap_v2(profile)
+        self.assertIn("# pids 12 13 14", lines)
+        merged = parsed("".join(line + "\n" for line in lines))
+        self.assertEqual(merged.pids, ["12", "13", "14"])
+        self.assertEqual(model.counted_twice([merged, parsed(two)]), ["13"])
+        self.assertEqual(model.counted_twice([merged]), [])
+        self.assertNotIn("live", model.summed([parsed(one), parsed(HEAP)]).info)
+        self.assertNotIn("live", model.summed([parsed(one), parsed(one.replace("live 100", "live x"))]).info)
+
+    def test_what_forked_processes_have_inherited(self):
+        def child(pid, parent, inherited):
+            return parsed(HEAP.replace("pid 12\n", "pid %d\n# parent %d\n# inherited %d\n" % (
+                pid, parent, inherited)))
+
+        def written(*profiles):
+            return parsed("".join(line + "\n" for line in writing.heap_v2(model.summed(profiles))))
+        twice, parent = model.inherited_twice, parsed(HEAP)
+        self.assertEqual(twice([parent, child(13, 12, 700), child(14, 12, 800)]), [700, 800])
+        self.assertEqual(twice([child(13, 12, 700), child(14, 12, 700)]), [700, 700])
+        self.assertEqual(twice([child(13, 12, 700), child(14, 13, 800)]), [800])
+        self.assertEqual(twice([child(13, 12, 700), child(15, 14, 800)]), [])
+        self.assertEqual(twice([child(13, 12, 700)]), [])
+        self.assertEqual(twice([child(13, 12, 700), child(13, 12, 700)]), [])  # one process
+        self.assertEqual(twice([parent, parsed(HEAP)]), [])
+        merged = written(parent, child(13, 12, 700))
+        self.assertEqual((merged.pids, merged.parents), (["12", "13"], ["12"]))
+        self.assertNotIn("inherited", merged.info)
+        self.assertEqual(twice([merged]), [])
+        self.assertEqual(twice([merged, child(14, 12, 800)]), [None, 800])
+        merged = written(child(13, 12, 700), child(14, 12, 700))
+        self.assertEqual(merged.parents, ["12"])
+        self.assertEqual(twice([merged, child(15, 12, 900)]), [None, 900])
+        alone = written(child(13, 12, 700))
+        self.assertEqual((alone.info["parent"], alone.info["inherited"]), ("12", "700"))
 
     def test_processes_with_other_addresses_add_up(self):
         """The same stacks, though each process has its libraries elsewhere."""
@@ -275,6 +375,15 @@ class Views(unittest.TestCase):
         tree = report.tree(shown(by_thread=True), INUSE, "function")
         self.assertTrue(any(line.endswith("thread worker") for line in tree))
 
+    def test_what_is_no_file_has_one_pair_of_brackets(self):
+        text = HEAP.replace("0x7f0000000020", "0x10").replace("/no/such/program", "[anon:a/b]")
+        names = symbols.Symbolizer()
+        looked_at = view.View(parsed(text), names, all_frames=True)
+        found = {key[0] for key in report.sums(looked_at, "function", model.INUSE_BYTES)}
+        self.assertTrue({"[no file]", "[anon:a/b]"} <= found, found)
+        found = {key[0] for key in report.sums(looked_at, "line", model.INUSE_BYTES)}
+        self.assertTrue({"no file+0x10", "[anon:a/b]+0x1010", "[no stack]"} <= found, found)
+
     def test_wrappers_are_left_out_at_the_leaf(self):
         for name in ("malloc", "operator new(unsigned long)", "zmalloc", "_PyMem_RawMalloc",
                      "std::__new_allocator<int>::allocate(unsigned long, void const*)"):
@@ -325,7 +434,7 @@ class Reports(unittest.TestCase):
         self.assertEqual(len(lines), 3)
 
     def test_folded(self):
-        self.assertEqual(report.folded(shown(), INUSE), [
+        self.assertEqual(report.folded_lines(report.folded_counts(shown(), INUSE)), [
             "[no stack] 1000", "main;<module>;load <&\"'>;work;inlined 5000", "main;parse 3000"])
         self.assertEqual(report.plain("a;b\nc"), "a,b?c")
 
@@ -503,6 +612,87 @@ class Symbols(unittest.TestCase):
         self.assertEqual(self.asked(broken, broken)[2],
                          ["/tool0 says nothing about /program: broken"])
 
+    def named(self, name, change=lambda path: None, build_id="", mapped=None, moved=(),
+              age=0, **info):
+        """The notes of a look for the names of a dump that was made `age` seconds after its one
+        program, whatever happened to that since; and whether it had a name.  With `moved`, the inodes of
+        the program and of another file do not fit."""
+        with tempfile.TemporaryDirectory() as folder:
+            tool, other = os.path.join(folder, "tool"), os.path.join(folder, "other")
+            with open(tool, "w") as file:
+                file.write("#!/bin/sh\ncat >/dev/null\nprintf '0x10\\nwork\\n/a.c:7\\n'\n")
+            os.chmod(tool, 0o755)
+            path = os.path.join(os.fsencode(folder), name)
+            maps = []
+            for at, (file_path, shown_path) in enumerate((
+                    (path, os.fsencode(folder) + b"/" + (mapped or name)),
+                    (os.fsencode(other), os.fsencode(other)))):
+                with open(file_path, "wb") as file:
+                    file.write(ELF)
+                status = os.stat(file_path)
+                maps.append(b"%x00000-%x00000 r-xp 00000000 %02x:%02x %d    %s\n" % (
+                    4 + at, 5 + at, os.major(status.st_dev), os.minor(status.st_dev),
+                    status.st_ino + (at in moved) * 1000000, shown_path))
+            second = int(os.stat(path).st_mtime) + age
+            stamp = time.strftime("# time %Y-%m-%dT%H:%M:%SZ\n", time.gmtime(second)).encode()
+            heap = os.path.join(folder, "a.heap")
+            with open(heap, "wb") as file:
+                file.write(b"heap_v2/1\n%s@ 0x400010\n  t*: 1: 9 [0: 0]\n%s" % (
+                    info.get("stamp", stamp), (b"# build-id %s/%s %s\n" % (
+                        os.fsencode(folder), mapped or name, build_id.encode()) if build_id else b"")
+                    + b"MAPPED_LIBRARIES:\n" + b"".join(maps)))
+            change(path)
+            profile = reading.read(heap)
+            names = symbols.Symbolizer()
+            names.tools = [tool]
+            names.learn(profile)
+            (stack,) = [stack for _, stack in profile.stacks]
+            return [note.replace(folder, "") for note in names.notes], names.frames(stack[0])[0].function
+
+    def test_names_of_files(self):
+        self.assertEqual(self.named(b"caf\xe9"), ([], "work"))
+        self.assertEqual(self.named(b"a\nb", mapped=b"a\\012b"), ([], "work"))
+        self.assertEqual(self.named(b"a\\012b"), ([], "work"))
+        self.assertEqual(self.named(b"a (deleted)"), ([], "work"))
+        self.assertEqual(self.named(b"a\nb \xe9 (deleted)", mapped=b"a\\012b \xe9 (deleted)"), ([], "work"))
+
+    def test_without_a_build_id_inode_and_time_tell(self):
+        def newer(path):
+            at = os.stat(path).st_mtime
+            os.utime(path, (at + 7200, at + 7200))
+
+        def replaced(path):
+            before = os.stat(path)
+            with open(path + b".new", "wb") as file:
+                file.write(ELF)
+            os.utime(path + b".new", ns=(before.st_atime_ns, before.st_mtime_ns))
+            os.rename(path + b".new", path)
+        gone = "/a is not the file that was profiled any more (no build id, and %s): its functions have no names"
+        inode, time_says = gone % "another inode", gone % "it is newer than the profile"
+        self.assertEqual(self.named(b"a", age=60), ([], "work"))
+        self.assertEqual(self.named(b"a", newer, age=60), ([time_says], ""))
+        self.assertEqual(self.named(b"a", newer, stamp=b""), ([time_says], ""))  # by the dump's own time
+        self.assertEqual(self.named(b"a", replaced, age=60), ([inode], ""))
+        # From another host: no file has the inode that it has here.
+        self.assertEqual(self.named(b"a", moved=(0, 1), age=60), ([], "work"))
+        self.assertEqual(self.named(b"a", newer, moved=(0, 1), age=60), ([time_says], ""))
+        # Another file is there under its name since before the dump.
+        self.assertEqual(self.named(b"a", mapped=b"a (deleted)", moved=(0, 1), age=60), ([inode], ""))
+        self.assertEqual(self.named(b"a", mapped=b"a (deleted)", age=60), ([], "work"))
+        self.assertEqual(self.named(b"a", build_id="aabbccdd")[0], [
+            "/a is not the file that was profiled any more (another build id): its functions have no names"])
+
+    def test_a_merged_dump_is_as_old_as_its_oldest(self):
+        text = HEAP.replace("# build-id /no/such/program aabbccdd\n", "")
+        other = text.replace("pid 12", "pid 13").replace("14:05:02Z", "14:04:02Z")
+        profile = parsed("".join(line + "\n" for line in writing.heap_v2(
+            model.summed([parsed(text), parsed(other)]))))
+        self.assertEqual(int(profile.written), 1768658642)
+        self.assertEqual(profile.files["/no/such/program"], {(0xfe, 0, 7)})
+        profile = parsed("".join(line + "\n" for line in writing.heap_v2(
+            model.summed([parsed(text), parsed(text.replace("fe:00 7", "fe:00 9"))]))))
+        self.assertNotIn("/no/such/program", profile.files)
+
     def test_another_build_gives_no_names(self):
         if symbols.elf_of(sys.executable) is None:
             self.skipTest("no ELF")
@@ -588,6 +778,59 @@ class Command(unittest.TestCase):
         self.assertIn(b"17.6 kB in use in 18 blocks", out)
         _, _, err = self.reclaim("merge", self.heap, self.heap)
         self.assertIn("process 12", err)
+
+    def test_merged_files_remember_their_processes(self):
+        other = self.file("b.heap", HEAP.replace("pid 12", "pid 13"))
+        _, out, _ = self.reclaim("merge", self.heap, other)
+        merged = self.file("m.heap", out.decode())
+        self.assertNotIn("more than once", self.reclaim("top", merged)[2])
+        self.assertIn("of process 13: what it holds is counted more than once",
+                      self.reclaim("top", merged, other)[2])
+
+    def test_what_forked_processes_share_is_said_once(self):
+        paths = [self.heap] + [self.file("%d.heap" % pid, HEAP.replace(
+            "pid 12\n", "pid %d\n# parent 12\n# inherited 199229440\n" % pid)) for pid in (13, 14)]
+        said = ("reclaim: 2 of these profiles are of processes forked from one another or from one parent: "
+                "what they inherited (about 190.0 MB each) is counted once for each of them\n")
+        for action in ("top", "tree", "flame", "folded", "merge", "pprof"):
+            _, _, err = self.reclaim(action, *paths)
+            self.assertEqual(err.count(said), 1, err)
+            self.assertEqual(err.count("inherited"), 1)
+        self.assertIn("190.0 MB", self.reclaim("top", *paths[1:])[2])
+        for some in (paths[:1], paths[1:2]):
+            self.assertNotIn("inherited", self.reclaim("top", *some)[2])
+
+    def test_files_without_a_list_of_mapped_ones(self):
+        text = HEAP[:HEAP.index(MAPS)] + "# no mappings\n"
+        paths = [self.file("%d.heap" % pid, text.replace("pid 12", "pid %d" % pid)) for pid in (13, 14)]
+        for words in (paths[:1], ["--base", paths[0], self.heap]):
+            code, out, err = self.reclaim("top", *words)
+            self.assertEqual((code, err.count("shows addresses only\n")), (0, 1), err)
+        self.assertIn(b"0x400010", out)
+        self.assertEqual(self.reclaim("diff", *paths)[2].count("addresses only (and so does one more)\n"), 1)
+        self.assertEqual(self.reclaim("top", *paths)[2].count("\n"), 1)
+
+    def test_what_shrank_is_left_out_of_folded_stacks_with_a_word(self):
+        less = HEAP.replace("t1: 3: 3000 [8", "t1: 1: 1000 [8").replace("t*: 3: 3000 [8", "t*: 1: 1000 [8")
+        less = self.file("less", less.replace("5: 5000", "6: 6000").replace("3: 3000 [6", "4: 4000 [6"))
+        code, out, err = self.reclaim("folded", "--base", self.heap, less)
+        self.assertEqual((code, len(out.splitlines())), (0, 1))
+        self.assertIn("reclaim: what has shrunk is left out, as no count may be negative: 2.0 kB in 1 of 2 "
+                      "stacks\n", err)
+        self.assertNotIn("shrunk", self.reclaim("folded", self.heap)[2])
+
+    def test_names_that_are_no_text(self):
+        """Nothing but UTF-8 comes out, on its own line; a merged file has the bytes."""
+        path = os.path.join(self.folder, "odd.heap")
+        with open(path, "wb") as file:
+            file.write(HEAP.encode().replace(b"/no/such/program", b"/no/caf\xe9 \x1b[1m\\012x"))
+        for words in (["top", "--by", "object"], ["top", "--by", "line"], ["tree"], ["flame"], ["folded"],
+                      ["diff", self.heap]):
+            code, out, err = self.reclaim(*words, path)
+            self.assertEqual(code, 0)
+            out.decode("utf-8")
+            self.assertNotIn(b"\x1b", out + err.encode())
+        self.assertIn(b"/no/caf\xe9 \x1b[1m\\012x\n", self.reclaim("merge", path)[1])
 
     def test_base(self):
         _, out, _ = self.reclaim("top", self.heap, "--base", self.heap)

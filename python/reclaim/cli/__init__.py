@@ -29,6 +29,22 @@ class Failure(Exception):
         self.code = code
 
 
+def complain(text):
+    """A line on stderr, whatever names stand in it.  Where stderr cannot be written, silence: the exit
+    code is what counts then."""
+    line = "".join(char if char.isprintable() else "?" for char in text)
+    try:
+        print("reclaim: " + line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def drop_output():
+    """What is still to be written to standard output goes nowhere, or the interpreter would complain of
+    it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def duration(text):
     """An argument: a time to wait."""
     value = float(text)
@@ -65,18 +81,26 @@ def make_parser():
 
 def main(arguments=None, library_folder=""):
     """The exit code."""
-    options = make_parser().parse_args(arguments)
-    options.library_folder = library_folder
     try:
-        code = options.run(options)
-        sys.stdout.flush()
+        try:
+            options = make_parser().parse_args(arguments)
+            options.library_folder = library_folder
+            code = options.run(options)
+        except SystemExit as end:  # --help and --version have been printed, or it was misused
+            code = end.code
+        if sys.stdout is not None:  # None: it was closed when this began
+            sys.stdout.flush()
         return code
     except Failure as failure:
-        print("reclaim: %s" % failure, file=sys.stderr)
+        complain(str(failure))
         return failure.code
     except BrokenPipeError:
-        # Whoever read has seen enough; keep the interpreter from complaining at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_output()  # whoever read has seen enough
+        return 1
+    except OSError as error:
+        # An error that names no file is one of printing: a full disk, for one.
+        complain("%s: %s" % (error.filename or "standard output", error.strerror or error))
+        drop_output()
         return 1
     except KeyboardInterrupt:
         return 130

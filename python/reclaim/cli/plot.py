@@ -2,12 +2,13 @@
 """reclaim run --plot, --csv: the program runs below this process, which looks at it from outside."""
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 
-from reclaim.cli import Failure
+from reclaim.cli import Failure, complain
 from reclaim.curve import draw, record
 
 FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -50,8 +51,7 @@ def reports(environment, folder, interval):
         asked = os.path.join(folder, "%p.json")
         conf = ",".join(part for part in (conf, "stats_path:" + asked) if part)
     if not asked.endswith(".json") or "%p" not in asked:
-        print("reclaim: live and dirty bytes are not recorded: stats_path must end in .json and hold %p",
-              file=sys.stderr)
+        complain("live and dirty bytes are not recorded: stats_path must end in .json and hold %p")
         return None
     if "stats_interval_ms" not in pairs(conf):
         # Twice as often as they are read: half a look old on average.
@@ -93,20 +93,64 @@ def follow(options, path, command, environment, folder):
     return (code if code >= 0 else 128 - code), recorder.samples
 
 
-def run(options, path, command, environment):
-    check(options)
-    with tempfile.TemporaryDirectory(prefix="reclaim-") as folder:
-        code, samples = follow(options, path, command, environment, folder)
+def begin_table(path):
+    """The table with its first line.  Before the program is started: where nothing can be written, on a
+    full disk for one, that is said before hours have passed."""
     try:
-        if options.csv:
-            with open(options.csv, "w") as file:
-                file.write("".join(line + "\n" for line in record.csv_lines(samples)))
-        if options.plot and not samples:
-            print("reclaim: %s ended before it could be looked at: there is nothing to draw"
-                  % options.program, file=sys.stderr)
-        elif options.plot:
-            title = " ".join(shlex.quote(os.path.basename(word) or word) for word in command)
-            draw.draw(options.plot, samples, title if len(title) <= 100 else title[:97] + "...")
+        table = open(path, "w")
+        try:
+            table.write(record.csv_head() + "\n")
+            table.flush()
+        except OSError:
+            abandon(table)
+            raise
     except OSError as error:
-        raise Failure("%s: %s" % (error.filename or "output", error.strerror)) from None
+        raise Failure("%s: %s" % (path, error.strerror)) from None
+    return table
+
+
+def abandon(table):
+    """Close it, though what it still holds cannot be written."""
+    try:
+        table.close()
+    except OSError:
+        pass
+
+
+def finish_table(table, path, samples):
+    try:
+        table.write("".join(line + "\n" for line in record.csv_lines(samples)))
+        table.close()
+    except OSError as error:
+        complain("%s: %s" % (path, error.strerror))
+        abandon(table)
+
+
+def finish_picture(path, samples, command):
+    if not samples:
+        complain("%s ended before it could be looked at: there is nothing to draw" % command[0])
+        return
+    title = " ".join(shlex.quote(os.path.basename(word) or word) for word in command)
+    try:
+        draw.draw(path, samples, title if len(title) <= 100 else title[:97] + "...")
+    except OSError as error:
+        complain("%s: %s" % (error.filename or path, error.strerror or error))
+    except Exception as error:  # whatever matplotlib raises: the run counts, and it is over
+        complain("%s cannot be drawn: %s" % (path, str(error).strip() or type(error).__name__))
+
+
+def run(options, path, command, environment):
+    """The program's exit code, whatever becomes of table and picture."""
+    check(options)
+    table = begin_table(options.csv) if options.csv else None
+    folder = tempfile.mkdtemp(prefix="reclaim-")
+    try:
+        code, samples = follow(options, path, command, environment, folder)
+    finally:
+        # What the program has left behind may write reports meanwhile: no reason to lose its code.
+        shutil.rmtree(folder, ignore_errors=True)
+    if table is not None:
+        finish_table(table, options.csv, samples)
+    if options.plot:
+        finish_picture(options.plot, samples, command)
     return code

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from reclaim.cli import Failure
+from reclaim.cli import Failure, complain as note
 from reclaim.prof import Unreadable, flame, model, pprof, reading, report, symbols, view, writing
 
 DESCRIPTION = """Look into heap profiles: those of libreclaim (RECLAIM_CONF=prof:true,prof_final:true) and
@@ -129,8 +129,11 @@ def read(path):
         raise Failure(reason) from None
 
 
-def note(text):
-    print("reclaim: " + text, file=sys.stderr)
+def tell(notes):
+    """One line for many files of which there is the same to say."""
+    for text in notes[:1]:
+        note(text + (" (and so %s)" % ("does one more" if len(notes) == 2 else "do %d more" % (
+            len(notes) - 1)) if len(notes) > 1 else ""))
 
 
 def load(options):
@@ -139,9 +142,18 @@ def load(options):
     # A reader has no use for half of a count.
     for pid in model.counted_twice(profiles):
         note("several of these profiles are of process %s: what it holds is counted more than once" % pid)
+    often = model.inherited_twice(profiles)
+    if often:
+        known = sorted(count for count in often if count is not None)
+        sizes = list(dict.fromkeys(view.size(count) for count in known[:1] + known[-1:]))
+        note("%d of these profiles are of processes forked from one another or from one parent: "
+             "what they inherited%s is counted once for each of them"
+             % (len(often), " (about %s each)" % " to ".join(sizes) if sizes else ""))
     profile = model.summed(profiles)
+    tell(profile.notes)
     if getattr(options, "base", None):
         base = read(options.base)
+        tell(base.notes)
         result = model.Profile()
         result.add(profile)
         result.add(base, -1)
@@ -200,6 +212,8 @@ def write(options, data):
     if isinstance(data, str):
         data = data.encode("utf-8", "replace")
     if options.output is None:
+        if sys.stdout is None:
+            raise Failure("standard output: it is closed")
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return
@@ -211,7 +225,9 @@ def write(options, data):
 
 
 def say(lines):
-    write(argparse.Namespace(output=None), "".join(line + "\n" for line in lines))
+    """On standard output; names of files and functions may hold what would break a line."""
+    write(argparse.Namespace(output=None), "".join(
+        "".join(char if char.isprintable() else "?" for char in line) + "\n" for line in lines))
 
 
 # ---- actions ---------------------------------------------------------------------------------
@@ -246,6 +262,7 @@ def tree(options):
 
 def diff(options):
     old, new = read(options.old), read(options.new)
+    tell(old.notes + new.notes)
     names = symbolizer(options)
     before, after = look(options, old, names), look(options, new, names)
     for text in names.notes:
@@ -261,7 +278,12 @@ def diff(options):
 
 def folded(options):
     _, shown, counts = seen(options)
-    write(options, "".join(line + "\n" for line in report.folded(shown, counts, options.by)))
+    stacks = report.folded_counts(shown, counts, options.by)
+    shrunk = [value for value in stacks.values() if value < 0]
+    if shrunk:
+        note("what has shrunk is left out, as no count may be negative: %s in %d of %d stacks"
+             % (counts.text(-sum(shrunk)), len(shrunk), len(stacks)))
+    write(options, "".join(line + "\n" for line in report.folded_lines(stacks)))
     return 0
 
 
@@ -276,7 +298,7 @@ def flame_graph(options):
 
 
 def to_pprof(options):
-    if options.output is None and sys.stdout.isatty():
+    if options.output is None and sys.stdout is not None and sys.stdout.isatty():
         raise Failure("a profile.proto is no text: name a file with -o, or redirect the output", 2)
     profile = load(options)
     names = None if options.no_symbols else symbolizer(options)
@@ -288,5 +310,6 @@ def to_pprof(options):
 
 
 def merge(options):
-    write(options, "".join(line + "\n" for line in writing.heap_v2(load(options))))
+    text = "".join(line + "\n" for line in writing.heap_v2(load(options)))
+    write(options, text.encode("utf-8", "surrogateescape"))  # paths as the dumps have them
     return 0

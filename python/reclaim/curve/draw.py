@@ -2,6 +2,7 @@
 """A picture of recorded samples.  The only part that needs matplotlib, and only when it is called."""
 import importlib.util
 import os
+import warnings
 
 MB = 1 << 20
 ENDINGS = ("png", "svg", "pdf")
@@ -18,7 +19,21 @@ def ending(path):
     return os.path.splitext(path)[1][1:].lower()
 
 
+def literal(text):
+    """So that the picture shows it as it is: matplotlib sets what stands between two $ as a formula, and
+    fails where it is none (parse_math=False would do, but only from 3.6 on).  What has no picture of its
+    own, a line's end or a byte that is no UTF-8, is a blank."""
+    return "".join(char if char.isprintable() else " " for char in text).replace("$", r"\$")
+
+
 def draw(path, samples, title):
+    with warnings.catch_warnings():
+        # A character that the font does not have is no news for the user of a terminal.
+        warnings.simplefilter("ignore")
+        draw_figure(path, samples, title)
+
+
+def draw_figure(path, samples, title):
     import matplotlib
     matplotlib.use("Agg")  # no display
     import matplotlib.pyplot as plt
@@ -47,7 +62,7 @@ def draw(path, samples, title):
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     axes.grid(True, linewidth=0.3)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(literal(title), fontsize=10)
     axes.legend(fontsize=8, loc="upper right")
     figure.savefig(path, dpi=100)
     plt.close(figure)

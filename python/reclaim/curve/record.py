@@ -73,8 +73,12 @@ class Recorder:
                 return
 
 
+def csv_head():
+    return ",".join(COLUMNS)
+
+
 def csv_lines(samples):
-    lines = [",".join(COLUMNS)]
+    lines = []
     for sample in samples:
         lines.append("%.3f,%d,%s,%s,%d" % (
             sample.seconds, sample.resident, "" if sample.live is None else sample.live,

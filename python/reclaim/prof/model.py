@@ -7,6 +7,8 @@ A place in a stack is independent of the process it was seen in, so that profile
     Native   an offset in a binary, or an address that lies in no file (path "")
     Named    a function that the dump itself names: Python's
 """
+import calendar
+import time
 from collections import namedtuple
 
 Native = namedtuple("Native", "path build_id offset")
@@ -16,12 +18,17 @@ Segment = namedtuple("Segment", "start end offset")
 # The places of a stack's counts, in the order in which pprof users expect them.
 INUSE_OBJECTS, INUSE_BYTES, ALLOC_OBJECTS, ALLOC_BYTES = range(4)
 COUNTS = 4
+MOST = (1 << 63) - 1  # a count beyond it is none
 
 
 class Profile:
     """stacks: {(thread name, leaf-first tuple of places): [the four counts]}
     binaries: {(path, build id): its Segments, as one process had them mapped}
-    info: what the dump says of itself (program, pid, time, reason, profile, live)"""
+    info: what the dump says of itself (program, pid, time, reason, profile, live)
+    files: {path: {(device's two numbers, inode)}} of the mapped files
+    written: seconds, not before the (oldest) dump was; None: not known
+    pids, parents: of the processes, and of those that they were forked from while profiled
+    notes: what a user must know of it"""
 
     def __init__(self, source="", rate=0):
         self.sources = [source] if source else []
@@ -29,7 +36,10 @@ class Profile:
         self.stacks = {}
         self.binaries = {}
         self.info = {}
-        self.pids = []
+        self.files = {}
+        self.written = None
+        self.pids, self.parents = [], []
+        self.notes = []
 
     def add_stack(self, thread, stack, counts):
         mine = self.stacks.get((thread, stack))
@@ -45,9 +55,15 @@ class Profile:
             self.add_stack(thread, stack, [count * factor for count in counts])
         for key, segments in other.binaries.items():
             self.binaries.setdefault(key, segments)
+        for path, identities in other.files.items():
+            self.files[path] = self.files.get(path, set()) | identities
+        # A file that is newer than any of them is not the one that this one saw.
+        self.written = min((at for at in (self.written, other.written) if at is not None), default=None)
         if factor > 0:
             self.sources += other.sources
-            self.pids += other.pids
+            self.pids += [pid for pid in other.pids if pid not in self.pids]
+            self.parents += [pid for pid in other.parents if pid not in self.parents]
+            self.notes += other.notes
             self.rate = max(self.rate, other.rate)
 
     def total(self, place):
@@ -70,12 +86,58 @@ def summed(profiles):
     for profile in profiles:
         result.add(profile)
     if profiles:
-        result.info = {key: value for key, value in profiles[0].info.items()
-                       if all(other.info.get(key) == value for other in profiles)}
+        result.info = summed_info([profile.info for profile in profiles])
     return result
+
+
+def summed_info(infos):
+    """What all say, but for what adds up or is one process's own affair."""
+    result = {key: value for key, value in infos[0].items()
+              if key not in ("live", "time", "parent", "inherited")
+              and all(info.get(key) == value for info in infos)}
+    live = [number_of(info.get("live")) for info in infos]
+    if None not in live:
+        result["live"] = str(sum(live))
+    # Of the oldest: what has been changed since is not what it saw.
+    times = [info.get("time", "") for info in infos]
+    if all(seconds_of(text) is not None for text in times):
+        result["time"] = min(times, key=seconds_of)
+    return result
+
+
+def number_of(text):
+    """None: it is no number that a dump can hold."""
+    return int(text) if text and len(text) < 20 and text.isdecimal() and int(text) <= MOST else None
+
+
+def real_path(path):
+    """Of a file as a list of mapped ones names it: a newline is written as \\012 there, and nothing else
+    is."""
+    return path.replace("\\012", "\n")
+
+
+def seconds_of(text):
+    """Since 1970, of the time in a dump; None: that is none."""
+    try:
+        return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return None
 
 
 def counted_twice(profiles):
     """Processes of which there is more than one dump: what they hold would be counted again."""
-    pids = [pid for profile in profiles for pid in profile.pids]
+    pids = [pid for profile in profiles for pid in set(profile.pids)]
     return sorted({pid for pid in pids if pids.count(pid) > 1}, key=str)
+
+
+def inherited_twice(profiles):
+    """Of forked processes among these whose parent is there too, or another child of it: what each had
+    inherited, None where its dump does not say.  That much is counted for each of them."""
+    found = []
+    for profile in profiles:
+        parents = set(profile.parents)
+        if parents and any(parents.intersection(other.pids) or parents.intersection(other.parents)
+                           for other in profiles
+                           if other is not profile and set(other.pids) != set(profile.pids)):
+            found.append(number_of(profile.info.get("inherited")))
+    return found

@@ -4,14 +4,12 @@
 Only what the message needs: numbers as varints, and strings, messages and packed numbers with
 their length before them.
 """
-import calendar
 import gzip
 import io
 import os
-import time
 
 from reclaim.prof.layout import Layout
-from reclaim.prof.model import Named
+from reclaim.prof.model import MOST, Named, real_path, seconds_of
 
 SAMPLE_TYPES = (("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"),
                 ("inuse_space", "bytes"))
@@ -44,13 +42,14 @@ class Encoder:
     def __init__(self, profile, symbolizer):
         self.profile, self.symbolizer = profile, symbolizer
         self.layout = Layout(profile)
-        self.strings = {"": 0}
+        self.strings = {b"": 0}
         self.functions, self.locations = {}, {}
         self.mappings = {}
         self.out = []
 
     def string(self, text):
-        return self.strings.setdefault(text, len(self.strings))
+        # As it will be written: what is no UTF-8 may not stand there.
+        return self.strings.setdefault(text.encode("utf-8", "replace"), len(self.strings))
 
     def pair(self, field, kind):
         return data(field, number(1, self.string(kind[0])) + number(2, self.string(kind[1])))
@@ -98,7 +97,7 @@ class Encoder:
         return found
 
     def sample(self, thread, stack, counts):
-        values = [int(round(counts[place])) for place in ORDER]
+        values = [max(-MOST, min(int(round(counts[place])), MOST)) for place in ORDER]
         if any(values):
             label = b""
             if thread:
@@ -120,7 +119,7 @@ class Encoder:
             has = b"".join(number(field, 1) for field in (7, 8, 9, 10)) if named else b""
             self.out.append(data(3, number(1, number_of) + number(2, segment.start)
                                  + number(3, segment.end) + number(4, segment.offset)
-                                 + number(5, self.string(place.path))
+                                 + number(5, self.string(real_path(place.path)))
                                  + number(6, self.string(place.build_id)) + has))
         self.out.append(number(9, nanoseconds(self.profile.info.get("time", ""))))
         self.out.append(self.pair(11, ("space", "bytes")))
@@ -128,15 +127,12 @@ class Encoder:
         self.out += [number(13, self.string("%s: %s" % item))
                      for item in sorted(self.profile.info.items())]
         self.out.append(number(14, self.string("inuse_space")))
-        self.out += [data(6, text.encode("utf-8", "replace")) for text in self.strings]
+        self.out += [data(6, text) for text in self.strings]
         return b"".join(self.out)
 
 
 def nanoseconds(text):
-    try:
-        return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) * 10 ** 9
-    except ValueError:
-        return 0
+    return (seconds_of(text) or 0) * 10 ** 9
 
 
 def encode(profile, symbolizer=None):

@@ -6,10 +6,12 @@ Whatever is wrong with a file is one Unreadable that names it.
 """
 import bisect
 import math
+import os
 import re
+import stat
 
 from reclaim.prof import Unreadable
-from reclaim.prof.model import Named, Native, Profile, Segment
+from reclaim.prof.model import MOST, Named, Native, Profile, Segment, seconds_of
 
 NUMBER = r"(\d{1,20})"
 COUNTS = re.compile(r"^\s*t(\*|\d{1,9}):\s*%s:\s*%s\s*\[\s*%s:\s*%s\]$" % ((NUMBER,) * 4))
@@ -20,11 +22,13 @@ HEAP_V2 = re.compile(r"^heap_v2/%s$" % NUMBER)
 HEAP = re.compile(r"^heap profile:\s*%s:\s*%s\s*\[\s*%s:\s*%s\]\s*(?:@\s*([^/\s]*)(?:/%s)?)?\s*$"
                   % ((NUMBER,) * 5))
 HEX = r"([0-9a-fA-F]{1,16})"
-MAPPING = re.compile(r"^%s-%s ([-r][-w][-x][-sp]) %s \S+ \d+\s*(.*)$" % ((HEX,) * 3))
+MAPPING = re.compile(r"^%s-%s ([-r][-w][-x][-sp]) %s (\S+) (\d+)\s*(.*)$" % ((HEX,) * 3))
+DEVICE = re.compile(r"^([0-9a-f]{1,8}):([0-9a-f]{1,8})$")
 OLD_MAPPING = re.compile(r"^\s*%s-%s:\s+(\S.*)$" % (HEX, HEX))
 MAPPINGS = ("MAPPED_LIBRARIES:", "--- Memory map:")
 FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)\t(.*)$" % HEX)
-WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged")
+NO_MAPPINGS = "# no mappings"  # in place of the list: the library could not read its own
+WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged", "parent", "inherited")
 NAMED_FROM = 1 << 63
 LEGACY_RATE = 128 << 10  # of gperftools' first kind of samples, where the file does not say
 
@@ -49,8 +53,8 @@ def scale_none(count, size, rate):
 
 
 class Reader:
-    def __init__(self, name, text):
-        self.name = name
+    def __init__(self, name, text, modified=None):
+        self.name, self.modified = name, modified
         self.lines = text.split("\n")
         # What follows the last newline: nothing, unless the file ends in the middle of a line.
         self.whole = self.lines[-1] == ""
@@ -58,12 +62,15 @@ class Reader:
             self.lines.pop()
         self.number = 0
         self.scale, self.rate = scale_none, 0
-        self.stacks = []  # (addresses, {thread number or "*": counts})
+        self.stacks = []  # (addresses, {thread number or "*": counts}, where: the line's number)
         self.named = {}
         self.threads = {}
         self.builds = {}
         self.mappings = []  # (start, end, offset, path, executable), sorted
+        self.files = {}
+        self.bare = False  # it says that it has no list of mapped files
         self.info = {}
+        self.pids, self.parents = None, None  # of a merged one
 
     def fail(self, text):
         raise Unreadable("%s: %s" % (self.name, text))
@@ -87,12 +94,13 @@ class Reader:
             elif line.strip() and not (self.legacy(line) if legacy else self.v2(line)):
                 self.bad_line()
         else:
-            self.fail("cut off: it ends before its list of mapped files")
+            if not self.bare:
+                self.fail("cut off: it ends before its list of mapped files")
         for self.number in range(self.number + 1, len(self.lines)):
             self.mapping(self.lines[self.number].rstrip("\r"))
         if not self.whole:
             self.fail("cut off in its last line")
-        if not self.mappings:
+        if not self.mappings and not self.bare:
             self.fail("cut off: it ends before its list of mapped files")
         self.mappings.sort()
         return self.profile()
@@ -101,9 +109,9 @@ class Reader:
         line = self.lines[0].rstrip("\r") if self.lines else ""
         v2, heap = HEAP_V2.match(line), HEAP.match(line)
         if v2:
-            self.scale, self.rate = scale_v2, int(v2.group(1))
+            self.scale, self.rate = scale_v2, self.counts(v2.group(1))[0]
         elif heap:
-            kind, rate = heap.group(5), int(heap.group(6) or 0)
+            kind, rate = heap.group(5), self.counts(*heap.group(1, 2, 3, 4), heap.group(6) or "0")[4]
             if kind is None:
                 # Of the oldest samples it is only known that nothing in them was ever freed.
                 kind = "heap" if heap.group(1, 2) == heap.group(3, 4) else "heapprofile"
@@ -124,6 +132,8 @@ class Reader:
             self.named[int(frame.group(1), 16)] = Named(
                 frame.group(3) or "?", frame.group(4), int(frame.group(2)))
             return
+        if line == NO_MAPPINGS:
+            self.bare = True
         words = line.split(" ", 2)
         if len(words) != 3:
             return
@@ -133,35 +143,59 @@ class Reader:
         elif words[1] == "build-id":
             path, _, build = words[2].rpartition(" ")
             self.builds[path] = build
+        elif words[1] == "pids":
+            self.pids = words[2].split()
+        elif words[1] == "parents":
+            self.parents = words[2].split()
         elif words[1] in WORDS:
             self.info[words[1]] = words[2].strip()
+
+    def counts(self, *words):
+        """The numbers of the current line.  What no memory can hold was not written by an allocator."""
+        numbers = [int(word) for word in words]
+        if max(numbers) > MOST:
+            self.too_many(self.number)
+        return numbers
+
+    def too_many(self, number):
+        self.fail("damaged: line %d counts more than 2^63" % (number + 1))
 
     def v2(self, line):
         stack = STACK.match(line)
         if stack:
-            self.stacks.append(([int(word, 16) for word in stack.group(1).split()], {}))
+            self.stacks.append(([int(word, 16) for word in stack.group(1).split()], {}, self.number))
             return True
         counts = COUNTS.match(line)
-        if counts and self.stacks:
-            self.stacks[-1][1][counts.group(1)] = [int(word) for word in counts.group(2, 3, 4, 5)]
+        if counts:
+            numbers = self.counts(*counts.group(2, 3, 4, 5))
+            if self.stacks:
+                self.stacks[-1][1][counts.group(1)] = numbers
         return counts is not None
 
     def legacy(self, line):
         entry = LEGACY.match(line)
         if entry:
             self.stacks.append(([int(word, 16) for word in entry.group(5).split()],
-                                {"*": [int(word) for word in entry.group(1, 2, 3, 4)]}))
+                                {"*": self.counts(*entry.group(1, 2, 3, 4))}, self.number))
         return entry is not None
 
     def mapping(self, line):
         where, old = MAPPING.match(line), OLD_MAPPING.match(line)
         if where:
-            path = where.group(5)
+            # A newline in it is \012 there, and stays so: a line must remain one.  Whoever opens the
+            # file undoes it.
+            path = where.group(7)
             self.mappings.append((int(where.group(1), 16), int(where.group(2), 16),
                                   int(where.group(4), 16), path, "x" in where.group(3)))
+            device, inode = DEVICE.match(where.group(5)), int(where.group(6))
+            if path.startswith("/") and device and inode:
+                self.files.setdefault(path, set()).add(
+                    (int(device.group(1), 16), int(device.group(2), 16), inode))
         elif old:
             self.mappings.append((int(old.group(1), 16), int(old.group(2), 16), 0, old.group(3),
                                   True))
+        elif line == NO_MAPPINGS:
+            self.bare = True
         elif line.strip() and not line.lstrip().startswith("build="):
             self.bad_line()
 
@@ -175,6 +209,10 @@ class Reader:
             return Named("[unknown 0x%x]" % address, "", 0)
         # All but the first are return addresses: the call is before.
         address -= 0 if first or address == 0 else 1
+        if not self.mappings:
+            # Not "in no file": which it was in is not known.  As a name it stays the same wherever the
+            # files of other processes lie.
+            return Named("0x%x" % address, "", 0)
         at = bisect.bisect_right(self.starts, address) - 1
         if at >= 0:
             start, end, offset, path, executable = self.mappings[at]
@@ -189,9 +227,15 @@ class Reader:
         known = {}
         result = Profile(self.name, self.rate)
         result.info = self.info
-        if "pid" in self.info:
-            result.pids.append(self.info["pid"])
-        for addresses, by_thread in self.stacks:
+        result.files = self.files
+        result.written = self.written()
+        result.pids = self.pids or [self.info[word] for word in ("pid",) if word in self.info]
+        result.parents = self.parents or [
+            self.info[word] for word in ("parent",) if word in self.info]
+        if not self.mappings:
+            result.notes.append("%s has no list of mapped files (there was no /proc): it shows addresses "
+                                "only" % self.name)
+        for addresses, by_thread, line in self.stacks:
             if not by_thread:
                 self.fail("cut off: a stack without counts")
             places = []
@@ -200,20 +244,30 @@ class Reader:
                 if key not in known:
                     known[key] = self.place(*key)
                 places.append(known[key])
-            self.add(result, tuple(places), by_thread)
+            self.add(result, tuple(places), by_thread, line)
         for path in sorted(self.used):
             result.binaries[path, self.builds.get(path, "")] = [
                 Segment(start, end, offset)
                 for start, end, offset, name, executable in self.mappings if name == path]
         return result
 
-    def add(self, result, stack, by_thread):
+    def written(self):
+        """Seconds: no later than that.  The dump says its second, and its file when that was over; a
+        file's own time alone may be that of a copy, and so later."""
+        at = seconds_of(self.info.get("time", ""))
+        if at is None or self.modified is not None and at <= self.modified < at + 1:
+            return self.modified
+        return at + 0.999999
+
+    def add(self, result, stack, by_thread, line):
         """The stack's sums decide how much a sample stands for; threads share it as they share
         the samples."""
         threads = {name: counts for name, counts in by_thread.items() if name != "*"}
         whole = by_thread.get("*") or [sum(column) for column in zip(*threads.values())]
         live = self.scale(whole[0], whole[1], self.rate)
         ever = self.scale(whole[2], whole[3], self.rate)
+        if max(whole[0] * live, whole[1] * live, whole[2] * ever, whole[3] * ever) > float(MOST):
+            self.too_many(line)
         if [sum(column) for column in zip(*threads.values())] != whole:
             threads = {"": whole}
         for number, counts in threads.items():
@@ -223,8 +277,8 @@ class Reader:
                               counts[2] * ever, counts[3] * ever])
 
 
-def parse(name, data):
-    """The Profile in these bytes."""
+def parse(name, data, modified=None):
+    """The Profile in these bytes, of a file that was last written then."""
     if not data:
         raise Unreadable("%s: empty: no heap profile" % name)
     if data[:2] == b"\x1f\x8b":
@@ -232,16 +286,17 @@ def parse(name, data):
                          % name)
     if b"\0" in data[:4096]:
         raise Unreadable("%s: a binary file, not a heap profile in text" % name)
-    return Reader(name, data.decode("utf-8", "replace")).read()
+    # Paths are bytes: what is no UTF-8 must come out again as it was to be found.
+    return Reader(name, data.decode("utf-8", "surrogateescape"), modified).read()
 
 
 def read(path):
     """The Profile in a file."""
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data, status = file.read(), os.fstat(file.fileno())
     except OSError as error:
         raise Unreadable("%s: %s" % (path, error.strerror)) from None
     except ValueError:
         raise Unreadable("%r: no name of a file" % path) from None
-    return parse(path, data)
+    return parse(path, data, status.st_mtime if stat.S_ISREG(status.st_mode) else None)

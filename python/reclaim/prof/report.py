@@ -142,13 +142,13 @@ def compare(old, new, counts, by, limit, by_total=False):
 
 # ---- folded stacks ---------------------------------------------------------------------------
 
-def folded(shown, counts, by="function"):
-    """root;...;leaf count: what flame-graph programs read."""
+def folded_counts(shown, counts, by="function"):
+    """{root;...;leaf: count}; of a difference some are below 0."""
     key_of, _ = view.label(by)
     merged = {}
     for row in shown.rows:
         value = int(round(row.counts[counts.place]))
-        if value > 0:
+        if value:
             names = []
             for frame in reversed(row.frames):
                 key = key_of(frame)
@@ -156,7 +156,12 @@ def folded(shown, counts, by="function"):
                 names.append(plain(name))
             text = ";".join(names)
             merged[text] = merged.get(text, 0) + value
-    return ["%s %d" % item for item in sorted(merged.items())]
+    return merged
+
+
+def folded_lines(stacks):
+    """root;...;leaf count: what flame-graph programs read.  They know no count below 1."""
+    return ["%s %d" % item for item in sorted(stacks.items()) if item[1] > 0]
 
 
 def plain(name):

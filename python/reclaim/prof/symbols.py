@@ -5,7 +5,8 @@ eu-addr2line (elfutils) is asked once for each binary, with all its addresses; t
 (binutils) for those without a line: older elfutils (0.188, for one) knows none of a
 place that .debug_aranges leaves out, and clang and rustc write no such section.  Separate debug
 files are found by build id.  A binary that is not
-the one that was profiled any more (its build id differs) gives no names rather than wrong ones.
+the one that was profiled any more gives no names rather than wrong ones: its build id differs, or
+where there is none its inode or its time do.
 """
 import os
 import re
@@ -14,7 +15,7 @@ import struct
 import subprocess
 from collections import namedtuple
 
-from reclaim.prof.model import Named
+from reclaim.prof.model import Named, real_path
 
 # python: a function that the dump named.  object: the binary's path, "" for Python.
 Frame = namedtuple("Frame", "function file line object python")
@@ -24,6 +25,7 @@ SYSTEM_DEBUG = "/usr/lib/debug"
 PT_LOAD, PT_NOTE, NT_GNU_BUILD_ID, ET_EXEC = 1, 4, 3, 2
 WHERE = re.compile(r"^(.*?):(\d+|\?)(?::\d+)?(?: \(discriminator \d+\))?$")
 INLINED = re.compile(r" inlined at .* in .*$")
+DELETED = " (deleted)"
 
 
 class Elf:
@@ -78,6 +80,32 @@ def elf_of(path):
         return None
 
 
+def short(path):
+    """The last part of a file's path; what is no file ([vdso], [anon:a/b]) as it is."""
+    return path if path.startswith("[") else os.path.basename(path)
+
+
+def names_of(path):
+    """What a file may be called of which a list of mapped ones says this, and whether it was gone by
+    then.  A name may end in what that list adds to deleted ones."""
+    found = [(path, False), (real_path(path), False)]
+    if path.endswith(DELETED):
+        found += [(name[:-len(DELETED)], True) for name, _ in found]
+    return list(dict.fromkeys(found))
+
+
+def status_of(path):
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def identity_of(status):
+    """As a list of mapped files has it."""
+    return os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
+
+
 class Symbolizer:
     """notes: lines for the user about binaries whose functions have no names."""
 
@@ -87,6 +115,7 @@ class Symbolizer:
         self.root = root
         self.known = {}
         self.notes = []
+        self.files, self.written, self.same_host = {}, None, False  # of the profile at hand
 
     def frames(self, place):
         """Leaf first: what was inlined, then what it was inlined into."""
@@ -109,12 +138,14 @@ class Symbolizer:
             self.notes.append("functions have no names: neither eu-addr2line (elfutils) nor addr2line "
                               "(binutils) is installed")
             return
+        self.files, self.written = profile.files, profile.written
+        self.same_host = any(self.is_here(path) for path in profile.files)
         for key in sorted(wanted):
             self.ask(key, wanted[key], profile.binaries.get(key, ()))
 
     @staticmethod
     def unnamed(place):
-        where = os.path.basename(place.path) or "no file"
+        where = short(place.path) or "no file"
         return Frame("", "%s+0x%x" % (where, place.offset), 0, place.path or "[no file]", False)
 
     def debug_file(self, build_id):
@@ -124,27 +155,55 @@ class Symbolizer:
                 return path
         return None
 
+    def file(self, name):
+        """Where it is here, in bytes: a dump's paths are UTF-8 or nothing of the kind, whatever the
+        locale takes names of files for."""
+        return os.fsencode(self.root) + name.encode("utf-8", "surrogateescape")
+
+    def is_here(self, path):
+        """Whether the very file of the dump is: then the dump was made on this host."""
+        status = status_of(self.file(real_path(path)))
+        return status is not None and identity_of(status) in self.files[path]
+
+    def another(self, key, status, elf, gone):
+        """Why the file is not the one that was profiled; "" where nothing speaks against it."""
+        path, build_id = key
+        if build_id:
+            return "" if elf.build_id == build_id else "another build id"
+        # Inodes tell only where they can be compared.  On another host the same file has another one,
+        # and so it has for a file system that stat() numbers otherwise than the list of mapped files
+        # does (overlayfs, btrfs).  So they count if one of the files of the dump is found here with its
+        # device and inode; else the time has to do.  It alone would not: packages bring files that
+        # are older than their arrival.
+        seen = self.files.get(path, set())
+        if seen != {identity_of(status)} and (gone or seen and self.same_host):
+            return "no build id, and another inode"
+        if self.written is not None and status.st_mtime > self.written:
+            return "no build id, and it is newer than the profile"
+        return ""
+
     def binary(self, key):
-        """The file to ask and what is known of its addresses; or None."""
-        path = key[0][:-len(" (deleted)")] if key[0].endswith(" (deleted)") else key[0]
-        path = self.root + path
-        build_id = key[1]
-        elf = elf_of(path)
-        if elf is not None and build_id and elf.build_id and elf.build_id != build_id:
-            elf, changed = None, True
-        else:
-            changed = False
-        debug = self.debug_file(build_id or (elf.build_id if elf else ""))
-        if elf is not None:
-            return debug or path, elf
+        """The file to ask, in bytes, and what is known of its addresses; or None."""
+        changed, here = "", False
+        for name, gone in names_of(key[0]):
+            path = self.file(name)
+            status, elf = status_of(path), elf_of(path)
+            here = here or status is not None
+            if elf is None or status is None:
+                continue
+            why = self.another(key, status, elf, gone)
+            if not why:
+                return self.debug_file(key[1] or elf.build_id) or path, elf
+            changed = changed or "%s%s is not the file that was profiled any more (%s): its functions have " \
+                "no names" % (self.root, name, why)
+        debug = self.debug_file(key[1])
         if debug is not None:
             return debug, None
         if changed:
-            self.notes.append("%s is not the file that was profiled any more (another build id): "
-                              "its functions have no names" % path)
-        elif not os.path.exists(path):
-            self.notes.append("%s is not here: its functions have no names (--root, --debug-dir)"
-                              % path)
+            self.notes.append(changed)
+        elif not here:
+            self.notes.append("%s%s is not here: its functions have no names (--root, --debug-dir)"
+                              % (self.root, names_of(key[0])[-1][0]))
         return None
 
     def ask(self, key, places, segments):
@@ -184,7 +243,8 @@ def told(tool, path, addresses):
         return {}, "%s cannot be run: %s" % (tool, error.strerror)
     answers = answered(done.stdout.decode("utf-8", "replace"))
     said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0]
-    return answers, "" if answers else "%s says nothing about %s: %s" % (tool, path, said)
+    return answers, "" if answers else "%s says nothing about %s: %s" % (
+        tool, os.fsdecode(path), said)
 
 
 def has_line(lines):

@@ -7,7 +7,7 @@ import re
 from collections import namedtuple
 
 from reclaim.prof import model
-from reclaim.prof.symbols import Frame
+from reclaim.prof.symbols import Frame, short
 
 # Functions that stand between an allocator and whoever wants memory.  At the leaf they say nothing
 # about who that is, so they are left out there unless all frames are asked for.
@@ -63,14 +63,18 @@ def blocks(value):
 # ---- what a frame is called ------------------------------------------------------------------
 
 def function_name(frame):
-    return frame.function or "[%s]" % os.path.basename(frame.object)
+    # What is no file has brackets already: [vdso], [no file].
+    return frame.function or (frame.object if frame.object.startswith("[") else "[%s]" % short(
+        frame.object))
 
 
 def line_name(frame):
     if frame.function and frame.line:
         return "%s:%d" % (frame.file, frame.line)
-    return frame.file if not frame.function else "%s (%s)" % (frame.function, frame.file or
-                                                              os.path.basename(frame.object))
+    if not frame.function:
+        return frame.file
+    where = frame.file or short(frame.object)
+    return "%s (%s)" % (frame.function, where) if where else frame.function
 
 
 def file_name(frame):

@@ -5,8 +5,11 @@ The counts are estimates already, so the rate is one byte: readers scale by 1 / 
 which is 1 for every block that there is.
 """
 from reclaim.prof.layout import Layout
-from reclaim.prof.model import COUNTS, Named
+from reclaim.prof.model import COUNTS, MOST, Named
 from reclaim.prof.reading import NAMED_FROM
+
+# Readers scale by up to 1.6, where blocks have one byte, and refuse what is above MOST then.
+LARGEST = MOST // 2
 
 
 def rounded(counts):
@@ -15,11 +18,17 @@ def rounded(counts):
     for place in (0, 2):
         if result[place + 1] > 0:
             result[place] = max(result[place], 1)
-    return [max(count, 0) for count in result]
+    return [max(min(count, LARGEST), 0) for count in result]
 
 
 def line(name, counts):
     return "  t%s: %d: %d [%d: %d]" % ((name,) + tuple(counts))
+
+
+def identity(profile, path):
+    """Device and inode, where all agree on them."""
+    known = profile.files.get(path, ())
+    return "%02x:%02x %d" % (tuple(known)[0] if len(known) == 1 else (0, 0, 0))
 
 
 def heap_v2(profile):
@@ -41,7 +50,8 @@ def heap_v2(profile):
                 # Readers take one off all but the first.
                 addresses.append(layout.address(place) + (1 if index else 0))
         counts = [sum(column) for column in zip(*by_thread.values())]
-        whole = [a + b for a, b in zip(whole, counts)]
+        counts = [min(count, LARGEST) for count in counts]
+        whole = [min(a + b, LARGEST) for a, b in zip(whole, counts)]
         body.append("@" + "".join(" 0x%x" % address for address in addresses))
         body.append(line("*", counts))
         for thread, mine in by_thread.items():
@@ -49,6 +59,11 @@ def heap_v2(profile):
                 body.append(line(threads.setdefault(thread, len(threads) + 1), mine))
     lines = ["heap_v2/1", "# merged %d dumps" % len(profile.sources)]
     lines += ["# %s %s" % item for item in sorted(profile.info.items()) if item[0] != "merged"]
+    # Readers tell by them whether something is counted twice.
+    if profile.pids and profile.pids != [profile.info.get("pid")]:
+        lines.append("# pids " + " ".join(profile.pids))
+    if profile.parents and profile.parents != [profile.info.get("parent")]:
+        lines.append("# parents " + " ".join(profile.parents))
     lines.append(line("*", whole))
     lines += ["# thread %d %s" % (number, name) for name, number in threads.items()]
     lines += body
@@ -57,7 +72,8 @@ def heap_v2(profile):
     lines += ["# build-id %s %s" % key for key in layout.binaries if key[1]]
     lines.append("MAPPED_LIBRARIES:")
     segments = sorted((segment, key[0]) for key, mine in layout.binaries.items() for segment in mine)
-    lines += ["%x-%x r-xp %08x 00:00 0 %s" % (segment.start, segment.end, segment.offset, path)
+    lines += ["%x-%x r-xp %08x %s %s" % (segment.start, segment.end, segment.offset,
+                                         identity(profile, path), path)
               for segment, path in segments]
     if not segments:
         lines.append("0-1000 ---p 00000000 00:00 0")
