@@ -73,10 +73,14 @@ static bool has_died(void)
     return true;
 }
 
-/* Bytes that could be returned sooner or later. */
+/*
+ * Bytes that could be returned sooner or later.  A cache is itself some: of many threads that rest,
+ * with a block or two each, it is most of what they hold.
+ */
 static int64_t waiting(void)
 {
-    return (rcl_purge_dirty() + rcl_purge_pinned_most()) << rcl_page_shift();
+    int64_t caches = rcl_account_get(&rcl_account.caches) * (int64_t)sizeof(struct rcl_tcache);
+    return ((rcl_purge_dirty() + rcl_purge_pinned_most()) << rcl_page_shift()) + caches;
 }
 
 static void helper_step(void)
@@ -92,6 +96,20 @@ static void helper_step(void)
     } while (spent >= SLICE_PAGES && !__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE));
 }
 
+/* Or until it is to stop.  The step may become another meanwhile, see rcl_background_hurry(). */
+static void wait_for_step(void)
+{
+    struct thread *t = helper.thread;
+    uint64_t since = rcl_os_now_ns();
+    while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
+        uint64_t deadline = since + rcl_purge_step_ns(), now = rcl_os_now_ns();
+        __atomic_store_n(&t->deadline, deadline, __ATOMIC_RELAXED);
+        if (now >= deadline)
+            break;
+        rcl_os_futex_wait(&t->stop, 0, deadline - now);
+    }
+}
+
 /* Runs as the helper thread.  No libc call, nothing thread-local. */
 static void run(void *arg)
 {
@@ -102,11 +120,7 @@ static void run(void *arg)
     while (__atomic_load_n(&helper.thread->state, __ATOMIC_ACQUIRE) == STARTING)
         rcl_os_yield();
     for (;;) {
-        uint64_t deadline = rcl_os_now_ns() + rcl_purge_step_ns();
-        __atomic_store_n(&helper.thread->deadline, deadline, __ATOMIC_RELAXED);
-        for (uint64_t now; (now = rcl_os_now_ns()) < deadline &&
-                           !__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE);)
-            rcl_os_futex_wait(&helper.thread->stop, 0, deadline - now);
+        wait_for_step();
         if (__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE))
             break;
         helper_step();
@@ -199,6 +213,11 @@ uint64_t rcl_background_next_ns(void)
     if (state == STARTING)
         return rcl_os_now_ns() + rcl_purge_step_ns();
     return state == RUNNING ? __atomic_load_n(&helper.thread->deadline, __ATOMIC_RELAXED) : 0;
+}
+
+void rcl_background_hurry(void)
+{
+    rcl_os_futex_wake(&helper.thread->stop, 1);
 }
 
 void rcl_background_stop(void)

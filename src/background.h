@@ -32,6 +32,9 @@ bool rcl_background_enabled(void);
 void rcl_background_enable(bool on);
 bool rcl_background_running(void);
 
+/* Steps may be shorter from now on: it shall not wait for the end of a long one. */
+void rcl_background_hurry(void);
+
 /* When its next step is due (rcl_os_now_ns); 0: there is no helper, and none is being started. */
 uint64_t rcl_background_next_ns(void);
 

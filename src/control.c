@@ -51,6 +51,8 @@ void rcl_control_decay(struct rcl_arena *a, int64_t ms)
     rcl_gate_leave(&self->gate);
     if (ms >= 0)
         rcl_control_purge_arena(a, false);
+    rcl_background_hurry();
+    rcl_background_kick();
 }
 
 /* Of the arena: its page runs and slabs, or a mapping of its own. */
@@ -71,7 +73,7 @@ static bool discard_slice(struct rcl_arena *a, size_t *chunk, bool first, bool *
     if (held) {
         if (first) {
             rcl_prof_discarded(is_of, a);
-            rcl_threads_unload(self, a);
+            rcl_threads_drain_of(self, RCL_DRAIN_ALL, a);
             rcl_xcaches_drain(true);
         }
         *more = rcl_arena_discard(a, chunk);

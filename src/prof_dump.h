@@ -43,7 +43,8 @@ const char *rcl_prof_last_dump(void);
 
 /*
  * What names begin with: it may have a folder.  One that is not absolute begins in the folder that
- * is the current one now (the option's: when the first dump is prepared).  ENAMETOOLONG; EBUSY: the process ends.
+ * is the current one now (the option's: when the first dump is prepared).  ENAMETOOLONG; EBUSY: the
+ * process ends.
  */
 int rcl_prof_set_prefix(const char *prefix);
 const char *rcl_prof_prefix(void);

@@ -18,12 +18,13 @@ enum {
     EXCESS_BUDGET = 256,
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
-    CACHE_PAGES_MIN = 16,  /* and so many pages each, or bytes, whatever that is */
+    CACHE_PAGES_MIN = 8,   /* and so many pages each, or bytes, whatever that is */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define CACHE_BYTES_BESIDE (512 * KIB) /* of what each cache but the first pins, see below */
-#define CACHE_BYTES_MIN (256 * KIB)
+#define CACHE_BYTES_MIN (32 * KIB)
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
+#define CACHE_STEP_NS 250000000u    /* for caches alone, where pages go back at once */
 #define LOOK_NS 2000000u            /* who rests so long may lose it; 4 ms by a coarse clock */
 
 /* --- one round over everything ------------------------------------------------------------ */
@@ -224,10 +225,20 @@ static uint64_t step_of(int64_t ms)
     return ms <= 0 ? 0 : rcl_decay_ns(ms) / RCL_DECAY_STEPS;
 }
 
+/*
+ * That of the process.  Where pages go back at once none is left to decay; but threads that sleep
+ * have their caches all the same.
+ */
+static uint64_t process_step(void)
+{
+    int64_t ms = rcl_demand_decay_ms();
+    return unlikely(ms == 0) ? CACHE_STEP_NS : step_of(ms);
+}
+
 /* The shortest there is. */
 static RCL_COLD uint64_t shortest_step(void)
 {
-    uint64_t shortest = step_of(rcl_demand_decay_ms());
+    uint64_t shortest = process_step();
     for (unsigned i = 0; i < rcl_arena_count(); i++) {
         uint64_t step = step_of(rcl_arena_decay_ms(rcl_arena_get(i)));
         if (step != 0 && (shortest == 0 || step < shortest))
@@ -238,7 +249,7 @@ static RCL_COLD uint64_t shortest_step(void)
 
 uint64_t rcl_purge_step_ns(void)
 {
-    return unlikely(rcl_arena_own_decay()) ? shortest_step() : step_of(rcl_opt.dirty_decay_ms);
+    return unlikely(rcl_arena_own_decay()) ? shortest_step() : process_step();
 }
 
 /* Whether, `step_ns` after the last time, one of those with steps of `own_ns` is over. */
@@ -260,22 +271,38 @@ static void age_arena(struct rcl_arena *a)
     rcl_demand_tick(&a->demand);
 }
 
+/* Arenas with windows of their own; caches go by those of the arenas that they belong to. */
+static RCL_COLD void step_by_own_windows(struct rcl_tls *self, uint64_t step, bool process)
+{
+    for (unsigned i = 0; i < rcl_arena_count(); i++) {
+        struct rcl_arena *a = rcl_arena_get(i);
+        uint64_t own = step_of(rcl_arena_decay_ms(a));
+        bool over = own != 0 && step_over(&a->unaged_ns, step, own);
+        if (over)
+            age_arena(a);
+        if (over || (own == 0 && process))
+            rcl_threads_drain_of(self, RCL_DRAIN_IDLE, a);
+    }
+}
+
 void rcl_purge_step(struct rcl_tls *self)
 {
     static uint64_t process_unaged_ns; /* the helper's alone, or under test */
-    bool own = rcl_arena_own_decay();
-    uint64_t step = own ? shortest_step() : 0;
     count_run();
-    for (unsigned i = 0; i < rcl_arena_count(); i++) {
-        struct rcl_arena *a = rcl_arena_get(i);
-        if (!own || step_over(&a->unaged_ns, step, step_of(rcl_arena_decay_ms(a))))
-            age_arena(a);
+    if (unlikely(rcl_arena_own_decay())) {
+        uint64_t step = shortest_step();
+        bool process = step_over(&process_unaged_ns, step, process_step());
+        step_by_own_windows(self, step, process);
+        if (!process)
+            return;
+        rcl_huge_age();
+    } else {
+        for (unsigned i = 0; i < rcl_arena_count(); i++)
+            age_arena(rcl_arena_get(i));
+        rcl_huge_age();
+        /* After the ageing: what an idle cache held has been idle for a window already. */
+        rcl_threads_drain(self, RCL_DRAIN_IDLE);
     }
-    if (own && !step_over(&process_unaged_ns, step, step_of(rcl_demand_decay_ms())))
-        return;
-    rcl_huge_age();
-    /* After the ageing: what an idle cache held has been idle for a window already. */
-    rcl_threads_drain(self, RCL_DRAIN_IDLE);
     rcl_xcaches_drain(false);
 }
 

@@ -33,7 +33,12 @@ static inline int64_t rcl_pages_pinned(int64_t bytes, int64_t beside)
 static inline int64_t rcl_purge_pinned(void)
 {
     int64_t blocks = rcl_account_get(&rcl_account.cached_blocks);
-    return rcl_pages_pinned(rcl_account_get(&rcl_account.cached_bytes),
+    int64_t bytes = rcl_account_get(&rcl_account.cached_bytes);
+    /* Many that are never counted: half of their places are taken to be. */
+    int64_t more = rcl_account_get(&rcl_account.caches) <= RCL_TCACHES_FEW
+                       ? 0
+                       : (rcl_account_get(&rcl_account.cache_bytes) - bytes) / 2;
+    return rcl_pages_pinned(bytes + (more > 0 ? more : 0),
                             blocks > 0 ? (int64_t)rcl_account_pins((size_t)blocks) : 0);
 }
 

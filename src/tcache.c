@@ -16,7 +16,7 @@ enum {
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
-    PLACES_SHARE = 2,    /* there may be places for twice what may be held */
+    PLACES_SHARE = 2,    /* there may be places for twice what may be held, by a few caches */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
     FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
@@ -27,7 +27,7 @@ enum {
 #define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
 #define CACHES_BYTES_MIN (4 * MIB)   /* likewise */
 #define ONE_BYTES_MAX (2 * MIB)      /* for one of them */
-#define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them */
+#define CACHE_BYTES_LEAST (8 * KIB)  /* so much is not grudged to any of them */
 #define CACHE_SHOWN_MAX (1 * MIB)    /* by which one of several may exceed that, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
@@ -99,24 +99,36 @@ struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena)
     return tc;
 }
 
-/* What it may hold, class by class. */
-static void set_cap(struct rcl_tcache *tc, unsigned cls, size_t cap)
-{
-    int64_t more = (int64_t)cap - tc->cap[cls];
-    tc->bin[cls].limit = array_end(tc, cls) - cap;
-    tc->cap[cls] = (uint16_t)cap;
-    tc->places += (size_t)(more * rcl_classes[cls].size);
-    rcl_account_add(&rcl_account.cache_blocks, more);
-    rcl_account_add(&rcl_account.cache_bytes, more * rcl_classes[cls].size);
-}
-
-/* --- contents ----------------------------------------------------------------------------- */
-
-/* A few large blocks can change much between two counts. */
+/* A few large blocks can change much between two counts: as many count as there are places for. */
 static bool by_places(unsigned cls)
 {
     return rcl_classes[cls].size >= PLACES_BYTES;
 }
+
+/* The process's sums, and what it knows of this cache. */
+static void tell_contents(struct rcl_tcache *tc, size_t bytes, size_t blocks)
+{
+    rcl_account_add(&rcl_account.cached_bytes, (int64_t)bytes - (int64_t)tc->told_bytes);
+    rcl_account_add(&rcl_account.cached_blocks, (int64_t)blocks - (int64_t)tc->told_blocks);
+    __atomic_store_n(&tc->told_bytes, bytes, __ATOMIC_RELAXED); /* others look */
+    __atomic_store_n(&tc->told_blocks, blocks, __ATOMIC_RELAXED);
+}
+
+/* What it may hold, class by class. */
+static void set_cap(struct rcl_tcache *tc, unsigned cls, size_t cap)
+{
+    int64_t more = (int64_t)cap - tc->cap[cls], bytes = more * rcl_classes[cls].size;
+    tc->bin[cls].limit = array_end(tc, cls) - cap;
+    tc->cap[cls] = (uint16_t)cap;
+    __atomic_store_n(&tc->places, tc->places + (size_t)bytes, __ATOMIC_RELAXED); /* others look */
+    rcl_account_add(&rcl_account.cache_blocks, more);
+    rcl_account_add(&rcl_account.cache_bytes, bytes);
+    /* Now, not when it is counted: a thread that makes a few large blocks never comes to that. */
+    if (by_places(cls))
+        tell_contents(tc, tc->told_bytes + (size_t)bytes, tc->told_blocks + (size_t)more);
+}
+
+/* --- contents ----------------------------------------------------------------------------- */
 
 /* Places that a class keeps, however little it is used. */
 static size_t places_least(unsigned cls)
@@ -139,8 +151,7 @@ void rcl_tcache_measure(struct rcl_tcache *tc)
             small_bytes = bytes;
         }
     }
-    rcl_account_add(&rcl_account.cached_bytes, (int64_t)bytes - (int64_t)tc->told_bytes);
-    rcl_account_add(&rcl_account.cached_blocks, (int64_t)blocks - (int64_t)tc->told_blocks);
+    tell_contents(tc, bytes, blocks);
     rcl_account_add(&rcl_account.cached_small_bytes, (int64_t)small_bytes - tc->told_small_bytes);
     rcl_account_add(&rcl_account.cached_small_blocks,
                     (int64_t)small_blocks - tc->told_small_blocks);
@@ -148,20 +159,28 @@ void rcl_tcache_measure(struct rcl_tcache *tc)
     tc->blocks = blocks;
     tc->told_small_bytes = (uint32_t)small_bytes; /* a few MiB at most */
     tc->told_small_blocks = (uint32_t)small_blocks;
-    __atomic_store_n(&tc->told_bytes, bytes, __ATOMIC_RELAXED); /* others look */
-    __atomic_store_n(&tc->told_blocks, blocks, __ATOMIC_RELAXED);
     rcl_account_spread(rcl_page_size());
 }
 
-/* Of so many times what the process grants its caches; all: what they have of it. */
+static size_t used_bytes(void)
+{
+    int64_t pages = rcl_account_get(&rcl_account.used_pages);
+    return pages > 0 ? (size_t)pages << rcl_page_shift() : 0;
+}
+
+/* What all caches together may hold. */
+static size_t granted(void)
+{
+    return rcl_max(CACHES_BYTES_MIN, used_bytes() / USED_SHARE);
+}
+
+/* Of so many times that; all: what they have of it. */
 static size_t part_of(const struct rcl_tcache *tc, size_t times, int64_t all)
 {
     int64_t caches = rcl_account_get(&rcl_account.caches);
-    int64_t pages = rcl_account_get(&rcl_account.used_pages);
-    size_t used = pages > 0 ? (size_t)pages << rcl_page_shift() : 0;
     if (caches <= 1)
-        return times * rcl_max(ALONE_BYTES_MIN + tc->shown, used / ALONE_SHARE);
-    size_t most = times * rcl_max(CACHES_BYTES_MIN, used / USED_SHARE);
+        return times * rcl_max(ALONE_BYTES_MIN + tc->shown, used_bytes() / ALONE_SHARE);
+    size_t most = times * granted();
     if (caches <= ONE_SHARE || all < (int64_t)most)
         return rcl_min(most / ONE_SHARE, times * ONE_BYTES_MAX) + times * tc->shown;
     return rcl_max(most / (size_t)caches, times * CACHE_BYTES_LEAST) + times * tc->shown;
@@ -173,10 +192,26 @@ static size_t allowance(const struct rcl_tcache *tc)
     return part_of(tc, 1, rcl_account_get(&rcl_account.cached_bytes));
 }
 
+/* So many times that there may be places. */
+static size_t places_share(void)
+{
+    return rcl_account_get(&rcl_account.caches) <= RCL_TCACHES_FEW ? PLACES_SHARE : 1;
+}
+
 /* and have places for: what frees bring by hits alone. */
 static size_t places_allowed(const struct rcl_tcache *tc)
 {
-    return part_of(tc, PLACES_SHARE, rcl_account_get(&rcl_account.cache_bytes));
+    return part_of(tc, places_share(), rcl_account_get(&rcl_account.cache_bytes));
+}
+
+/*
+ * Threads that each make a few blocks of some sizes and then free them by hits alone never come to
+ * be counted: where there are many, the first places of a class are no longer free either.
+ */
+static bool crowded(void)
+{
+    return rcl_account_get(&rcl_account.caches) > RCL_TCACHES_FEW &&
+           rcl_account_get(&rcl_account.cache_bytes) > (int64_t)granted();
 }
 
 /*
@@ -313,7 +348,7 @@ static bool grow(struct rcl_tcache *tc, unsigned cls, size_t more)
         c->size > (size_t)rcl_opt.tcache_max)
         return false;
     size_t places = places_allowed(tc), wanted = (cap - old) * c->size;
-    if (old != 0 && tc->places + wanted > places) {
+    if (tc->places + wanted > places && (old != 0 || crowded())) {
         close_places(tc, places - rcl_min(places, wanted), PLACES_LOOKS);
         if (tc->places + wanted > places)
             return false;

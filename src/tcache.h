@@ -34,6 +34,9 @@
 #include "prof_count.h"
 #include "sizeclass.h"
 
+/* More caches than this may hold too much together before any of them is counted. */
+enum { RCL_TCACHES_FEW = 16 };
+
 struct rcl_cbin {
     void **top;
     void **limit;
@@ -126,11 +129,13 @@ static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
     return rcl_account_pins(tc->blocks) + (tc->bytes >> rcl_page_shift());
 }
 
-/* The same by its last count, for others than its owner. */
-static inline size_t rcl_tcache_pages_told(const struct rcl_tcache *tc)
+/* The same for others than its owner, by its last count or, if more, by the places there are. */
+static inline size_t rcl_tcache_pages_most(const struct rcl_tcache *tc)
 {
-    return rcl_account_pins(__atomic_load_n(&tc->told_blocks, __ATOMIC_RELAXED)) +
-           (__atomic_load_n(&tc->told_bytes, __ATOMIC_RELAXED) >> rcl_page_shift());
+    size_t places = __atomic_load_n(&tc->places, __ATOMIC_RELAXED) >> rcl_page_shift();
+    size_t told = rcl_account_pins(__atomic_load_n(&tc->told_blocks, __ATOMIC_RELAXED)) +
+                  (__atomic_load_n(&tc->told_bytes, __ATOMIC_RELAXED) >> rcl_page_shift());
+    return rcl_max(told, places);
 }
 
 /*

@@ -369,7 +369,7 @@ static bool qualifies(struct rcl_tcache *tc, const struct choice *c)
     case RCL_DRAIN_GONE:
         return false;
     case RCL_DRAIN_RESTING:
-        return rcl_tcache_pages_told(tc) > c->pages && unchanged(tc, &tc->looked);
+        return rcl_tcache_pages_most(tc) > c->pages && unchanged(tc, &tc->looked);
     case RCL_DRAIN_IDLE:
         return step_idle(tc);
     default:
@@ -465,9 +465,9 @@ size_t rcl_threads_drain_resting(size_t pages)
     return drain(NULL, &(struct choice){.which = RCL_DRAIN_RESTING, .pages = pages});
 }
 
-void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a)
+void rcl_threads_drain_of(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *a)
 {
-    drain(self, &(struct choice){.which = RCL_DRAIN_ALL, .of = a});
+    drain(self, &(struct choice){.which = which, .of = a});
 }
 
 /* Caches that have not come by since the mode was changed. */

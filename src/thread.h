@@ -220,10 +220,10 @@ size_t rcl_threads_drain(struct rcl_tls *self, enum rcl_drain which);
 size_t rcl_threads_drain_resting(size_t pages);
 
 /*
- * Take away the caches of threads that are bound to this arena, and empty them; what is in
- * use just then stays.  While the gate is held.
+ * The same for those of threads that are bound to this arena.  What is in use just then stays: who
+ * wants ALL of them holds the gate.
  */
-void rcl_threads_unload(struct rcl_tls *self, const struct rcl_arena *a);
+void rcl_threads_drain_of(struct rcl_tls *self, enum rcl_drain which, const struct rcl_arena *a);
 
 /* The caller's own cache goes back to the bins; the next slow path makes a new, small one. */
 void rcl_thread_drop_cache(struct rcl_tls *self);

@@ -87,12 +87,58 @@ static void kick_where_it_is_unwanted(void *arg)
     rcl_background_kick();
     REQUIRE(helpers() == 0);
     rcl_opt.background_thread = 1;
-    rcl_opt.dirty_decay_ms = 0;
-    rcl_background_kick();
-    REQUIRE(helpers() == 0);
     rcl_opt.dirty_decay_ms = -1;
     rcl_background_kick();
     REQUIRE(helpers() == 0);
+}
+
+/* Of many threads that rest: each has little in it, but there is the cache itself. */
+static void kick_for_many_caches(void *arg)
+{
+    (void)arg;
+    start();
+    rcl_account_add(&rcl_account.caches, RCL_PURGE_WORTH_BYTES / sizeof(struct rcl_tcache) + 1);
+    rcl_background_kick();
+    REQUIRE(helpers() == 1);
+}
+
+/* Where pages go back at once, caches do not. */
+static void kick_where_nothing_decays(void *arg)
+{
+    (void)arg;
+    start();
+    rcl_opt.dirty_decay_ms = 0;
+    rcl_background_kick();
+    REQUIRE(helpers() == 0);
+    rcl_account_add(&rcl_account.cache_bytes, 4 * MIB);
+    rcl_background_kick();
+    REQUIRE(helpers() == 1);
+}
+
+TEST(it_is_started_for_caches)
+{
+    unit_child_passes(kick_for_many_caches, NULL);
+    unit_child_passes(kick_where_nothing_decays, NULL);
+}
+
+static void shorten_the_window(void *arg)
+{
+    (void)arg;
+    start();
+    rcl_opt.dirty_decay_ms = 3600000;
+    leave_dirty(4 * MIB);
+    rcl_background_kick();
+    REQUIRE(helpers() == 1);
+    unit_sleep_ms(20); /* it waits by now */
+    rcl_opt.dirty_decay_ms = WINDOW_MS;
+    rcl_background_hurry();
+    REQUIRE(come_to(0));
+    REQUIRE(dirty_bytes() == 0);
+}
+
+TEST(a_shorter_window_counts_at_once)
+{
+    unit_child_passes(shorten_the_window, NULL);
 }
 
 TEST(it_is_not_started_without_need)
@@ -521,6 +567,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_not_started_without_need),
+        cmocka_unit_test(it_is_started_for_caches),
+        cmocka_unit_test(a_shorter_window_counts_at_once),
         cmocka_unit_test(it_returns_what_is_idle_and_ends),
         cmocka_unit_test(there_is_one_at_most),
         cmocka_unit_test(where_no_thread_can_be_made_there_is_none),

@@ -414,8 +414,8 @@ TEST(length_of_a_step)
     assert_int_equal(rcl_purge_step_ns(), UINT64_C(3600000000000) / RCL_DECAY_STEPS);
     rcl_opt.dirty_decay_ms = 1;
     assert_true(rcl_purge_step_ns() > 0);
-    rcl_opt.dirty_decay_ms = 0;
-    assert_int_equal(rcl_purge_step_ns(), 0);
+    rcl_opt.dirty_decay_ms = 0; /* for the caches of threads that sleep */
+    assert_int_equal(rcl_purge_step_ns(), 250000000);
     rcl_opt.dirty_decay_ms = -1;
     assert_int_equal(rcl_purge_step_ns(), 0);
 }
@@ -696,6 +696,30 @@ static void leave_dirty(struct rcl_arena *a)
     REQUIRE(dirty_in(a) > 0);
 }
 
+/* A cache is idle by the window of its arena, however long the process's is. */
+static void drain_by_their_own_steps(void *arg)
+{
+    (void)arg;
+    struct rcl_arena *quick = rcl_arena_create();
+    struct rcl_tls *self = &rcl_tls;
+    rcl_opt.dirty_decay_ms = 60000;
+    rcl_arena_set_decay_ms(quick, 100);
+    REQUIRE(rcl_purge_step_ns() == 25000000);
+    rcl_gate_enter_patient(&self->gate);
+    rcl_thread_bind(self, quick);
+    REQUIRE(rcl_thread_cache(self)->arena == quick);
+    rcl_gate_leave(&self->gate);
+    unsigned step = 0;
+    for (; self->cache != &rcl_tcache_none && step < 20; step++)
+        rcl_purge_step(self);
+    REQUIRE(step >= 2 && step <= 4);
+}
+
+TEST(a_cache_is_idle_by_the_window_of_its_arena)
+{
+    unit_child_passes(drain_by_their_own_steps, NULL);
+}
+
 static void age_by_their_own_steps(void *arg)
 {
     (void)arg;
@@ -787,6 +811,7 @@ int main(void)
         TESTED(where_the_kernel_refuses_it_is_left_in_peace),
         TESTED(no_purge_touches_a_live_block),
         TESTED(arenas_age_by_their_own_steps),
+        TESTED(a_cache_is_idle_by_the_window_of_its_arena),
         TESTED(an_arena_may_keep_nothing),
         TESTED(retained_address_space_stays),
     };

@@ -432,6 +432,42 @@ TEST(a_burst_of_allocations_makes_no_more_places_than_may_be_filled)
     rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
+/* Many caches, each with a few blocks of some sizes, none of which is ever counted. */
+TEST(what_many_caches_have_room_for_is_limited_without_a_count)
+{
+    enum { CACHES = 40, SIZES = 14 };
+    static struct rcl_tcache *tc[CACHES];
+    static void *p[CACHES][SIZES];
+    struct unit_random random = {7};
+
+    for (size_t i = 0; i < CACHES; i++)
+        tc[i] = make();
+    for (size_t i = 0; i < CACHES; i++) {
+        for (size_t k = 0; k < SIZES; k++) {
+            size_t size = 16 + unit_below(&random, 60000);
+            unsigned cls = size <= RCL_SMALL_MAX ? rcl_class_of_small(size)
+                                                 : rcl_class_of_medium(size);
+            p[i][k] = take(tc[i], cls);
+        }
+    }
+    /* The first few may take what there is, and 8 KiB are grudged to nobody. */
+    int64_t places = rcl_account_get(&rcl_account.cache_bytes);
+    assert_in_range(places, 1 * MIB, 8 * MIB + CACHES * 8 * KIB);
+    /* Large blocks, of which few make much, are told of before anybody counts. */
+    int64_t told = rcl_account_get(&rcl_account.cached_bytes), large = 0;
+    for (size_t i = 0; i < CACHES; i++)
+        for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
+            if (rcl_classes[cls].size >= 16 * KIB)
+                large += tc[i]->cap[cls] * (int64_t)rcl_classes[cls].size;
+    assert_true(large > 0 && told >= large);
+    for (size_t i = 0; i < CACHES; i++) {
+        for (size_t k = 0; k < SIZES; k++)
+            give(tc[i], rcl_pagemap_class(p[i][k]), p[i][k]);
+        rcl_tcache_delete(tc[i], RCL_AGE_NEW);
+    }
+    assert_int_equal(rcl_account_get(&rcl_account.cached_bytes), 0);
+}
+
 TEST(what_is_fetched_again_is_shown_and_fades)
 {
     enum { N = 1000 };
@@ -661,6 +697,7 @@ int main(void)
         TESTED(one_cache_has_a_budget),
         TESTED(a_burst_does_not_hide_in_classes_that_are_not_full),
         TESTED(a_burst_of_allocations_makes_no_more_places_than_may_be_filled),
+        TESTED(what_many_caches_have_room_for_is_limited_without_a_count),
         TESTED(what_is_fetched_again_is_shown_and_fades),
         TESTED(all_caches_have_a_budget),
         TESTED(deleting_gives_every_block_back),
