@@ -52,6 +52,8 @@
 #include "prof_stack.c"
 #include "prof_live.c"
 #include "prof_cfi.c"
+#include "prof_elf.c"
+#include "prof_object.c"
 #include "prof_eh.c"
 #include "prof_unwind.c"
 #include "prof_maps.c"

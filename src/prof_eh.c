@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* prof_eh.c - see prof_eh.h. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
-
 #include "prof_eh.h"
 
 #if defined(__x86_64__)
@@ -11,27 +7,14 @@
 #include "meta.h"
 #include "os.h"
 #include "prof_cfi.h"
+#include "prof_object.h"
 
-#include <dlfcn.h>
 #include <string.h>
-
-/* What libc says of the object an address is in (dlfcn.h of glibc 2.35, for older headers). */
-struct found_object {
-    unsigned long long flags;
-    void *start, *end; /* of its mapping */
-    void *link_map;
-    const uint8_t *hdr; /* .eh_frame_hdr */
-    unsigned long long more[8];
-};
-
-extern __typeof__(dlsym) dlsym __attribute__((weak));
 
 enum {
     VALUES = 8,         /* on the stack of an expression */
     STEP_MAX = 8 << 20, /* the largest frame that is believed: the usual size of a stack */
 };
-
-static int (*find_object)(void *address, struct found_object *found);
 
 RCL_FOREIGN bool rcl_eh_read(struct rcl_eh_frame *f, uintptr_t address, uintptr_t *word)
 {
@@ -188,6 +171,7 @@ static enum rcl_eh_step apply(struct rcl_eh_frame *f, const struct rcl_cfi_row *
         return RCL_EH_UNKNOWN;
     next.exact = u->signal;
     next.page = f->page;
+    next.object = f->object;
     *f = next;
     return f->reg[RCL_EH_PC] == 0 ? RCL_EH_OUTMOST : RCL_EH_CALLER;
 }
@@ -314,22 +298,37 @@ static enum rcl_eh_step apply_kept(struct rcl_eh_frame *f, const struct kept_row
     return pc == 0 ? RCL_EH_OUTMOST : RCL_EH_CALLER;
 }
 
+/* What the walk has come through is on the stack, so it is not unloaded before its end. */
+static bool enter_object(struct rcl_eh_object *o, uintptr_t pc)
+{
+    struct rcl_object found;
+    if (pc - o->start >= o->end - o->start) {
+        *o = (struct rcl_eh_object){.number = 0};
+        if (!rcl_object_find(pc, &found))
+            return false;
+        *o = (struct rcl_eh_object){.start = (uintptr_t)found.start,
+                                    .end = (uintptr_t)found.end,
+                                    .hdr = found.hdr,
+                                    .number = rcl_object_number(&found)};
+    }
+    return o->hdr != NULL;
+}
+
 enum rcl_eh_step rcl_eh_step(struct rcl_eh_frame *f)
 {
-    struct found_object object;
     struct kept_row row;
     struct rcl_cfi u;
     struct rcl_cfi_row w;
     uint32_t index;
     /* The call may be its function's last instruction, and the address behind it another's. */
     uintptr_t pc = f->reg[RCL_EH_PC] - !f->exact;
-    if (!rcl_eh_ready() || find_object((void *)pc, &object) != 0 || object.hdr == NULL)
+    if (!rcl_eh_ready() || !enter_object(&f->object, pc))
         return RCL_EH_UNKNOWN;
-    const struct rcl_cfi_header *h = (const struct rcl_cfi_header *)object.hdr;
+    const struct rcl_cfi_header *h = (const struct rcl_cfi_header *)f->object.hdr;
     if (recall_kept(pc, h, &row))
         return apply_kept(f, &row);
-    if (!rcl_cfi_find(h, pc, &index) || !rcl_cfi_read(&u, object.hdr + h->entry[index].fde, pc) ||
-        !rcl_cfi_row(&w, &u, pc))
+    if (!rcl_cfi_find(h, pc, &index) ||
+        !rcl_cfi_read(&u, f->object.hdr + h->entry[index].fde, pc) || !rcl_cfi_row(&w, &u, pc))
         return RCL_EH_UNKNOWN;
     if (!u.signal)
         keep_row(pc, h, index, &w);
@@ -338,18 +337,14 @@ enum rcl_eh_step rcl_eh_step(struct rcl_eh_frame *f)
 
 void rcl_eh_boot(void)
 {
-    if (dlsym == NULL)
-        return;
-    if (kept_rows == NULL)
+    rcl_object_boot();
+    if (kept_rows == NULL && rcl_object_ready())
         kept_rows = rcl_meta_table(sizeof *kept_rows << LG_KEPT_ROWS, "libreclaim stacks");
-    if (kept_rows != NULL)
-        find_object = (int (*)(void *, struct found_object *))dlsym(RTLD_DEFAULT,
-                                                                    "_dl_find_object");
 }
 
 bool rcl_eh_ready(void)
 {
-    return find_object != NULL;
+    return kept_rows != NULL;
 }
 
 #else

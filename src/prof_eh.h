@@ -11,6 +11,8 @@
  * may be unloaded and another one take its addresses: what is kept is believed only while the
  * entry in .eh_frame_hdr that it was made from reads the same.
  *
+ * Every object on the way is noted (prof_object.h), known rules or not.
+ *
  * No lock, no allocation, no call but _dl_find_object.  The stack is probed before it is read.
  * x86-64 only; elsewhere, and without _dl_find_object, nothing is known of any frame.
  */
@@ -22,14 +24,22 @@
 /* DWARF's numbers of x86-64. */
 enum { RCL_EH_RBX = 3, RCL_EH_RBP = 6, RCL_EH_RSP = 7, RCL_EH_R12 = 12, RCL_EH_PC = 16 };
 
-struct rcl_eh_frame {
-    uintptr_t reg[RCL_EH_PC + 1];
-    uint32_t known; /* a bit for each of them */
-    bool exact;     /* a signal came at this pc: it is no return address */
-    uintptr_t page; /* of the stack, proven readable; 0 at the start */
+/* The object of the pc that a step begins with; all 0: none. */
+struct rcl_eh_object {
+    uintptr_t start, end;
+    const uint8_t *hdr; /* .eh_frame_hdr */
+    unsigned number;    /* prof_object.h */
 };
 
-/* Find libc's function and map the table; not inside malloc.  Idempotent. */
+struct rcl_eh_frame {
+    uintptr_t reg[RCL_EH_PC + 1];
+    uint32_t known;              /* a bit for each of them */
+    bool exact;                  /* a signal came at this pc: it is no return address */
+    uintptr_t page;              /* of the stack, proven readable; 0 at the start */
+    struct rcl_eh_object object; /* of the last step: the next one is mostly in the same */
+};
+
+/* Find libc's function and map the tables; not inside malloc.  Idempotent. */
 void rcl_eh_boot(void);
 bool rcl_eh_ready(void);
 

@@ -5,17 +5,12 @@
 #include "die.h"
 #include "meta.h"
 #include "os.h"
+#include "prof_elf.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <string.h>
 
-enum {
-    LINE_MAX = 4096 + 128, /* a path and what stands before it */
-    PHDRS_MAX = 64,
-    NOTES_MAX = 1024,
-    ID_MAX = 64,
-};
+enum { LINE_MAX = 4096 + 128 }; /* a path and what stands before it */
 
 /* Line by line; longer ones are cut. */
 struct reader {
@@ -27,8 +22,6 @@ struct reader {
 /* Mapped when it is first wanted: a handler on a small stack may write a dump. */
 struct maps_room {
     struct reader reader;
-    Elf64_Phdr phdr[PHDRS_MAX];
-    unsigned char notes[NOTES_MAX];
 };
 
 static struct maps_room *maps_room;
@@ -147,66 +140,17 @@ static const char *start_of_file(const char *line, uintptr_t *base)
     return *line == '/' ? line : NULL;
 }
 
-/* The id among the notes; its length, 0: it is not there. */
-static size_t id_in_notes(const unsigned char *notes, size_t bytes, const unsigned char **id)
-{
-    Elf64_Nhdr n;
-    for (size_t at = 0; at + sizeof n <= bytes;) {
-        memcpy(&n, notes + at, sizeof n);
-        at += sizeof n;
-        if (n.n_namesz > NOTES_MAX || n.n_descsz > NOTES_MAX)
-            return 0;
-        size_t name = at, desc = at + rcl_align_up(n.n_namesz, 4);
-        at = desc + rcl_align_up(n.n_descsz, 4);
-        if (desc + n.n_descsz > bytes)
-            return 0;
-        if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && memcmp(notes + name, "GNU", 4) == 0) {
-            *id = notes + desc;
-            return rcl_min(n.n_descsz, ID_MAX);
-        }
-    }
-    return 0;
-}
-
-static void print_build_id(struct rcl_out *o, uintptr_t base, const char *path)
-{
-    Elf64_Phdr *phdr = maps_room->phdr;
-    unsigned char *notes = maps_room->notes;
-    Elf64_Ehdr e;
-    if (!rcl_os_copy(&e, (void *)base, sizeof e) || memcmp(e.e_ident, ELFMAG, SELFMAG) != 0 ||
-        e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_phentsize != sizeof phdr[0])
-        return;
-    size_t count = rcl_min(e.e_phnum, PHDRS_MAX);
-    if (!rcl_os_copy(phdr, (void *)(base + e.e_phoff), count * sizeof phdr[0]))
-        return;
-    for (size_t i = 0; i < count; i++) {
-        const unsigned char *id;
-        size_t bytes = rcl_min(phdr[i].p_filesz, sizeof maps_room->notes);
-        /* Notes are mapped with the start of the file, where offset and distance are one. */
-        if (phdr[i].p_type != PT_NOTE ||
-            !rcl_os_copy(notes, (void *)(base + phdr[i].p_offset), bytes))
-            continue;
-        size_t length = id_in_notes(notes, bytes, &id);
-        if (length == 0)
-            continue;
-        rcl_out_print(o, "# build-id %s ", path);
-        for (size_t k = 0; k < length; k++)
-            rcl_out_print(o, "%x%x", id[k] >> 4, id[k] & 15u);
-        rcl_out_print(o, "\n");
-        return;
-    }
-}
-
 void rcl_maps_print_build_ids(struct rcl_out *o)
 {
     struct reader *r = &maps_room->reader;
     char *line;
     uintptr_t base;
+    struct rcl_elf elf;
     rewind_maps(r);
     while (r->fd >= 0 && next_line(r, &line)) {
         const char *path = start_of_file(line, &base);
-        if (path != NULL)
-            print_build_id(o, base, path);
+        if (path != NULL && rcl_elf_read(&elf, base, rcl_os_copy))
+            rcl_elf_print_id(o, &elf, path);
     }
 }
 

@@ -20,8 +20,9 @@
 #include "prof_rate.h"
 
 /*
- * A frame is a return address, or has the top bit set and is no address of code: the number
- * of a place in Python code (prof_python.h), or one of these two.
+ * A frame is a return address, or the place of one in an object that may be unloaded
+ * (prof_object.h); or it has the top bit set and is no address of code: the number of a place
+ * in Python code (prof_python.h), or one of these two.
  */
 #define RCL_FRAME_MARK ((uint64_t)1 << 63)
 #define RCL_FRAME_NO_STACK RCL_FRAME_MARK

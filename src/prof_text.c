@@ -4,6 +4,7 @@
 
 #include "meta.h"
 #include "prof_maps.h"
+#include "prof_object.h"
 #include "prof_python.h"
 #include "prof_rate.h"
 #include "prof_stack.h"
@@ -157,7 +158,8 @@ static void write_frames(struct rcl_out *o, const struct rcl_stack *s)
     rcl_out_print(o, "@");
     for (unsigned i = 0; i < s->frames; i++) {
         bool code = (s->frame[i] & RCL_FRAME_MARK) == 0;
-        rcl_out_print(o, " 0x%zx", (size_t)(s->frame[i] - (i == 0 && code)));
+        uint64_t address = rcl_object_address(s->frame[i]);
+        rcl_out_print(o, " 0x%zx", (size_t)(address - (i == 0 && code)));
     }
     rcl_out_print(o, "\n");
 }
@@ -190,6 +192,7 @@ void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head)
 {
     size_t mean = (size_t)1 << head->lg;
     add_all_threads(head);
+    rcl_object_look();
     if (head->legacy) {
         rcl_out_print(o, "heap profile: ");
         print_numbers(o, &in_all);
@@ -211,5 +214,7 @@ void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head)
     }
     write_frame_names(o);
     rcl_maps_print_build_ids(o);
+    rcl_object_print_build_ids(o);
     rcl_maps_print(o);
+    rcl_object_print_maps(o);
 }

@@ -3,6 +3,7 @@
 #include "prof_trace.h"
 
 #include "os.h"
+#include "prof_object.h"
 
 enum { KEPT = 16 };
 
@@ -59,6 +60,12 @@ static void put_frame(struct result *r, uint64_t frame)
         r->frame[r->n++] = frame;
 }
 
+/* Where it lies in its object: something else may come to lie at its address. */
+static void put_native(struct result *r, const struct rcl_frame *f)
+{
+    put_frame(r, rcl_object_frame(f->object, f->pc));
+}
+
 /* Python frames from `first` on, to the one that ends its loop, or to the last; the next one. */
 static unsigned put_loop(struct result *r, struct rcl_trace *t, unsigned first, bool all)
 {
@@ -106,7 +113,7 @@ static void weave(struct result *r, struct rcl_trace *t)
             loop = true;
         }
         if (!loop && (next == 0 || !rcl_python_owns(f->pc)))
-            put_frame(r, f->pc);
+            put_native(r, f);
     }
     put_loop(r, t, next, true);
 }
@@ -114,7 +121,7 @@ static void weave(struct result *r, struct rcl_trace *t)
 static void append_python(struct result *r, struct rcl_trace *t)
 {
     for (unsigned i = 0; i < t->natives; i++) {
-        put_frame(r, t->native[i].pc);
+        put_native(r, &t->native[i]);
         if (rcl_python_owns(t->native[i].pc))
             break;
     }
@@ -126,7 +133,7 @@ unsigned rcl_trace_resolve(struct rcl_trace *t, unsigned depth)
     struct result r = {.frame = t->frame, .depth = depth};
     if (t->pythons == 0) {
         for (unsigned i = 0; i < t->natives; i++)
-            put_frame(&r, t->native[i].pc);
+            put_native(&r, &t->native[i]);
     } else if (meets(t)) {
         weave(&r, t);
     } else {

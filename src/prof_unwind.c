@@ -123,6 +123,8 @@ RCL_OWN static unsigned walk_rules(struct rcl_frame *out, unsigned max)
     take_registers(&f);
     for (;;) {
         enum rcl_eh_step step = rcl_eh_step(&f);
+        if (n > 0)
+            out[n - 1].object = f.object.number;
         if (step == RCL_EH_OUTMOST || (step == RCL_EH_UNKNOWN && !step_by_link(&f)))
             break;
         /* To readers all are return addresses, of which they take one off. */

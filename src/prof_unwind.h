@@ -19,6 +19,7 @@
 struct rcl_frame {
     uintptr_t pc;        /* return address */
     uintptr_t low, high; /* of the stack: what belongs to the frame it returns to */
+    unsigned object;     /* that `pc` is in (prof_object.h); 0: none, or not noted */
 };
 
 /* Up to `max` frames of the caller, from the first one outside this library on. */

@@ -37,8 +37,12 @@ static struct rcl_eh_frame frame_of(const ucontext_t *c)
 static unsigned walk(struct rcl_eh_frame f, uintptr_t *pc)
 {
     unsigned n = 0;
-    while (n < MAX && rcl_eh_step(&f) == RCL_EH_CALLER)
-        pc[n++] = f.reg[RCL_EH_PC];
+    for (; n < MAX; pc[n++] = f.reg[RCL_EH_PC]) {
+        uintptr_t in = f.reg[RCL_EH_PC] - !f.exact;
+        if (rcl_eh_step(&f) != RCL_EH_CALLER)
+            break;
+        REQUIRE(in >= f.object.start && in < f.object.end);
+    }
     return n;
 }
 
