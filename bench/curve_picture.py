@@ -65,9 +65,14 @@ def draw_events(axes, results):
         axes.axvline(at, color="#444444", linewidth=0.7, linestyle=(0, (2, 3)), zorder=2)
         if later is None or later.seconds - event.seconds > curve.wall * 0.028:
             label = re.sub(r"[ \d]*( kB)?$", "", event.label)
-            axes.annotate(label, (at, 1.0), xycoords=axes.get_xaxis_transform(),
+            axes.annotate(plain(label), (at, 1.0), xycoords=axes.get_xaxis_transform(),
                           xytext=(-3, 2), textcoords="offset points", rotation=30, va="bottom",
                           ha="left", fontsize=8.5, color="#444444")
+
+
+def plain(text):
+    """No formula, whatever dollars are in it."""
+    return text.replace("$", r"\$")
 
 
 def draw_legend(figure, results):
@@ -96,7 +101,7 @@ def draw(path, results, title):
     draw_live(axes, results)
     draw_curves(axes, results)
     draw_events(axes, results)
-    axes.set_title(title, fontsize=11.5, loc="left", pad=40)
+    axes.set_title(plain(title), fontsize=11.5, loc="left", pad=40)
     axes.set_xlabel("seconds", fontsize=9.5)
     axes.set_ylabel("resident MB", fontsize=9.5)
     axes.set_xlim(0, max(lived(result.median)[-1][0] for result in results))

@@ -23,6 +23,8 @@ FREES = re.compile(r"free|\bdel\b|drop", re.I)
 PEAK_SHARE = 0.95
 # The last moments of a process are its own clearing up; "at the end" means before them.
 LAST_MOMENTS = 0.1
+# What ends before that may not have been seen at all.
+SOON, SOON_SAMPLES = 0.1, 5
 # The number of read() where the kernel's view of a blocked thread can tell it.
 READ_CALL = {"x86_64": 0, "aarch64": 63}.get(os.uname().machine)
 
@@ -101,6 +103,8 @@ class Curve:
     def time_to_return(self, lowest):
         """Seconds until it is down at the floor; None: never."""
         limit = self.floor(lowest) * 1.10 + outside.MIB
+        if self.peak <= limit:
+            return 0.0  # it never was above
         begin = self.freed_at()
         for at, rss, _ in self.samples:
             if begin <= at <= self.wall - LAST_MOMENTS and rss <= limit:
@@ -166,8 +170,11 @@ def watch(allocator, command, settings):
     env = dict(allocator.environment(), PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
     with tempfile.TemporaryFile() as errors:
         started = time.monotonic()
-        process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=errors, bufsize=0)
+        try:
+            process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=errors, bufsize=0)
+        except OSError as error:
+            sys.exit("curve: cannot run %s: %s" % (command[0], error.strerror))
         prompt, pending, due, open_output = Prompt(process, settings.hold), b"", started, True
         proven = allocator.path is None
         while process.poll() is None:
@@ -192,13 +199,22 @@ def watch(allocator, command, settings):
                 time.sleep(max(0, due - time.monotonic()))
         process.stdin.close()
         process.stdout.close()
+        took = time.monotonic() - started
         if process.returncode != 0 or not curve.samples or not proven:
             errors.seek(0)
             sys.stderr.write(errors.read().decode(errors="replace"))
-            sys.exit("curve: under %s: %s" % (
-                allocator.name, "exit code %d" % process.returncode if process.returncode
-                else "it ended too soon" if proven else "the library was not preloaded"))
+            sys.exit("curve: under %s: %s" % (allocator.name, why_not(process, took, settings)))
     return curve
+
+
+def why_not(process, took, settings):
+    if process.returncode:
+        return "exit code %d" % process.returncode
+    if took < max(SOON, SOON_SAMPLES * settings.interval):
+        return ("it ended after %.3f s, before it could be looked at: that needs a program that runs "
+                "longer, or a shorter --interval" % took)
+    return ("the library was not preloaded, or not in a process that could be seen (a static or "
+            "set-user-ID program? one that left its work to another process?)")
 
 
 def was_preloaded(pid, allocator):

@@ -3,13 +3,16 @@
 """selftest.py - the runner's and the model's arithmetic against made-up figures whose results are known by hand."""
 import math
 import os
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "model")]
+sys.path[:0] = [HERE, os.path.join(HERE, "model"),
+                os.path.join(os.path.dirname(HERE), "test", "reclaim")]
 sys.dont_write_bytecode = True
 
 import cores  # noqa: E402
+import curve_runs  # noqa: E402
 import figures  # noqa: E402
 
 checks, failed = 0, 0
@@ -28,6 +31,32 @@ def expect(what, found, expected):
     if not same:
         failed += 1
         print("self-test: %s: expected %s, found %s" % (what, expected, found))
+
+
+def curve_says():
+    """What a wrong call of bench/curve is told; nothing is measured."""
+    curve = [sys.executable, os.path.join(HERE, "curve"), "--no-picture", "--alloc", "glibc"]
+    for arguments, told in (
+            (["--rounds", "0", "--", "true"], "'0' is no number from 1 on"),
+            (["--interval", "abc", "--", "true"], "'abc' is no time: 10ms, 2s, 0.5"),
+            (["--interval", "0", "--", "true"], "'0' is no time"),
+            (["--out", "/nonexistent/x", "--", "true"], "the folder /nonexistent is not there"),
+            (["--alloc", "nosuch", "--", "true"], "nosuch is not there; one of glibc, "),
+            (["--", "/nonexistent/program"], "cannot run /nonexistent/program: No such file"),
+            (["--rounds", "1", "--", "sh", "-c", "exit 3"], "exit code 3"),
+            ([], "which program?")):
+        run = subprocess.run(curve + arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             universal_newlines=True)
+        expect("curve %s" % " ".join(arguments), (run.returncode != 0, told in run.stdout,
+                                                  "Traceback" in run.stdout), (True, True, False))
+
+
+def curve_of_a_flat_program():
+    curve = curve_runs.Curve(None)
+    curve.samples = [(i / 10, 2400000, None) for i in range(10)]
+    expect("what never rose is back", curve.time_to_return(2400000), 0.0)
+    curve.samples = [(i / 10, 90000000 if 2 <= i < 5 else 2400000, None) for i in range(10)]
+    expect("and what did a while later", curve.time_to_return(2400000), 0.1)
 
 
 def statistics():
@@ -177,6 +206,8 @@ def main():
     histograms()
     reports()
     model()
+    curve_of_a_flat_program()
+    curve_says()
     print("bench: self-test of %d figures: %s" % (checks, "%d failed" % failed if failed
                                                    else "passed"))
     return 1 if failed else 0
