@@ -7,6 +7,7 @@
 #include "gate.h"
 #include "options.h"
 #include "os.h"
+#include "pagemap.h"
 #include "purge.h"
 
 enum state {
@@ -26,7 +27,8 @@ enum {
     STEPS_MIN = 6,        /* a window and a bit, before a small rest may be left alone */
     STEPS_STILL = 6,      /* without any change, before a large one is given up */
 };
-#define RETRY_NS 1000000000u /* after a failed start */
+#define RETRY_NS 1000000000u  /* after a failed start */
+#define TRIM_BYTES (16 * MIB) /* returned since the last time: what described it may be a page */
 
 /*
  * What is true of the thread.  A child of a bare clone() or fork system call, which runs no
@@ -83,6 +85,26 @@ static int64_t waiting(void)
     return ((rcl_purge_dirty() + rcl_purge_pinned_most()) << rcl_page_shift()) + caches;
 }
 
+/*
+ * What described memory that is gone: page by page of addresses it stays when blocks go, since the
+ * same page may serve others, who write to it without a lock.
+ */
+static void trim_pagemap(void)
+{
+    static uint64_t trimmed;
+    uint64_t purged = rcl_account_read(&rcl_account.purged_pages);
+    struct rcl_leaf *leaf = NULL;
+    if ((purged - trimmed) << rcl_page_shift() < TRIM_BYTES)
+        return;
+    do {
+        if (!rcl_gate_try_hold(&helper.thread->gate))
+            return;
+        leaf = rcl_pagemap_trim(leaf);
+        rcl_gate_release();
+    } while (leaf != NULL && !__atomic_load_n(&helper.thread->stop, __ATOMIC_ACQUIRE));
+    trimmed = purged;
+}
+
 static void helper_step(void)
 {
     size_t spent;
@@ -132,6 +154,7 @@ static void run(void *arg)
         if (rest > 0 && still < STEPS_STILL &&
             (rest > (int64_t)RCL_PURGE_WORTH_BYTES || steps < STEPS_MIN))
             continue;
+        trim_pagemap();
         /* Who frees much from here on finds IDLE and starts another; who did so before is seen. */
         __atomic_store_n(&helper.thread->state, IDLE, __ATOMIC_SEQ_CST);
         if (still >= STEPS_STILL || waiting() <= (int64_t)RCL_PURGE_WORTH_BYTES ||

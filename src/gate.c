@@ -26,6 +26,7 @@ enum closed {
 
 enum {
     FORK_WAIT_NS = 1000000,
+    TRY_WAIT_NS = 1000000,
     CROSSING_WAIT_NS = 20000000,
 };
 
@@ -202,6 +203,26 @@ bool rcl_gate_hold(struct rcl_gate_pass *me)
     /* Within this thread's own fork nobody is inside already. */
     if (rcl_gate_fork_begin(me))
         close_and_wait(me); /* stays CLOSING: nobody becomes impatient */
+    return true;
+}
+
+bool rcl_gate_try_hold(struct rcl_gate_pass *me)
+{
+    struct rcl_gate_pass *none = NULL;
+    if (!__atomic_compare_exchange_n(&gate.forker, &none, me, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        return false; /* a fork, which may be waiting for our end */
+    uint64_t end = rcl_os_now_ns() + TRY_WAIT_NS;
+    __atomic_store_n(&gate.closed, CLOSING, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&gate.owner, me, __ATOMIC_SEQ_CST);
+    while (count_inside() != 0) {
+        /* A handler may have interrupted who is inside, and sleep. */
+        if (rcl_os_now_ns() > end) {
+            rcl_gate_release();
+            return false;
+        }
+        rcl_os_yield();
+    }
     return true;
 }
 

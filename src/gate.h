@@ -71,6 +71,9 @@ void rcl_gate_reset(struct rcl_gate_pass *me);
 bool rcl_gate_hold(struct rcl_gate_pass *me);
 void rcl_gate_release(void);
 
+/* The same for the helper, if nobody is inside or everybody leaves within a millisecond. */
+bool rcl_gate_try_hold(struct rcl_gate_pass *me);
+
 /* Put a block of at least 8 bytes aside, to be freed by whoever comes through the gate next. */
 void rcl_gate_defer(void *p);
 

@@ -2,6 +2,7 @@
 /* pagemap.c - see pagemap.h. */
 #include "pagemap.h"
 
+#include "look.h"
 #include "os.h"
 #include "release.h"
 
@@ -106,4 +107,55 @@ void rcl_pagemap_forget(const void *addr, size_t bytes)
         if (from < to)
             rcl_release((void *)from, to - from);
     }
+}
+
+/* --- what says nothing -------------------------------------------------------------------- */
+
+/* Page `i` of a leaf.  Descriptors are not cleared; their granules' class bytes decide. */
+static bool says_nothing(const struct rcl_leaf *leaf, size_t i)
+{
+    size_t page = rcl_page_size(), at = i * page, first = at, count = page;
+    if (at >= sizeof leaf->cls) {
+        first = (at - offsetof(struct rcl_leaf, desc)) / sizeof leaf->desc[0];
+        count = page / sizeof leaf->desc[0];
+    }
+    if (first + count > RCL_LEAF_GRANULES)
+        return false; /* what stands behind them */
+    const uint8_t *cls = &leaf->cls[first];
+    return cls[0] == RCL_CLASS_NONE && memcmp(cls, cls + 1, count - 1) == 0;
+}
+
+static void trim(const struct rcl_leaf *leaf, size_t first, size_t end)
+{
+    enum { BATCH = 64 };
+    struct rcl_look in_core = {.pagemap = -1};
+    uint8_t resident[BATCH];
+    char *at = (char *)leaf + (first << rcl_page_shift()), *from = NULL; /* of those that go */
+    for (size_t i = first; i < end; i++, at += rcl_page_size()) {
+        size_t n = (i - first) % BATCH;
+        if (n == 0 && rcl_look_pages(&in_core, at, rcl_min(end - i, (size_t)BATCH), resident) != 0)
+            return; /* no such call here: they stay */
+        bool goes = resident[n] != 0 && says_nothing(leaf, i);
+        if (goes && from == NULL)
+            from = at;
+        if (!goes && from != NULL) {
+            rcl_release(from, (size_t)(at - from));
+            from = NULL;
+        }
+    }
+    if (from != NULL)
+        rcl_release(from, (size_t)(at - from));
+}
+
+struct rcl_leaf *rcl_pagemap_trim(struct rcl_leaf *after)
+{
+    struct rcl_leaf *leaf = after == NULL ? __atomic_load_n(&leaves, __ATOMIC_ACQUIRE)
+                                          : after->next;
+    size_t descriptors = offsetof(struct rcl_leaf, desc) >> rcl_page_shift();
+    if (leaf == NULL)
+        return NULL;
+    /* Class bytes last: they are read for the descriptors. */
+    trim(leaf, descriptors, leaf_bytes() >> rcl_page_shift());
+    trim(leaf, 0, descriptors);
+    return leaf;
 }

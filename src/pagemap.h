@@ -102,6 +102,12 @@ bool rcl_pagemap_cover(const void *addr, size_t bytes);
 /* Every leaf, for statistics. */
 void rcl_pagemap_each(void (*fn)(void *arg, const void *addr, size_t bytes), void *arg);
 
+/*
+ * Return the pages of one leaf after the other that say nothing: no block starts in what they
+ * describe.  NULL begins; the leaf to go on with, NULL at the end.  While nobody writes.
+ */
+struct rcl_leaf *rcl_pagemap_trim(struct rcl_leaf *after);
+
 /* Every granule of the range: this class and descriptor. */
 void rcl_pagemap_set(const void *addr, size_t bytes, unsigned cls, void *desc);
 

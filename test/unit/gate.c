@@ -527,6 +527,25 @@ TEST(nobody_is_inside_a_closed_gate)
         end(&worker[i]);
 }
 
+/* It gives up where somebody stays inside, and where a fork may be waiting for the helper's end. */
+TEST(the_helper_holds_the_gate_only_if_that_is_soon)
+{
+    struct rcl_gate_pass me = {.shard = 0}, other = {.shard = 1}, forker = {.shard = 2};
+
+    assert_true(rcl_gate_try_hold(&me));
+    rcl_gate_release();
+    assert_true(rcl_gate_enter(&other)); /* it is open again */
+    assert_false(rcl_gate_try_hold(&me));
+    assert_true(rcl_gate_enter(&me));
+    rcl_gate_leave(&me);
+    rcl_gate_leave(&other);
+    assert_true(rcl_gate_fork_begin(&forker));
+    assert_false(rcl_gate_try_hold(&me));
+    rcl_gate_fork_end();
+    assert_true(rcl_gate_try_hold(&me));
+    rcl_gate_release();
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -546,6 +565,7 @@ int main(void)
         cmocka_unit_test(in_a_child_only_the_forking_thread_is_left),
         cmocka_unit_test(deferred_blocks_come_out_once),
         cmocka_unit_test(nobody_is_inside_a_closed_gate),
+        cmocka_unit_test(the_helper_holds_the_gate_only_if_that_is_soon),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,6 +191,54 @@ TEST(forgetting_returns_what_described_the_range_and_nothing_else)
         assert_entry(a, 2, descriptors);
 }
 
+static void trim_all(void)
+{
+    struct rcl_leaf *leaf = NULL;
+
+    do {
+        leaf = rcl_pagemap_trim(leaf);
+    } while (leaf != NULL);
+}
+
+static size_t resident_of(uintptr_t a)
+{
+    struct rcl_leaf *leaf = rcl_pagemap_root[a >> RCL_LEAF_SHIFT];
+    uintptr_t from = rcl_align_down((uintptr_t)leaf, unit_kernel_page());
+
+    return unit_resident((void *)from, sizeof *leaf);
+}
+
+TEST(what_says_nothing_is_returned_and_nothing_else)
+{
+    uintptr_t a = 84 * LEAF_BYTES;
+    enum { STEP = 2 * MIB };
+
+    /* A block each 2 MiB: a page of descriptors each, and each page of class bytes. */
+    assert_true(rcl_pagemap_cover(address(a), 2 * LEAF_BYTES));
+    for (uintptr_t at = a; at < a + 2 * LEAF_BYTES; at += STEP)
+        rcl_pagemap_set(address(at), 1, 3, descriptors);
+    size_t full = resident_of(a);
+    assert_true(full >= (LEAF_BYTES / STEP) * unit_kernel_page());
+    trim_all();
+    assert_int_equal(resident_of(a), full); /* each says something */
+    /* All go but one, and that one is still known. */
+    uintptr_t left = a + 77 * STEP;
+    for (uintptr_t at = a; at < a + 2 * LEAF_BYTES; at += STEP)
+        if (at != left)
+            rcl_pagemap_clear(address(at), 1);
+    trim_all();
+    assert_in_range(resident_of(a), 1, 4 * rcl_page_size());
+    assert_true(resident_of(a + LEAF_BYTES) <= rcl_page_size());
+    for (uintptr_t at = a; at < a + 2 * LEAF_BYTES; at += STEP)
+        assert_entry(at, at == left ? 3 : RCL_CLASS_NONE, descriptors);
+    /* And can be used again. */
+    rcl_pagemap_set(address(a + STEP), STEP, 4, descriptors + 1);
+    trim_all();
+    for (uintptr_t at = a + STEP; at < a + 2 * (uintptr_t)STEP; at += RCL_GRANULE)
+        assert_entry(at, 4, descriptors + 1);
+    assert_entry(left, 3, descriptors);
+}
+
 /* --- out of memory ------------------------------------------------------------------------ */
 
 static void cover_without_memory(void *arg)
@@ -256,6 +304,7 @@ int main(void)
         cmocka_unit_test(beyond_user_space_nothing_is_covered),
         cmocka_unit_test(covering_again_changes_nothing),
         cmocka_unit_test(forgetting_returns_what_described_the_range_and_nothing_else),
+        cmocka_unit_test(what_says_nothing_is_returned_and_nothing_else),
         cmocka_unit_test(out_of_memory_is_false),
         cmocka_unit_test(several_threads_get_the_same_leaf),
     };
