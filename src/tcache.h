@@ -129,10 +129,14 @@ static inline size_t rcl_tcache_pages(const struct rcl_tcache *tc)
     return rcl_account_pins(tc->blocks) + (tc->bytes >> rcl_page_shift());
 }
 
-/* The same for others than its owner, by its last count or, if more, by the places there are. */
+/*
+ * The same for others than its owner, by its last count; where there are many, which may never have
+ * been counted, by the places there are if that is more.
+ */
 static inline size_t rcl_tcache_pages_most(const struct rcl_tcache *tc)
 {
-    size_t places = __atomic_load_n(&tc->places, __ATOMIC_RELAXED) >> rcl_page_shift();
+    bool many = rcl_account_get(&rcl_account.caches) > RCL_TCACHES_FEW;
+    size_t places = many ? __atomic_load_n(&tc->places, __ATOMIC_RELAXED) >> rcl_page_shift() : 0;
     size_t told = rcl_account_pins(__atomic_load_n(&tc->told_blocks, __ATOMIC_RELAXED)) +
                   (__atomic_load_n(&tc->told_bytes, __ATOMIC_RELAXED) >> rcl_page_shift());
     return rcl_max(told, places);
