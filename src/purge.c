@@ -18,11 +18,13 @@ enum {
     EXCESS_BUDGET = 256,
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
-    CACHE_PAGES_MIN = 8,   /* and so many pages each, or bytes, whatever that is */
+    CACHE_PAGES_MIN = 16,  /* and so many pages each, or bytes, whatever that is; */
+    REST_PAGES_MIN = 8,    /* those that rest, half as many */
     KEEP_EMPTY_CHUNKS = 1, /* per arena: address space for the next burst */
 };
 #define CACHE_BYTES_BESIDE (512 * KIB) /* of what each cache but the first pins, see below */
-#define CACHE_BYTES_MIN (32 * KIB)
+#define CACHE_BYTES_MIN (256 * KIB)
+#define REST_BYTES_MIN (32 * KIB)
 #define META_KEEP_BYTES (256 * KIB) /* empty descriptors, until they have decayed */
 #define CACHE_STEP_NS 250000000u    /* for caches alone, where pages go back at once */
 #define LOOK_NS 2000000u            /* who rests so long may lose it; 4 ms by a coarse clock */
@@ -123,6 +125,11 @@ static bool due(uint64_t *at, uint64_t step_ns)
                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+static size_t part_of_share(size_t each, size_t pages_min, size_t bytes_min)
+{
+    return rcl_max(rcl_max(each, pages_min), bytes_min >> rcl_page_shift());
+}
+
 /*
  * Caches pin more than `share` pages: make the caller's smaller if it has more than its part.  And
  * if that is not enough, empty those of threads that rest: they have been filled when more was
@@ -131,14 +138,16 @@ static bool due(uint64_t *at, uint64_t step_ns)
 static void relieve_caches(struct rcl_tls *self, size_t share)
 {
     static uint64_t next_look;
-    if (rcl_purge_pinned() <= (int64_t)share)
+    int64_t caches = rcl_account_get(&rcl_account.caches), uncounted = rcl_purge_uncounted();
+    if (rcl_purge_pinned() + uncounted <= (int64_t)share)
         return;
-    int64_t caches = rcl_account_get(&rcl_account.caches);
-    size_t part = rcl_max(share / (size_t)(caches > 0 ? caches : 1), CACHE_PAGES_MIN);
-    part = rcl_max(part, CACHE_BYTES_MIN >> rcl_page_shift());
-    shrink_own_cache(self, part);
-    if (caches > 1 && rcl_purge_pinned() > (int64_t)share && due(&next_look, LOOK_NS))
-        rcl_threads_drain_resting(part);
+    size_t each = share / (size_t)(caches > 0 ? caches : 1);
+    if (rcl_purge_pinned() > (int64_t)share)
+        shrink_own_cache(self, part_of_share(each, CACHE_PAGES_MIN, CACHE_BYTES_MIN));
+    if (caches > 1 && rcl_purge_pinned() + uncounted > (int64_t)share && due(&next_look, LOOK_NS))
+        rcl_threads_drain_resting(caches <= RCL_TCACHES_FEW
+                                      ? part_of_share(each, CACHE_PAGES_MIN, CACHE_BYTES_MIN)
+                                      : part_of_share(each, REST_PAGES_MIN, REST_BYTES_MIN));
 }
 
 static void count_run(void)
@@ -161,7 +170,8 @@ static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
     size_t beside = pinned_beside(ceiling);
     relieve_caches(self, ceiling / CACHE_SHARE + beside);
     int64_t dirty = rcl_purge_dirty(), slack = (int64_t)(ceiling / CEILING_SLACK);
-    int64_t room = (int64_t)(ceiling + beside) - rcl_purge_pinned() - rcl_purge_described();
+    int64_t room = (int64_t)(ceiling + beside) - rcl_purge_pinned() - rcl_purge_uncounted() -
+                   rcl_purge_described();
     if (beside != 0) { /* caches do not take the place of what is wanted again */
         int64_t demand = rcl_account_get(&rcl_account.demand_pages);
         room = room > demand ? room : demand;
@@ -196,7 +206,7 @@ void rcl_purge_excess(struct rcl_tls *self)
          rcl_account_get(&rcl_account.grown_pages)) != 0)
         withdraw_old_demand();
     size_t ceiling = rcl_demand_ceiling();
-    if (unlikely(held > (int64_t)ceiling))
+    if (unlikely(held + rcl_purge_uncounted() > (int64_t)ceiling))
         purge_excess(self, ceiling);
     if (unlikely(rcl_arena_own_decay()))
         purge_at_once();

@@ -33,13 +33,18 @@ static inline int64_t rcl_pages_pinned(int64_t bytes, int64_t beside)
 static inline int64_t rcl_purge_pinned(void)
 {
     int64_t blocks = rcl_account_get(&rcl_account.cached_blocks);
-    int64_t bytes = rcl_account_get(&rcl_account.cached_bytes);
-    /* Many that are never counted: half of their places are taken to be. */
-    int64_t more = rcl_account_get(&rcl_account.caches) <= RCL_TCACHES_FEW
-                       ? 0
-                       : (rcl_account_get(&rcl_account.cache_bytes) - bytes) / 2;
-    return rcl_pages_pinned(bytes + (more > 0 ? more : 0),
+    return rcl_pages_pinned(rcl_account_get(&rcl_account.cached_bytes),
                             blocks > 0 ? (int64_t)rcl_account_pins((size_t)blocks) : 0);
+}
+
+/* What many that are never counted may keep beside that: half of their places. */
+static inline int64_t rcl_purge_uncounted(void)
+{
+    if (likely(rcl_account_get(&rcl_account.caches) <= RCL_TCACHES_FEW))
+        return 0;
+    int64_t places = rcl_account_get(&rcl_account.cache_bytes);
+    int64_t more = places - rcl_account_get(&rcl_account.cached_bytes);
+    return more > 0 ? more / 2 >> rcl_page_shift() : 0;
 }
 
 static inline int64_t rcl_purge_pinned_most(void)

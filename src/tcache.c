@@ -16,10 +16,11 @@ enum {
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
-    PLACES_SHARE = 2,    /* there may be places for twice what may be held, by a few caches */
+    PLACES_SHARE = 2,    /* there may be places for twice what may be held */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
     FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
+    YOUNG_EVENTS = 256,  /* slow paths until a cache of many is treated as one in use */
     MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
     MEASURE_FREES = 8,   /* or overflows with no refill between them, */
     MEASURE_REFILLS = 2, /* or refills when there seems to be little room */
@@ -27,7 +28,8 @@ enum {
 #define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
 #define CACHES_BYTES_MIN (4 * MIB)   /* likewise */
 #define ONE_BYTES_MAX (2 * MIB)      /* for one of them */
-#define CACHE_BYTES_LEAST (8 * KIB)  /* so much is not grudged to any of them */
+#define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
+#define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
 #define CACHE_SHOWN_MAX (1 * MIB)    /* by which one of several may exceed that, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
@@ -174,6 +176,15 @@ static size_t granted(void)
     return rcl_max(CACHES_BYTES_MIN, used_bytes() / USED_SHARE);
 }
 
+/*
+ * One of many that has hardly been used.  Threads that each make a few blocks of some sizes and
+ * then free them by hits alone never come to be counted, and together may hold much too much.
+ */
+static bool is_young(const struct rcl_tcache *tc)
+{
+    return tc->events < YOUNG_EVENTS && rcl_account_get(&rcl_account.caches) > RCL_TCACHES_FEW;
+}
+
 /* Of so many times that; all: what they have of it. */
 static size_t part_of(const struct rcl_tcache *tc, size_t times, int64_t all)
 {
@@ -183,7 +194,8 @@ static size_t part_of(const struct rcl_tcache *tc, size_t times, int64_t all)
     size_t most = times * granted();
     if (caches <= ONE_SHARE || all < (int64_t)most)
         return rcl_min(most / ONE_SHARE, times * ONE_BYTES_MAX) + times * tc->shown;
-    return rcl_max(most / (size_t)caches, times * CACHE_BYTES_LEAST) + times * tc->shown;
+    size_t least = is_young(tc) ? YOUNG_BYTES_LEAST : CACHE_BYTES_LEAST;
+    return rcl_max(most / (size_t)caches, times * least) + times * tc->shown;
 }
 
 /* Bytes that it may hold, */
@@ -192,26 +204,16 @@ static size_t allowance(const struct rcl_tcache *tc)
     return part_of(tc, 1, rcl_account_get(&rcl_account.cached_bytes));
 }
 
-/* So many times that there may be places. */
-static size_t places_share(void)
-{
-    return rcl_account_get(&rcl_account.caches) <= RCL_TCACHES_FEW ? PLACES_SHARE : 1;
-}
-
 /* and have places for: what frees bring by hits alone. */
 static size_t places_allowed(const struct rcl_tcache *tc)
 {
-    return part_of(tc, places_share(), rcl_account_get(&rcl_account.cache_bytes));
+    return part_of(tc, is_young(tc) ? 1 : PLACES_SHARE, rcl_account_get(&rcl_account.cache_bytes));
 }
 
-/*
- * Threads that each make a few blocks of some sizes and then free them by hits alone never come to
- * be counted: where there are many, the first places of a class are no longer free either.
- */
-static bool crowded(void)
+/* Must it have room even for the first places of a class? */
+static bool is_held_to_places(const struct rcl_tcache *tc)
 {
-    return rcl_account_get(&rcl_account.caches) > RCL_TCACHES_FEW &&
-           rcl_account_get(&rcl_account.cache_bytes) > (int64_t)granted();
+    return is_young(tc) && rcl_account_get(&rcl_account.cache_bytes) > (int64_t)granted();
 }
 
 /*
@@ -348,7 +350,7 @@ static bool grow(struct rcl_tcache *tc, unsigned cls, size_t more)
         c->size > (size_t)rcl_opt.tcache_max)
         return false;
     size_t places = places_allowed(tc), wanted = (cap - old) * c->size;
-    if (tc->places + wanted > places && (old != 0 || crowded())) {
+    if (tc->places + wanted > places && (old != 0 || is_held_to_places(tc))) {
         close_places(tc, places - rcl_min(places, wanted), PLACES_LOOKS);
         if (tc->places + wanted > places)
             return false;

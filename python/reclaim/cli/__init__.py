@@ -35,14 +35,16 @@ def complain(text):
     line = "".join(char if char.isprintable() else "?" for char in text)
     try:
         print("reclaim: " + line, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
+    except OSError:
+        drop_output(2)
+    except ValueError:  # closed
         pass
 
 
-def drop_output():
-    """What is still to be written to standard output goes nowhere, or the interpreter would complain of
-    it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def drop_output(descriptor=1):
+    """What is still to be written there goes nowhere, or the interpreter would complain of it at its end
+    and end with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def duration(text):

@@ -65,16 +65,31 @@ def reports(environment, folder, interval):
 def follow(options, path, command, environment, folder):
     """The exit code and the samples."""
     path_of = reports(environment, folder, options.interval)
+    process, early = None, []
+
+    def forward(number, _):
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    # Before there is a program: a signal that came between its start and this would end us alone.
+    before = {getattr(signal, name): forward for name in FORWARDED}
+    # From a terminal both of us get it; what it means is the program's affair.
+    before[signal.SIGINT] = lambda *_: None
+    for number, handler in list(before.items()):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            del before[number]  # by nohup, for one: the program shall inherit that
+        else:
+            before[number] = signal.signal(number, handler)
     try:
         process = subprocess.Popen(command, executable=path, env=environment)
     except OSError as error:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         raise Failure("%s: %s" % (path, error.strerror), 126) from None
-    before = {}
-    for name in FORWARDED:
-        number = getattr(signal, name)
-        before[number] = signal.signal(number, lambda number, _: process.send_signal(number))
-    # From a terminal both of us get it; what it means is the program's affair.
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in early:
+        process.send_signal(number)
 
     def ended(seconds):
         try:
