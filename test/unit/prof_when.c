@@ -12,7 +12,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-static char folder[] = "/tmp/rcl-when-XXXXXX";
+static char folder[32];
 static struct rcl_stack *stack;
 
 static const struct rcl_options defaults = {
