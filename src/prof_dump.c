@@ -312,6 +312,13 @@ static void end_writing(void)
     __atomic_store_n(&dump.writing, 0, __ATOMIC_RELEASE);
 }
 
+/* Then all is its own for good. */
+static bool is_ended_by_caller(void)
+{
+    return unlikely(__atomic_load_n(&dump.ended, __ATOMIC_ACQUIRE)) &&
+           __atomic_load_n(&dump.ender, __ATOMIC_RELAXED) == (uint32_t)rcl_os_tid();
+}
+
 /* Does another thread end the process?  To be refused then is no news. */
 static bool is_ended_by_another(void)
 {
@@ -394,7 +401,7 @@ int rcl_prof_dump(const char *path, enum rcl_prof_reason why)
 {
     uint64_t signals = rcl_os_block_signals();
     int error = EBUSY;
-    bool another = is_ended_by_another(), ended = !another && dump.ended;
+    bool another = is_ended_by_another(), ended = is_ended_by_caller();
     if (ended || (!another && begin_writing())) {
         error = write_dump(path, why);
         if (!ended)
@@ -413,8 +420,10 @@ void rcl_prof_dump_end(void)
     if (__atomic_compare_exchange_n(&dump.ender, &nobody, (uint32_t)rcl_os_tid(), false,
                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         uint64_t end = rcl_os_now_ns() + PATIENCE_S * 1000000000ull;
-        while (!(dump.ended = begin_writing()) && rcl_os_now_ns() < end)
+        bool mine;
+        while (!(mine = begin_writing()) && rcl_os_now_ns() < end)
             rcl_os_yield();
+        __atomic_store_n(&dump.ended, mine, __ATOMIC_RELEASE);
     }
     rcl_os_restore_signals(signals);
 }
