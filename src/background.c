@@ -36,7 +36,8 @@ enum {
  */
 struct thread {
     uint32_t state;
-    uint32_t stop;     /* futex word: 1 asks it to end */
+    uint32_t stop;     /* 1 asks it to end */
+    uint32_t wakes;    /* futex word: how often it was to look at that, and at the step */
     uint32_t tid_word; /* the kernel clears it at the thread's end */
     int tid;
     uint64_t deadline; /* of its next step; relaxed */
@@ -123,12 +124,15 @@ static void wait_for_step(void)
 {
     struct thread *t = helper.thread;
     uint64_t since = rcl_os_now_ns();
-    while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
+    for (;;) {
+        uint32_t wakes = __atomic_load_n(&t->wakes, __ATOMIC_SEQ_CST); /* before what it tells of */
+        if (__atomic_load_n(&t->stop, __ATOMIC_SEQ_CST))
+            break;
         uint64_t deadline = since + rcl_purge_step_ns(), now = rcl_os_now_ns();
         __atomic_store_n(&t->deadline, deadline, __ATOMIC_RELAXED);
         if (now >= deadline)
             break;
-        rcl_os_futex_wait(&t->stop, 0, deadline - now);
+        rcl_os_futex_wait(&t->wakes, wakes, deadline - now);
     }
 }
 
@@ -240,7 +244,8 @@ uint64_t rcl_background_next_ns(void)
 
 void rcl_background_hurry(void)
 {
-    rcl_os_futex_wake(&helper.thread->stop, 1);
+    __atomic_fetch_add(&helper.thread->wakes, 1, __ATOMIC_SEQ_CST);
+    rcl_os_futex_wake(&helper.thread->wakes, 1);
 }
 
 void rcl_background_stop(void)
@@ -252,7 +257,7 @@ void rcl_background_stop(void)
             change(RUNNING, IDLE);
         } else if (__atomic_load_n(&helper.thread->state, __ATOMIC_SEQ_CST) == RUNNING) {
             __atomic_store_n(&helper.thread->stop, 1, __ATOMIC_SEQ_CST);
-            rcl_os_futex_wake(&helper.thread->stop, 1);
+            rcl_background_hurry();
             rcl_os_thread_join(&helper.thread->tid_word, helper.thread->tid);
         } else {
             rcl_os_yield(); /* being started: a matter of microseconds */
