@@ -4,35 +4,23 @@
  * numbers beside mallctl's: test/contract/jemalloc_json.
  */
 #include "blocks.h"
+#include "sink.h"
 
 #include "boot.h"
 #include "ctljson.h"
 
-static struct {
-    char text[4 * MIB];
-    size_t used;
-} report;
-
-static void collect(void *arg, const char *text, size_t bytes)
-{
-    (void)arg;
-    REQUIRE(report.used + bytes < sizeof report.text);
-    memcpy(report.text + report.used, text, bytes);
-    report.used += bytes;
-    report.text[report.used] = '\0';
-}
+static struct unit_text report;
 
 static const char *write_report(const char *opts)
 {
     char buf[100];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect};
+    struct rcl_out o = unit_text_begin(&report, buf, sizeof buf);
     struct rcl_moment *m = rcl_moment_new();
 
     assert_non_null(m);
     rcl_gate_enter_patient(&rcl_tls.gate);
     rcl_moment_fill(m);
     rcl_gate_leave(&rcl_tls.gate);
-    report.used = 0;
     rcl_ctljson(m, opts, &o);
     rcl_out_flush(&o);
     rcl_moment_free(m);

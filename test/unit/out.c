@@ -1,28 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of out.h: every format against libc's, and every way a buffer can end. */
-#include "unit.h"
-
-#include "out.h"
+#include "sink.h"
 
 #include <limits.h>
-
-/* A sink that remembers everything, and the sizes of the pieces it got. */
-struct collected {
-    char text[4096];
-    size_t bytes;
-    size_t calls;
-};
-
-static void collect(void *arg, const char *text, size_t bytes)
-{
-    struct collected *c = arg;
-
-    REQUIRE(c->bytes + bytes < sizeof c->text);
-    memcpy(c->text + c->bytes, text, bytes);
-    c->bytes += bytes;
-    c->text[c->bytes] = '\0';
-    c->calls++;
-}
 
 /* Print into a buffer of our own and compare with what libc makes of the same. */
 #define CHECK_AS_LIBC(...)                                         \
@@ -120,10 +100,11 @@ TEST(a_sink_gets_everything_in_order)
 {
     static const char expected[] = "first 1, second -2, third 18446744073709551615; end\n";
 
+    static struct unit_text c;
+
     for (size_t size = 1; size <= 80; size++) {
         char text[81];
-        struct collected c = {.bytes = 0};
-        struct rcl_out o = {.buf = text, .size = size, .sink = collect, .arg = &c};
+        struct rcl_out o = unit_text_begin(&c, text, size);
 
         memset(text, '#', sizeof text);
         rcl_out_print(&o, "first %u, second %d", 1u, -2);
@@ -131,7 +112,7 @@ TEST(a_sink_gets_everything_in_order)
         assert_int_equal(text[size], '#');
         /* Nothing is handed over before the buffer is full. */
         if (size >= sizeof expected - 1)
-            assert_int_equal(c.calls, 0);
+            assert_int_equal(c.pieces, 0);
         rcl_out_flush(&o);
         assert_string_equal(c.text, expected);
         assert_int_equal(o.used, 0);

@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of prof_maps.h: the kernel's text is passed on whole, and build ids are the files'. */
-#include "unit.h"
+#include "sink.h"
 
 #include "prof_maps.h"
 
-static char text[256 * 1024];
-static size_t used;
-
-static void collect(void *arg, const char *from, size_t bytes)
-{
-    (void)arg;
-    REQUIRE(used + bytes < sizeof text);
-    memcpy(text + used, from, bytes);
-    used += bytes;
-    text[used] = '\0';
-}
+static struct unit_text printed;
+static const char *const text = printed.text;
 
 static void print(void (*what)(struct rcl_out *))
 {
     char buf[64];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect};
+    struct rcl_out o = unit_text_begin(&printed, buf, sizeof buf);
 
-    used = 0;
-    text[0] = '\0';
     assert_int_equal(rcl_maps_open(), 0);
     what(&o);
     rcl_maps_close();
@@ -50,7 +39,7 @@ TEST(every_mapping_is_there)
 
 TEST(an_address_is_found_in_its_mapping)
 {
-    uintptr_t start, end, here = (uintptr_t)collect;
+    uintptr_t start, end, here = (uintptr_t)print;
 
     assert_true(rcl_maps_find(here, &start, &end));
     assert_true(start <= here && here < end);

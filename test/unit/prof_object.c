@@ -3,7 +3,7 @@
  * Tests of prof_object.h: real objects keep their addresses; made-up ones, of which libc knows
  * nothing, are gone at every dump.
  */
-#include "unit.h"
+#include "sink.h"
 
 #include "prof_object.h"
 
@@ -26,31 +26,21 @@ struct image {
 
 static char *memory;
 static struct link_map maps[PLACES];
-static char text[64 * 1024];
-static size_t used;
-
-static void collect(void *arg, const char *from, size_t bytes)
-{
-    (void)arg;
-    REQUIRE(used + bytes < sizeof text);
-    memcpy(text + used, from, bytes);
-    used += bytes;
-}
+static struct unit_text printed;
+static const char *const text = printed.text;
 
 /* What a dump says of objects, once these frames have been written. */
 static void print(const uint64_t *frame, size_t frames)
 {
     char buf[64];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect};
+    struct rcl_out o = unit_text_begin(&printed, buf, sizeof buf);
 
-    used = 0;
     rcl_object_look();
     for (size_t i = 0; i < frames; i++)
         rcl_object_address(frame[i]);
     rcl_object_print_build_ids(&o);
     rcl_object_print_maps(&o);
     rcl_out_flush(&o);
-    text[used] = '\0';
 }
 
 /* An object with this id (0: none) at this place. */
@@ -104,7 +94,7 @@ TEST(before_the_start_nothing_is_noted)
     assert_int_equal(rcl_object_address(4711), 4711);
     assert_int_equal(rcl_object_address(RCL_FRAME_OBJECT), RCL_FRAME_OBJECT);
     print(NULL, 0);
-    assert_int_equal(used, 0);
+    assert_int_equal(printed.used, 0);
     rcl_object_boot();
     assert_true(rcl_object_ready());
 }
@@ -122,7 +112,7 @@ TEST(a_library_that_is_there_has_its_addresses)
     uint64_t f = rcl_object_frame(n, pc);
     assert_true(f >= RCL_FRAME_OBJECT && f < (uint64_t)1 << 63);
     print(&f, 1);
-    assert_int_equal(used, 0);
+    assert_int_equal(printed.used, 0);
     assert_int_equal(rcl_object_address(f), pc);
 }
 
@@ -130,7 +120,7 @@ TEST(the_program_stays)
 {
     struct rcl_object o;
 
-    assert_true(rcl_object_find((uintptr_t)collect, &o));
+    assert_true(rcl_object_find((uintptr_t)print, &o));
     assert_int_equal(rcl_object_number(&o), 0);
     assert_false(rcl_object_find(16, &o));
 }
@@ -170,7 +160,7 @@ TEST(what_is_gone_is_written_where_nothing_lies)
              (unsigned long long)start, (unsigned long long)start + 0x2000);
     assert_string_equal(text, lines);
     print(NULL, 0); /* the next dump begins anew */
-    assert_int_equal(used, 0);
+    assert_int_equal(printed.used, 0);
 }
 
 TEST(a_file_that_was_replaced_is_said_to_be_deleted)

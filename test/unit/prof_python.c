@@ -5,6 +5,7 @@
  * at by test/hosts/profile_python.sh.
  */
 #include "python.h"
+#include "sink.h"
 
 #include "prof_python.h"
 #include "prof_stack.h"
@@ -14,27 +15,19 @@ enum { MAX = 64 };
 static struct rcl_python_room room;
 static struct rcl_python_frame found[MAX];
 
-static char printed[64 * 1024];
-
-static void collect(void *arg, const char *text, size_t bytes)
-{
-    (void)arg;
-    REQUIRE(strlen(printed) + bytes < sizeof printed);
-    strncat(printed, text, bytes);
-}
+static struct unit_text printed;
 
 /* The line that explains a number. */
 static const char *line_of(uint64_t number)
 {
     static char line[256];
     char start[64], buf[100];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect};
+    struct rcl_out o = unit_text_begin(&printed, buf, sizeof buf);
 
-    printed[0] = '\0';
     rcl_python_print(&o);
     rcl_out_flush(&o);
     snprintf(start, sizeof start, "# frame 0x%llx ", (unsigned long long)number);
-    const char *at = strstr(printed, start);
+    const char *at = strstr(printed.text, start);
     if (at == NULL)
         return "";
     snprintf(line, sizeof line, "%.*s", (int)strcspn(at, "\n"), at);

@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of prof_text.h: line by line what doc/profiling.md says. */
-#include "unit.h"
+#include "sink.h"
 
 #include "prof_maps.h"
 #include "prof_stack.h"
 #include "prof_text.h"
 
-static char text[256 * 1024];
-static size_t used;
-
-static void collect(void *arg, const char *from, size_t bytes)
-{
-    (void)arg;
-    REQUIRE(used + bytes < sizeof text);
-    memcpy(text + used, from, bytes);
-    used += bytes;
-    text[used] = '\0';
-}
+static struct unit_text printed;
+static const char *const text = printed.text;
 
 /* What a child says of its parent. */
 static int parent;
@@ -24,7 +15,7 @@ static int parent;
 static void write_text(bool legacy, bool peak)
 {
     char buf[100];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect};
+    struct rcl_out o = unit_text_begin(&printed, buf, sizeof buf);
     const struct rcl_prof_head head = {.legacy = legacy,
                                        .peak = peak,
                                        .lg = 0,
@@ -36,7 +27,6 @@ static void write_text(bool legacy, bool peak)
                                        .parent = parent,
                                        .inherited = 678};
 
-    used = 0;
     assert_int_equal(rcl_maps_open(), 0);
     rcl_prof_write(&o, &head);
     rcl_maps_close();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of report.h: what programs read is well formed and says what the snapshot says. */
-#include "unit.h"
+#include "sink.h"
 
 #include "heap.h"
 #include "options.h"
@@ -9,28 +9,13 @@
 
 #include <sys/prctl.h>
 
-struct text {
-    char text[4 * MIB];
-    size_t used;
-};
-
-static void collect(void *arg, const char *text, size_t bytes)
-{
-    struct text *t = arg;
-
-    REQUIRE(t->used + bytes < sizeof t->text);
-    memcpy(t->text + t->used, text, bytes);
-    t->used += bytes;
-    t->text[t->used] = '\0';
-}
-
-static void write_out(struct text *t, void (*write)(const struct rcl_stats *, struct rcl_out *),
+static void write_out(struct unit_text *t,
+                      void (*write)(const struct rcl_stats *, struct rcl_out *),
                       const struct rcl_stats *s)
 {
     char buf[100];
-    struct rcl_out o = {.buf = buf, .size = sizeof buf, .sink = collect, .arg = t};
+    struct rcl_out o = unit_text_begin(t, buf, sizeof buf);
 
-    t->used = 0;
     write(s, &o);
     rcl_out_flush(&o);
     assert_true(t->used > 0);
@@ -103,7 +88,7 @@ static size_t number_after(const char *text, const char *before)
 
 TEST(xml_is_well_formed_and_says_what_the_numbers_say)
 {
-    static struct text t;
+    static struct unit_text t;
     static struct rcl_stats s;
     void *block[200];
 
@@ -152,7 +137,7 @@ TEST(xml_is_well_formed_and_says_what_the_numbers_say)
 
 TEST(the_largest_size_of_all_times)
 {
-    static struct text t;
+    static struct unit_text t;
     struct rcl_stats s = {.mapped_bytes = 10, .chunk_bytes = 10, .chunk_bytes_max = 20};
 
     write_out(&t, rcl_report_xml, &s);
@@ -172,20 +157,12 @@ TEST(the_largest_size_of_all_times)
 
 /* --- snapshots ---------------------------------------------------------------------------- */
 
-static struct text report;
-
-static void collect_report(struct rcl_out *o, char *buf, size_t size)
-{
-    report.used = 0;
-    report.text[0] = '\0';
-    *o = (struct rcl_out){.buf = buf, .size = size, .sink = collect, .arg = &report};
-}
+static struct unit_text report;
 
 static const char *as_text(const struct rcl_snapshot *s, const char *opts)
 {
     char buf[77];
-    struct rcl_out o;
-    collect_report(&o, buf, sizeof buf);
+    struct rcl_out o = unit_text_begin(&report, buf, sizeof buf);
     rcl_report_text(s, opts, &o);
     rcl_out_flush(&o);
     return report.text;
@@ -194,8 +171,7 @@ static const char *as_text(const struct rcl_snapshot *s, const char *opts)
 static const char *as_json(const struct rcl_snapshot *s, const char *opts)
 {
     char buf[77];
-    struct rcl_out o;
-    collect_report(&o, buf, sizeof buf);
+    struct rcl_out o = unit_text_begin(&report, buf, sizeof buf);
     rcl_report_json(s, opts, &o);
     rcl_out_flush(&o);
     return report.text;
@@ -204,8 +180,7 @@ static const char *as_json(const struct rcl_snapshot *s, const char *opts)
 static const char *as_prometheus(const struct rcl_snapshot *s)
 {
     char buf[77];
-    struct rcl_out o;
-    collect_report(&o, buf, sizeof buf);
+    struct rcl_out o = unit_text_begin(&report, buf, sizeof buf);
     rcl_report_prometheus(s, &o);
     rcl_out_flush(&o);
     return report.text;
