@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mixed.c - blocks of many sizes among eight threads: each with a set of its own, one set for all,
- * sets that outlive the threads.  The shapes are those of Larson's benchmark, Hoard's phong,
+ * mixed.c - blocks of many sizes among eight threads and more: each with a set of its own, one set
+ * for all, sets that outlive the threads.  The shapes are those of Larson's benchmark, Hoard's phong,
  * snmalloc's contention and rpmalloc's rptest.
  */
 #include "../harness.h"
@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { SET_MAX = 10000, ROUND = 100, LIFE = 1000, THREADS = 8 };
+enum { SET_MAX = 10000, ROUND = 100, LIFE = 1000, THREADS = 8, MANY = 100 };
 
 /* arg of all rows: how many blocks, least and most bytes */
 struct sizes {
@@ -38,29 +38,32 @@ static void replace_some(void **list, struct sizes s, uint64_t *random, int oper
     }
 }
 
-static void replace(struct bench *b)
+static void resize_some(void **list, struct sizes s, uint64_t *random, int operations)
+{
+    for (int i = 0; i < operations; i++) {
+        size_t at = bench_below(random, s.count), size = bench_between(random, s.least, s.most);
+        list[at] = bench_touch(realloc(list[at], size), size);
+    }
+}
+
+static void on_own_set(struct bench *b, void (*some)(void **, struct sizes, uint64_t *, int))
 {
     void *list[SET_MAX] = {NULL};
     struct sizes s = sizes_of(b);
     uint64_t random = BENCH_SEED + (uint64_t)bench_thread(b);
     while (bench_more(b, ROUND))
-        replace_some(list, s, &random, ROUND);
+        some(list, s, &random, ROUND);
     free_all(list, s.count);
+}
+
+static void replace(struct bench *b)
+{
+    on_own_set(b, replace_some);
 }
 
 static void resize(struct bench *b)
 {
-    void *list[SET_MAX] = {NULL};
-    struct sizes s = sizes_of(b);
-    uint64_t random = BENCH_SEED + (uint64_t)bench_thread(b);
-    while (bench_more(b, ROUND)) {
-        for (int i = 0; i < ROUND; i++) {
-            size_t at = bench_below(&random, s.count);
-            size_t size = bench_between(&random, s.least, s.most);
-            list[at] = bench_touch(realloc(list[at], size), size);
-        }
-    }
-    free_all(list, s.count);
+    on_own_set(b, resize_some);
 }
 
 /* ---- one set for all ----------------------------------------------------------------------- */
@@ -125,6 +128,8 @@ BENCH_ROWS(
      .arg = {1000, 8, 1000}, .threads = THREADS},
     {.name = "replace 100 x 8-8000 B, 8 threads", .body = replace,
      .arg = {100, 8, 8000}, .threads = THREADS},
+    {.name = "replace 100 x 8-1000 B, 100 threads", .body = replace,
+     .arg = {100, 8, 1000}, .threads = MANY},
     {.name = "resize 1000 x 8-1000 B", .body = resize, .arg = {1000, 8, 1000}},
     {.name = "resize 1000 x 8-1000 B, 8 threads", .body = resize,
      .arg = {1000, 8, 1000}, .threads = THREADS},

@@ -197,10 +197,9 @@ def idle_threads(ctx, threads=500, each=4 * MIB, options=(), conf=None, more=4 *
     now, later = sleeping_threads(ctx, ["--threads", threads, "--bytes", each] + list(options),
                                   conf)
     # Each thread that allocates has a cache of its own, 4 KiB and what its arrays take, and one or
-    # two more pages of its stack in use than one that does nothing; and 2 MiB are allowed because
-    # nobody counts what goes into caches by hits.  Threads that take turns show that what one frees
-    # is taken again: that may stay.
-    at_once = base.bytes + 10 * MIB + threads * 16384 if "--together" in options else None
+    # two more pages of its stack in use than one that does nothing.  Threads that take turns show
+    # that what one frees is taken again: that may stay.
+    at_once = base.bytes + CEILING + threads * 16384 if "--together" in options else None
     note = "without allocation %.2f" % (base.bytes / MIB)
     return [Row("at once", now.bytes, at_once),
             Row("1.2 s later", later.bytes, base.bytes + more, note=note),
@@ -257,6 +256,22 @@ def huge_growth(ctx, blocks=1, total=256 * MIB):
                 note="one copy and the ceiling"),
             Row("at once", now.bytes, start.bytes + CEILING + 2 * MIB),
             row_empty(start, later)]
+
+
+def huge_described(ctx, blocks, size):
+    """Of blocks that were hardly used what was written down about them must go too."""
+    with Report() as report, ctx.c("hugeblocks", "--describe", "--blocks", blocks, "--bytes", size,
+                                   report=report) as run:
+        run.reach("start")
+        start = Look(run, report)
+        run.go_to("full")
+        full = Look(run, report)
+        run.go_to("empty")
+        later = idle(run, report)
+        run.go()
+        run.finish()
+    return [Row("1.2 s later", later.bytes, start.bytes + MIB,
+                note="%.2f when all were alive" % (full.bytes / MIB))]
 
 
 def no_commit(ctx, size):

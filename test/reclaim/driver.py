@@ -112,6 +112,8 @@ def thread_and_block_cases():
              high=150000000, low=15000000),
         Case("huge growth one", cases.huge_growth, quick=True),
         Case("huge growth two", cases.huge_growth, quick=True, blocks=2),
+        Case("huge described 8 MB", cases.huge_described, quick=True, blocks=1000, size=8000000),
+        Case("huge described 1.2 MB", cases.huge_described, blocks=5000, size=1200000),
         Case("wake-ups", cases.wake_ups, quick=True),
     ]
     for size in (2, 4, 8, 64):

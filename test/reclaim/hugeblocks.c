@@ -13,10 +13,14 @@
  *     realloc first, and what was cut off is tested.
  *     Stops: start, advised, again (a new block, of the same size or of half of it, is alive in
  *     place 0 of the table), empty.
+ *
+ * --describe: --blocks blocks of --bytes each, of which only the first page is written: what
+ *     remains of them when they are freed is what the allocator wrote down about their addresses.
+ *     Stops: start, full, empty.
  */
 #include "report.h"
 
-enum { MEBI = 1 << 20, MAX_BLOCKS = 8 };
+enum { MEBI = 1 << 20, MAX_GROWN = 8, MAX_BLOCKS = 10000 };
 
 static void touch_and_tag(unsigned char *p, uint64_t from, uint64_t to)
 {
@@ -25,7 +29,7 @@ static void touch_and_tag(unsigned char *p, uint64_t from, uint64_t to)
 
 static void grow(uint64_t bytes, unsigned n)
 {
-    unsigned char *block[MAX_BLOCKS] = {NULL};
+    unsigned char *block[MAX_GROWN] = {NULL};
     report_stop("start");
     for (uint64_t size = MEBI; size * n <= bytes; size += MEBI) {
         for (unsigned i = 0; i < n; i++) {
@@ -81,17 +85,36 @@ static void advise(uint64_t bytes, bool shrink)
     report_stop("empty");
 }
 
+static void describe(uint64_t bytes, unsigned n)
+{
+    report_stop("start");
+    for (unsigned i = 0; i < n; i++) {
+        unsigned char *p = malloc(bytes);
+        if (p == NULL)
+            report_die(REPORT_FAILED, "malloc returned NULL");
+        *p = 1;
+        report_blocks[i] = (struct report_block){(uint64_t)(uintptr_t)p, bytes};
+    }
+    report_stop("full");
+    for (unsigned i = 0; i < n; i++)
+        report_release(i);
+    report_stop("empty");
+}
+
 int main(int argc, char **argv)
 {
     uint64_t bytes = report_arg_number(argc, argv, "--bytes", "268435456");
     uint64_t n = report_arg_number(argc, argv, "--blocks", "1");
     report_free_running = report_flag(argc, argv, "--run");
     report_open(report_arg(argc, argv, "--report", NULL), MAX_BLOCKS);
-    if (report_flag(argc, argv, "--grow") && n >= 1 && n <= MAX_BLOCKS)
+    if (report_flag(argc, argv, "--grow") && n >= 1 && n <= MAX_GROWN)
         grow(bytes, (unsigned)n);
     else if (report_flag(argc, argv, "--advise"))
         advise(bytes, report_flag(argc, argv, "--shrink"));
+    else if (report_flag(argc, argv, "--describe") && n <= MAX_BLOCKS)
+        describe(bytes, (unsigned)n);
     else
-        report_die(REPORT_UNUSABLE, "--grow [--blocks 1..8] or --advise [--shrink]");
+        report_die(REPORT_UNUSABLE,
+                   "--grow [--blocks 1..8], --advise [--shrink] or --describe [--blocks 1..10000]");
     return 0;
 }
