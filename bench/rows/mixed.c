@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * mixed.c - blocks of many sizes among eight threads and more: each with a set of its own, one set
- * for all, sets that outlive the threads.  The shapes are those of Larson's benchmark, Hoard's phong,
- * snmalloc's contention and rpmalloc's rptest.
+ * for all, sets that outlive the threads.  The shapes are those of Larson's benchmark, Hoard's
+ * phong, snmalloc's contention and rpmalloc's rptest.
  */
 #include "../harness.h"
 
