@@ -33,7 +33,8 @@
  * Ceiling.  Free pages may stay resident up to
  *     max(minimum, demand + 1/8, regret)
  * until they are a window old, where regret counts for at least a quarter of live / share, and
- * at most for live / share less an eighth of the growth; rcl_decay_ceiling() is that sum.
+ * at most for live / share or twice the minimum, whichever is more, less an eighth of the growth;
+ * rcl_decay_ceiling() is that sum.
  *
  * A window is RCL_DECAY_STEPS steps.  The rings below hold one entry per step,
  * the newest at index 0; every call first moves them on to its time.

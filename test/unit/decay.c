@@ -295,11 +295,15 @@ static size_t ceiling(size_t minimum, size_t live, size_t share, size_t demand, 
 
 TEST(the_ceiling_is_the_highest_of_what_may_stay)
 {
-    /* max(minimum, demand + 1/8, regret: a quarter of live / share to all of it) */
+    /* max(minimum, demand + 1/8, regret: a quarter of live / share to all of it, or two minima) */
     assert_int_equal(ceiling(0, 0, 0, 0, 0, 0), 0);
     assert_int_equal(ceiling(2048, 0, 8, 0, 0, 0), 2048);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 0, 0), 2048);
-    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 0), 2048);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 2000, 0), 2048);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 3000, 0), 3000);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 0), 4096);
+    assert_int_equal(ceiling(2048, 0, 0, 0, 10000, 0), 2048);
+    assert_int_equal(ceiling(0, 16384, 8, 0, 10000, 0), 2048);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 0, 0), 2500);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 2000, 0), 2500);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 3000, 0), 3000);
@@ -314,6 +318,8 @@ TEST(the_ceiling_is_the_highest_of_what_may_stay)
     assert_int_equal(ceiling(2048, 80000, 8, 0, 8000, 8000), 8000);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 30000, 64000), 2500);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 30000, 800000), 2500);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 8000), 3096);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 64000), 2048);
     assert_int_equal(ceiling(4096, 80000, 8, 0, 30000, 800000), 4096);
     assert_int_equal(ceiling(2048, 80000, 8, 16000, 30000, 800000), 18000);
 }

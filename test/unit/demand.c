@@ -208,10 +208,15 @@ TEST(ceiling_by_options)
     assert_int_equal(rcl_demand_ceiling(), 8000);
     rcl_account.grown_pages = 0;
     /* Pages that are held by survivors count by what is in use on them. */
-    rcl_account.hole_bytes = (int64_t)(64000 * page);
-    assert_int_equal(rcl_demand_ceiling(), 2000);
-    rcl_account.hole_bytes = (int64_t)(90000 * page);
+    rcl_account.hole_bytes = (int64_t)(56000 * page);
+    assert_int_equal(rcl_demand_ceiling(), 3000);
+    rcl_account.hole_bytes = (int64_t)(72000 * page);
+    rcl_account.regret_pages = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);
+    rcl_account.regret_pages = 80000;
+    assert_int_equal(rcl_demand_ceiling(), 2000); /* twice the minimum */
+    rcl_account.hole_bytes = (int64_t)(90000 * page);
+    assert_int_equal(rcl_demand_ceiling(), 2000);
     rcl_account.hole_bytes = 0;
     rcl_opt.dirty_share = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);
