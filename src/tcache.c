@@ -16,6 +16,7 @@ enum {
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
+    SHOWN_SHARE = 16,    /* by so much may what they have shown exceed that */
     PLACES_SHARE = 2,    /* there may be places for twice what may be held */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
@@ -30,8 +31,9 @@ enum {
 #define ONE_BYTES_MAX (2 * MIB)      /* for one of them */
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
 #define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
-#define CACHE_SHOWN_MAX (1 * MIB)    /* by which one of several may exceed that, */
-#define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
+#define ALONE_SHOWN_MAX (3 * MIB)    /* or by so much the only one, */
+#define ONE_SHOWN_MAX (1536 * KIB)   /* one of several, */
+#define CACHES_SHOWN_MAX (12 * MIB)  /* and all together */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
 #define SHRINK_BYTES_MAX (512 * KIB) /* and at a count */
 #define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
@@ -190,7 +192,7 @@ static size_t part_of(const struct rcl_tcache *tc, size_t times, int64_t all)
 {
     int64_t caches = rcl_account_get(&rcl_account.caches);
     if (caches <= 1)
-        return times * rcl_max(ALONE_BYTES_MIN + tc->shown, used_bytes() / ALONE_SHARE);
+        return times * (tc->shown + rcl_max(ALONE_BYTES_MIN, used_bytes() / ALONE_SHARE));
     size_t most = times * granted();
     if (caches <= ONE_SHARE || all < (int64_t)most)
         return rcl_min(most / ONE_SHARE, times * ONE_BYTES_MAX) + times * tc->shown;
@@ -222,8 +224,6 @@ static bool is_held_to_places(const struct rcl_tcache *tc)
  */
 static void show(struct rcl_tcache *tc, int64_t bytes)
 {
-    if (bytes > 0 && rcl_account_get(&rcl_account.cache_shown) + bytes > (int64_t)CACHES_SHOWN_MAX)
-        return;
     tc->shown = (size_t)((int64_t)tc->shown + bytes);
     rcl_account_add(&rcl_account.cache_shown, bytes);
 }
@@ -231,8 +231,16 @@ static void show(struct rcl_tcache *tc, int64_t bytes)
 static void note_refill(struct rcl_tcache *tc, unsigned cls, size_t blocks)
 {
     size_t again = rcl_min(blocks, tc->flushed[cls]);
+    if (again == 0)
+        return;
     tc->flushed[cls] -= (uint16_t)again;
-    show(tc, (int64_t)rcl_min(again * rcl_classes[cls].size, CACHE_SHOWN_MAX - tc->shown));
+    bool alone = rcl_account_get(&rcl_account.caches) <= 1;
+    size_t share = used_bytes() / SHOWN_SHARE, bytes = again * rcl_classes[cls].size;
+    size_t most = alone ? rcl_max(ALONE_SHOWN_MAX, share) : ONE_SHOWN_MAX;
+    int64_t left = (int64_t)rcl_max(CACHES_SHOWN_MAX, share) -
+                   rcl_account_get(&rcl_account.cache_shown);
+    if (tc->shown < most && left > 0)
+        show(tc, (int64_t)rcl_min(rcl_min(bytes, most - tc->shown), (size_t)left));
 }
 
 static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, const char *caller)
