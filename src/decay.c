@@ -6,6 +6,7 @@ enum {
     LEAST_SHARE = 4,      /* of what regret may come to, without any */
     REGRET_SHARE = 16,    /* forgotten per step, */
     REGRET_MINIMA = 2,    /* what it may come to in any case */
+    DEMAND_SHARE = 8,     /* of it beside it, without any regret */
     REGRET_STEPS = 1024,  /* and nothing of any amount is left after so many */
     GROWN_SHARE = 8,      /* of the growth: so much less may regret come to */
     GROWN_OUTWEIGHED = 2, /* new pages, by one that is taken again */
@@ -112,9 +113,11 @@ size_t rcl_decay_grown(const struct rcl_decay *d)
 
 size_t rcl_decay_ceiling(const struct rcl_decay_sum *s)
 {
-    size_t most = s->share == 0 ? 0 : s->live / s->share;
-    size_t least = rcl_max(s->minimum, most / LEAST_SHARE);
-    size_t shown = s->share == 0 ? 0 : rcl_max(most, s->minimum * REGRET_MINIMA);
-    size_t regret = rcl_min(s->regret, shown - rcl_min(shown, s->grown / GROWN_SHARE));
-    return rcl_max(rcl_max(least, regret), s->demand + s->demand / 8);
+    size_t part = s->share == 0 ? 0 : s->live / s->share;
+    size_t least = rcl_max(s->minimum, part / LEAST_SHARE);
+    size_t most = rcl_max(part, rcl_max(s->minimum * REGRET_MINIMA, s->demand));
+    size_t regret = s->share == 0
+                        ? 0
+                        : rcl_min(s->regret, most - rcl_min(most, s->grown / GROWN_SHARE));
+    return rcl_max(least, s->demand + rcl_max(s->demand / DEMAND_SHARE, regret));
 }

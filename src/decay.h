@@ -31,10 +31,9 @@
  * never had.  A mapping of its own may stand for one that was unmapped, and is not called new.)
  *
  * Ceiling.  Free pages may stay resident up to
- *     max(minimum, demand + 1/8, regret)
- * until they are a window old, where regret counts for at least a quarter of live / share, and
- * at most for live / share or twice the minimum, whichever is more, less an eighth of the growth;
- * rcl_decay_ceiling() is that sum.
+ *     max(minimum, live / share / 4, demand + max(demand / 8, regret))
+ * until they are a window old, where regret counts for at most
+ *     max(live / share, 2 minima, demand) - growth / 8
  *
  * A window is RCL_DECAY_STEPS steps.  The rings below hold one entry per step,
  * the newest at index 0; every call first moves them on to its time.

@@ -295,7 +295,7 @@ static size_t ceiling(size_t minimum, size_t live, size_t share, size_t demand, 
 
 TEST(the_ceiling_is_the_highest_of_what_may_stay)
 {
-    /* max(minimum, demand + 1/8, regret: a quarter of live / share to all of it, or two minima) */
+    /* max(minimum, live / share / 4, demand + max(1/8, regret up to live / share, 2 minima, demand)) */
     assert_int_equal(ceiling(0, 0, 0, 0, 0, 0), 0);
     assert_int_equal(ceiling(2048, 0, 8, 0, 0, 0), 2048);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 0, 0), 2048);
@@ -309,8 +309,12 @@ TEST(the_ceiling_is_the_highest_of_what_may_stay)
     assert_int_equal(ceiling(2048, 80000, 8, 0, 3000, 0), 3000);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 30000, 0), 10000);
     assert_int_equal(ceiling(2048, 80000, 0, 0, 30000, 0), 2048);
-    assert_int_equal(ceiling(2048, 80000, 8, 8000, 30000, 0), 10000);
-    assert_int_equal(ceiling(2048, 80000, 8, 16000, 30000, 0), 18000);
+    assert_int_equal(ceiling(2048, 80000, 8, 8000, 0, 0), 9000);
+    assert_int_equal(ceiling(2048, 80000, 8, 8000, 900, 0), 9000);
+    assert_int_equal(ceiling(2048, 80000, 8, 8000, 3000, 0), 11000);
+    assert_int_equal(ceiling(2048, 80000, 8, 8000, 30000, 0), 18000);
+    assert_int_equal(ceiling(2048, 80000, 8, 16000, 30000, 0), 32000);
+    assert_int_equal(ceiling(2048, 80000, 0, 16000, 30000, 0), 18000);
     assert_int_equal(ceiling(0, 1000, 1, 0, 1000, 0), 1000);
     /* Regret may come to an eighth of the growth less; a quarter of live / share stays. */
     assert_int_equal(ceiling(2048, 80000, 8, 0, 30000, 8000), 9000);
@@ -321,6 +325,7 @@ TEST(the_ceiling_is_the_highest_of_what_may_stay)
     assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 8000), 3096);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 64000), 2048);
     assert_int_equal(ceiling(4096, 80000, 8, 0, 30000, 800000), 4096);
+    assert_int_equal(ceiling(2048, 80000, 8, 16000, 30000, 8000), 31000);
     assert_int_equal(ceiling(2048, 80000, 8, 16000, 30000, 800000), 18000);
 }
 
