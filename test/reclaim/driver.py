@@ -89,7 +89,7 @@ def thread_and_block_cases():
     found = [
         Case("idle-threads 500", cases.idle_threads, quick=True),
         Case("idle-threads 200 together", cases.idle_threads, threads=200,
-             options=("--together",)),
+             options=("--together",), late=2 * MIB),
         # Few blocks each: no cache is ever counted, and all frees are hits.
         Case("idle-threads 64 mixed", cases.idle_threads, quick=True, threads=64, each=420000,
              options=("--together", "--sizes", "16:60000"), more=1.5 * MIB),
