@@ -58,10 +58,9 @@ struct rcl_huge *rcl_block_huge(const void *p, const char *caller)
     return h;
 }
 
-/* Not inside a block, and not free as far as the slab knows; a caller's block stays as it is. */
-static void check_block(const void *p, unsigned cls, const char *caller)
+void rcl_block_check(const void *p, unsigned cls, const char *caller)
 {
-    if (!rcl_class_is_small(cls)) {
+    if (unlikely(!rcl_class_is_small(cls))) {
         rcl_block_run(p, caller);
         return;
     }
@@ -75,7 +74,7 @@ size_t rcl_block_usable(const void *p, const char *caller)
 {
     unsigned cls = rcl_block_class(p);
     if (likely(rcl_class_is_cached(cls))) {
-        check_block(p, cls, caller);
+        rcl_block_check(p, cls, caller);
         return rcl_classes[cls].size;
     }
     if (cls == RCL_CLASS_LARGE)

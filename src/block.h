@@ -24,6 +24,9 @@ __attribute__((noreturn, cold)) void rcl_not_a_block(const void *p, const char *
 struct rcl_span *rcl_block_run(const void *p, const char *caller);
 struct rcl_huge *rcl_block_huge(const void *p, const char *caller);
 
+/* Of a class that is cached: not inside a block, and not free as far as the slab knows. */
+void rcl_block_check(const void *p, unsigned cls, const char *caller);
+
 /* Bytes usable; constant while the block lives. */
 size_t rcl_block_usable(const void *p, const char *caller);
 

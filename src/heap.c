@@ -447,18 +447,14 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     return q;
 }
 
-#define FEW_PAGES (16 * KIB)
-
-/* A cached class: whether the block may stay as it is. */
-static bool fits(unsigned cls, size_t usable, size_t size)
+/*
+ * A block somewhat too large may stay: copying would cost more than it saves.  But whole pages
+ * behind it are soon a large part of what lives.
+ */
+static bool fits(size_t usable, size_t size)
 {
-    /*
-     * One somewhat too large may stay: copying would cost more than it saves.  But whole pages
-     * behind it are soon a large part of what lives.
-     */
-    size_t spare = usable / (usable <= FEW_PAGES ? 4 : 16);
-    return (size <= usable && size >= usable - spare) ||
-           rcl_block_class_for(size, RCL_MIN_ALIGN) == cls;
+    size_t spare = usable <= 16 * KIB ? usable / 4 : usable / 16;
+    return size <= usable && size >= usable - spare;
 }
 
 /* Into a new block. */
@@ -485,43 +481,41 @@ RCL_OWN static void *move(void *p, size_t usable, struct request *r, enum how ho
     return q;
 }
 
-/* The same by two hits.  NULL: the new size has none just now. */
-RCL_OWN static void *move_by_hits(void *p, size_t usable, size_t size)
+/* Neither a block that may stay nor two hits. */
+RCL_OWN __attribute__((noinline)) static void *realloc_slow(void *p, unsigned cls, size_t size)
 {
+    struct request r = {.size = size, .align = RCL_MIN_ALIGN};
+    size_t usable = rcl_heap_usable(p, "realloc");
+    if (size > PTRDIFF_MAX)
+        return alloc(&r); /* refused like any other */
+    void *q = rcl_class_is_cached(cls) ? NULL : resize(p, cls, usable, size, ROOMILY, "realloc");
+    return q != NULL ? q : move(p, usable, &r, ROOMILY, "realloc");
+}
+
+RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
+{
+    unsigned cls = rcl_block_class(p);
+    if (unlikely(!rcl_class_is_cached(cls) || size > RCL_MEDIUM_MAX))
+        return realloc_slow(p, cls, size);
+    rcl_block_check(p, cls, "realloc");
+    size_t usable = rcl_classes[cls].size;
+    unsigned wanted = size <= RCL_SMALL_MAX ? rcl_class_of_small(size) : rcl_class_of_medium(size);
+    if (wanted == cls || fits(usable, size))
+        return p;
+
     struct rcl_tls *self = &rcl_tls;
-    if (size > RCL_MEDIUM_MAX)
-        return NULL;
-    unsigned cls = rcl_block_class_for(size, RCL_MIN_ALIGN);
-    void *q = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
-    if (q == NULL)
-        q = rcl_thread_pop_counted(self, cls);
+    void *q = rcl_tcache_pop(rcl_thread_begin_alloc(self), wanted);
+    if (unlikely(q == NULL))
+        q = rcl_thread_pop_counted(self, wanted);
     rcl_thread_end(self);
-    if (q == NULL)
-        return NULL;
+    if (unlikely(q == NULL))
+        return realloc_slow(p, cls, size);
     memcpy(q, p, rcl_min(size, usable));
     if (likely(rcl_tcache_push(rcl_thread_begin_free(self), rcl_pagemap_class(p), p)))
         rcl_thread_end(self);
     else
         rcl_heap_free(p, "realloc");
     return q;
-}
-
-RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
-{
-    void *q;
-    unsigned cls = rcl_block_class(p);
-    size_t usable = rcl_heap_usable(p, "realloc");
-    struct request r = {.size = size, .align = RCL_MIN_ALIGN};
-    if (size > PTRDIFF_MAX)
-        return alloc(&r); /* refused like any other */
-    if (rcl_class_is_cached(cls)) {
-        if (fits(cls, usable, size))
-            return p;
-        q = move_by_hits(p, usable, size);
-    } else {
-        q = resize(p, cls, usable, size, ROOMILY, "realloc");
-    }
-    return q != NULL ? q : move(p, usable, &r, ROOMILY, "realloc");
 }
 
 /* --- what jemalloc's flags can ask for ---------------------------------------------------- */

@@ -4,7 +4,6 @@
 
 #include "die.h"
 #include "os.h"
-#include "sizeclass.h"
 
 #include <string.h>
 
@@ -169,24 +168,6 @@ bool rcl_slab_activate(struct rcl_span *s, size_t *clean, bool *zero)
     ready_on_pages(s, rcl_ctz(pages), rcl_log2(pages));
     rcl_assert(rcl_bits_test(ready, slot));
     return true;
-}
-
-/* The block number of `p`, or s->slots when it is not a block's start. */
-static size_t slot_of(const struct rcl_span *s, const void *p)
-{
-    const struct rcl_class *c = &rcl_classes[s->cls];
-    size_t offset = (size_t)((const char *)p - s->base);
-    size_t slot = rcl_class_slot(c, offset);
-    return slot * c->size == offset && slot < s->slots ? slot : s->slots;
-}
-
-enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
-{
-    size_t slot = slot_of(s, p);
-    if (slot == s->slots)
-        return RCL_SLAB_NOT_A_BLOCK;
-    uint64_t free = __atomic_load_n(&s->bits[slot / 64], __ATOMIC_RELAXED);
-    return (free >> (slot % 64)) & 1 ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
 }
 
 /* The blocks after p[0] that stand side by side, each `step` bytes behind the one before. */

@@ -23,6 +23,7 @@
 #define RCL_SLAB_H
 
 #include "base.h"
+#include "sizeclass.h"
 #include "span.h"
 
 /* All blocks free; the pages in `dirty` are returnable.  The constant fields are set already. */
@@ -57,7 +58,15 @@ enum rcl_slab_error rcl_slab_put(struct rcl_span *s, void *const *p, size_t n, s
 size_t rcl_slab_settle(struct rcl_span *s, uint64_t touched, bool old);
 
 /* Whether `p` is the start of a block that is not free.  Of a block in use: without the lock. */
-enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p);
+static inline enum rcl_slab_error rcl_slab_check(const struct rcl_span *s, const void *p)
+{
+    const struct rcl_class *c = &rcl_classes[s->cls];
+    size_t offset = (size_t)((const char *)p - s->base), slot = rcl_class_slot(c, offset);
+    if (unlikely(slot * c->size != offset || slot >= s->slots))
+        return RCL_SLAB_NOT_A_BLOCK;
+    uint64_t free = __atomic_load_n(&s->bits[slot / 64], __ATOMIC_RELAXED);
+    return unlikely((free >> (slot % 64)) & 1) ? RCL_SLAB_NOT_IN_USE : RCL_SLAB_OK;
+}
 
 /* Bytes of blocks in use that lie on a page; *blocks: how many blocks those are. */
 size_t rcl_slab_used_on_page(const struct rcl_span *s, unsigned page, size_t *blocks);

@@ -295,7 +295,8 @@ static size_t ceiling(size_t minimum, size_t live, size_t share, size_t demand, 
 
 TEST(the_ceiling_is_the_highest_of_what_may_stay)
 {
-    /* max(minimum, live / share / 4, demand + max(1/8, regret up to live / share, 2 minima, demand)) */
+    /* max(minimum, live / share / 4, demand + max(1/8, regret)); */
+    /* regret up to the most of live / share, two minima and demand */
     assert_int_equal(ceiling(0, 0, 0, 0, 0, 0), 0);
     assert_int_equal(ceiling(2048, 0, 8, 0, 0, 0), 2048);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 0, 0), 2048);
