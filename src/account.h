@@ -18,16 +18,30 @@ enum {
 };
 
 struct rcl_account {
+    /* Written with each batch that goes from a bin to a cache or back. */
+    /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
+    int64_t hole_bytes RCL_ALIGNED(RCL_CACHELINE);
+    /*
+     * How many pages a cached small block keeps beside its bytes, in 1/RCL_PINNED_ONE: what came
+     * free with blocks that went back from caches lately (rcl_account_unpinned), and what it would
+     * be if cached blocks lay at random among all (rcl_account_spread).  The higher one counts.
+     */
+    uint32_t pinned_each, pinned_spread;
+
+    /* Written where whole pages come or go. */
     /* Pages in slabs, page runs and huge blocks: what the program holds, roughly. */
-    int64_t used_pages;
+    int64_t used_pages RCL_ALIGNED(RCL_CACHELINE);
+    int64_t slab_pages; /* of used_pages */
     /* Free pages that may be resident: of free runs, slabs and kept mappings. */
     int64_t dirty_pages;
     /* Those of them that the kernel did not take and that nobody tries again just now. */
     int64_t refused_pages;
     /* Pages the program has shown it takes back, and new ones (decay.h), summed over arenas. */
     int64_t demand_pages, regret_pages, grown_pages;
+
+    /* Written now and then. */
     /* What thread caches may hold at most, summed over threads. */
-    int64_t cache_bytes;
+    int64_t cache_bytes RCL_ALIGNED(RCL_CACHELINE);
     int64_t cache_blocks;
     /* What they do hold, as of the last time that each was counted. */
     int64_t cached_bytes;
@@ -36,18 +50,10 @@ struct rcl_account {
     int64_t cached_small_bytes; /* of blocks of which a page holds two and more */
     int64_t cached_small_blocks;
     int64_t caches;
-    /*
-     * How many pages a cached small block keeps beside its bytes, in 1/RCL_PINNED_ONE: what came
-     * free with blocks that went back from caches lately (rcl_account_unpinned), and what it would
-     * be if cached blocks lay at random among all (rcl_account_spread).  The higher one counts.
-     */
-    uint32_t pinned_each, pinned_spread;
-    int64_t slab_pages; /* of used_pages */
-    /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
-    int64_t hole_bytes;
 
     /* Since the start: for statistics only. */
-    uint64_t purge_runs; /* times that somebody set out to return memory */
+    /* Times that somebody set out to return memory. */
+    uint64_t purge_runs RCL_ALIGNED(RCL_CACHELINE);
     uint64_t purge_calls;
     uint64_t purged_pages;
     uint64_t purge_ns;
