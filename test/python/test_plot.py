@@ -4,10 +4,12 @@ import contextlib
 import csv
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from unittest import mock
@@ -92,12 +94,28 @@ class Plot(unittest.TestCase):
                                               "trap 'echo heard; exit 9' TERM; echo ready; "
                                               "while :; do sleep 0.05; done"],
                                    stdout=subprocess.PIPE, universal_newlines=True)
+        watchdog = threading.Timer(60, process.kill)  # a line that never comes is a failure
+        watchdog.start()
+        self.addCleanup(watchdog.cancel)
         self.assertEqual(process.stdout.readline(), "ready\n")
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.stdout.readline(), "heard\n")
         self.assertEqual(process.wait(timeout=20), 9)
         process.stdout.close()
         self.assertTrue(self.rows())
+
+    def test_a_signal_while_the_program_is_being_started(self):
+        start = subprocess.Popen
+
+        def late(*words, **keywords):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return start(*words, **keywords)
+
+        options = mock.Mock(interval=0.05)
+        with mock.patch.object(plot.subprocess, "Popen", late):
+            code, _ = plot.follow(options, shutil.which("sleep"), ["sleep", "20"], dict(os.environ),
+                                  self.folder)
+        self.assertEqual(code, 128 + signal.SIGTERM)
 
     def test_a_program_that_is_killed(self):
         code, _, _ = self.reclaim("--csv", self.table, "sh", "-c", "kill -KILL $$")
