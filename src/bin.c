@@ -15,12 +15,11 @@ enum {
     QUARTERS = 4,
     BIN_BATCH = 64, /* ranges per system call */
     AGE_SLICE = 64, /* slabs aged per holding of the lock */
-    EMPTY_MAX = 200,
 };
 
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs)
 {
-    *b = (struct rcl_bin){.cls = (uint8_t)cls, .spares_most = 1, .arena = arena, .runs = runs};
+    *b = (struct rcl_bin){.cls = (uint8_t)cls, .arena = arena, .runs = runs};
     rcl_lock_init(&b->lock);
     for (unsigned i = 0; i < RCL_PLACES; i++)
         rcl_list_init(&b->place[i]);
@@ -44,11 +43,10 @@ void rcl_bad_block(const char *caller, const struct rcl_span *s, const void *p, 
 
 static unsigned place_of(const struct rcl_span *s)
 {
-    unsigned used = s->slots - s->free_slots;
-    if (s->ready_slots > 0 && used == 0)
-        return RCL_PLACE_EMPTY;
-    if (s->ready_slots > 0)
+    if (s->ready_slots > 0) {
+        unsigned used = s->slots - s->free_slots;
         return RCL_PLACE_READY + (QUARTERS - 1 - used * QUARTERS / s->slots);
+    }
     return s->free_slots > 0 && !s->purging ? RCL_PLACE_CLEAN : RCL_PLACE_NONE;
 }
 
@@ -106,38 +104,17 @@ static void slab_forget_refused(struct rcl_span *s)
 }
 
 /*
- * A slab has become empty: is it kept?  Programs that go up and down around a slab's boundary, or
- * start a thread again and again, would make one anew each time; those that go up and down by many
- * show it by making again what has been given up, and so many more are kept.  It is a keeping of
- * pages like any other: they are returnable, and with the last the slab goes.  A bin that gives up
- * slabs and takes none is one that a program has grown out of: its pages are of more use to other
- * classes, and what was kept goes as well.
+ * A slab has become empty: is it the one that the bin keeps?  Programs that go up and down
+ * around a slab's boundary, or start a thread again and again, would make it anew each time.
+ * It is a keeping of pages like any other: they are returnable, and with the last it goes.
+ * A bin that gives up slabs and takes none is one that a program has grown out of: its pages
+ * are of more use to other classes, and the one kept goes as well.
  */
 static bool keep_empty(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 {
-    if (!s->spare && b->spares < b->spares_most && !b->shrinking && s->dirty != 0 &&
-        age == RCL_AGE_NEW) {
-        s->spare = true;
-        b->spares++;
-    }
-    return s->spare;
-}
-
-static void keep_no_more(struct rcl_bin *b, struct rcl_span *s)
-{
-    b->spares -= s->spare;
-    s->spare = false;
-}
-
-/* A slab had to be made.  Would it have been there? */
-static void note_made(struct rcl_bin *b)
-{
-    b->shrinking = false;
-    if (b->regrets == 0)
-        return;
-    b->regrets--;
-    if (b->spares_most < EMPTY_MAX)
-        b->spares_most++;
+    if (b->spare == NULL && !b->shrinking && s->dirty != 0 && age == RCL_AGE_NEW)
+        b->spare = s;
+    return b->spare == s;
 }
 
 /* Tell what happened to pages and that so many blocks (negative: came back) were handed out. */
@@ -174,7 +151,6 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
     s->slots = c->slots;
     s->cls = b->cls;
     s->place = RCL_PLACE_NONE;
-    s->spare = false;
     rcl_slab_init(s, run.dirty[0]);
     s->untouched = run.dirty_pages + run.new_pages == run.pages;
     rcl_pagemap_set(s->base, (size_t)s->pages << rcl_page_shift(), rcl_runs_mark(b->runs, b->cls),
@@ -185,7 +161,8 @@ static struct rcl_span *slab_new(struct rcl_bin *b)
 /* Take an empty slab out of the bin.  The lock is held. */
 static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
 {
-    keep_no_more(b, s);
+    if (b->spare == s)
+        b->spare = NULL;
     if (s->place != RCL_PLACE_NONE) {
         rcl_list_remove(&s->link);
         s->place = RCL_PLACE_NONE;
@@ -202,18 +179,6 @@ static void give_up(struct rcl_bin *b, struct rcl_span *s, struct rcl_list *empt
 {
     slab_detach(b, s);
     rcl_list_push_back(empty, &s->link);
-    b->regrets += b->regrets < EMPTY_MAX;
-}
-
-static void give_up_spares(struct rcl_bin *b, struct rcl_list *empty)
-{
-    struct rcl_list *n = b->place[RCL_PLACE_EMPTY].next, *next;
-    for (; n != &b->place[RCL_PLACE_EMPTY]; n = next) {
-        struct rcl_span *s = container_of(n, struct rcl_span, link);
-        next = n->next;
-        if (!s->purging)
-            give_up(b, s, empty);
-    }
 }
 
 /* No lock is held, and nobody else knows the slab. */
@@ -245,8 +210,8 @@ static size_t take_from(struct rcl_bin *b, struct rcl_span *s, void **out, size_
     count_refused(s, refused);
     b->live += n;
     b->taken += n;
-    if (s->spare) {
-        keep_no_more(b, s);
+    if (s == b->spare) {
+        b->spare = NULL;
         b->shrinking = false;
     }
     if (retaken != 0) {
@@ -298,7 +263,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
         rcl_lock(&b->lock);
         b->slabs++;
         b->slabs_made++;
-        note_made(b);
+        b->shrinking = false;
         enqueue(b, s);
         settle(b, s);
     }
@@ -327,9 +292,11 @@ static void put_done(struct rcl_bin *b, struct put *put)
     if (s == NULL)
         return;
     if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
+        struct rcl_span *spare = b->spare;
         put->pages += rcl_popcount(s->dirty & ~s->returnable);
         give_up(b, s, &put->empty);
-        give_up_spares(b, &put->empty);
+        if (spare != NULL && !spare->purging)
+            give_up(b, spare, &put->empty);
         b->shrinking = true;
         return;
     }
@@ -422,8 +389,6 @@ void rcl_bin_age(struct rcl_bin *b)
     rcl_list_init(&old);
     rcl_lock(&b->lock);
     uint8_t step = ++b->step;
-    b->spares_most -= b->spares_most > 1;
-    b->regrets /= 2;
     while (more) {
         /* The queue goes round once: what was aged goes to the back with this step's mark. */
         for (unsigned i = 0; i < AGE_SLICE && more; i++) {
@@ -537,7 +502,7 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, struct rcl_list *
         uint64_t before = s->refused;
         rcl_slab_finish(s, t->part[i].pages, t->part[i].refused);
         count_refused(s, before);
-        if (rcl_slab_empty(s) && (!s->spare || (s->dirty & ~s->refused) == 0)) {
+        if (rcl_slab_empty(s) && (s != b->spare || (s->dirty & ~s->refused) == 0)) {
             give_up(b, s, empty);
             continue;
         }

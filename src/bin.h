@@ -4,7 +4,7 @@
  *
  * Where the next block comes from, best first:
  *   1. a slab with ready blocks, the fullest quarter before the next, so that
- *      the emptier ones drain and their pages can go, and those kept empty last;
+ *      the emptier ones drain and their pages can go;
  *   2. a slab whose free blocks are all on clean pages (a page fault each);
  *   3. a new slab.
  *
@@ -13,9 +13,8 @@
  * Purging looks there and nowhere else.  Pages that the kernel refused are passed by;
  * a slab with no other returnable ones stands aside.
  *
- * One empty slab is kept while it has pages to return, and one more for each that has been
- * made again after it was given up, less one for each decay step; any other goes back to the
- * runs at once, and those that were kept with it.
+ * One empty slab is kept while it has pages to return, as slabs are taken and given
+ * up in quick turns elsewhere; any other goes back to the runs at once.
  *
  * Thread-safe: one lock per bin.  Page runs are taken and given back, and pages
  * purged, with the lock dropped.
@@ -30,9 +29,8 @@
 #include "span.h"
 
 enum rcl_place {
-    RCL_PLACE_READY,                       /* four lists by fullness, the fullest first */
-    RCL_PLACE_EMPTY = RCL_PLACE_READY + 4, /* kept, though no block of theirs is in use */
-    RCL_PLACE_CLEAN,
+    RCL_PLACE_READY, /* four lists by fullness, the fullest first */
+    RCL_PLACE_CLEAN = RCL_PLACE_READY + 4,
     RCL_PLACE_NONE, /* full, or all its free blocks are in a purge: on no list */
     RCL_PLACES = RCL_PLACE_NONE,
 };
@@ -40,15 +38,14 @@ enum rcl_place {
 struct rcl_bin {
     struct rcl_lock lock;
     uint8_t cls;
-    uint8_t step;                /* decay step, to know which slabs have been aged in it */
-    bool shrinking;              /* a slab has been given up since the last was taken */
-    uint8_t spares, spares_most; /* empty slabs that are kept, and how many may be */
-    uint8_t regrets;             /* slabs that were given up lately and not made again */
+    uint8_t step;   /* decay step, to know which slabs have been aged in it */
+    bool shrinking; /* a slab has been given up since the last was taken */
     struct rcl_arena *arena;
     struct rcl_runs *runs;
     struct rcl_list place[RCL_PLACES];
     struct rcl_list queue;
-    struct rcl_list aside; /* slabs whose returnable pages the kernel has refused, all of them */
+    struct rcl_list aside;  /* slabs whose returnable pages the kernel has refused, all of them */
+    struct rcl_span *spare; /* the one slab kept though it is empty, or NULL */
     size_t slabs;
     size_t live;             /* blocks not in the bin: the program's and in thread caches */
     uint64_t fills, flushes; /* batches */

@@ -91,7 +91,6 @@ struct rcl_span {
     bool purging : 1;      /* some of its pages are in a purge, see slab.h */
     bool aside : 1;        /* linked in bin->aside, not bin->queue */
     bool untouched : 1;    /* its clean pages have never been used */
-    bool spare : 1;        /* kept by its bin though it is empty */
     uint8_t step;          /* decay step in which it was last aged */
     uint16_t clean_hint;   /* no free slot that is not ready below this one */
     struct rcl_list link;  /* of the bin, by place */

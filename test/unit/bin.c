@@ -46,8 +46,7 @@ static void finish(void)
 {
     assert_int_equal(n_pool, 0);
     assert_int_equal(bin.live, 0);
-    assert_in_range(bin.slabs, 0, spare_max + bin.spares); /* these are kept for their pages */
-    assert_in_range(bin.spares, 0, bin.spares_most);
+    assert_in_range(bin.slabs, 0, spare_max + 1); /* one is kept for its pages */
     rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX);
     assert_in_range(bin.slabs, 0, spare_max);
     assert_false(rcl_bin_has_work(&bin, RCL_PURGE_ALL));
@@ -113,7 +112,7 @@ static void assert_true_to_itself(void)
         if (!seen)
             slab[slabs++] = s;
     }
-    assert_in_range(bin.slabs, slabs, slabs + spare_max + bin.spares);
+    assert_in_range(bin.slabs, slabs, slabs + spare_max + (bin.spare != NULL));
     for (size_t i = 0; i < slabs; i++) {
         assert_slab(slab[i]);
         used += popcount(slab[i]->dirty & ~slab[i]->returnable);
@@ -342,13 +341,12 @@ TEST(one_empty_slab_is_kept_for_its_pages)
     put_all();
     assert_int_equal(bin.slabs, 1);
     /* It is the one that is used next, and then it is kept for good. */
-    assert_int_equal(bin.spares, 1);
-    char *base = container_of(bin.place[RCL_PLACE_EMPTY].next, struct rcl_span, link)->base;
+    char *base = bin.spare->base;
     void *p;
     bool zero;
     assert_int_equal(rcl_bin_take(&bin, &p, 1, &zero), 1);
     assert_ptr_equal(p, base);
-    assert_int_equal(bin.spares, 0);
+    assert_null(bin.spare);
     /* What has been idle for a window is not kept. */
     assert_int_equal(rcl_bin_put(&bin, &p, 1, RCL_AGE_OLD, "free"), 0);
     assert_int_equal(bin.slabs, 0);
@@ -358,7 +356,7 @@ TEST(one_empty_slab_is_kept_for_its_pages)
     assert_int_equal(bin.slabs, 1);
     assert_true(rcl_bin_purge(&bin, RCL_PURGE_ANY, SIZE_MAX) > 0);
     assert_int_equal(bin.slabs, 0);
-    assert_int_equal(bin.spares, 0);
+    assert_null(bin.spare);
     finish();
 }
 
@@ -368,36 +366,12 @@ TEST(a_bin_that_shrinks_keeps_no_empty_slab)
     fill(3);
     put_all();
     assert_int_equal(bin.slabs, 0);
-    assert_int_equal(bin.spares, 0);
+    assert_null(bin.spare);
     /* Up again, it keeps one again. */
     fill(1);
     put_all();
     assert_int_equal(bin.slabs, 1);
-    assert_int_equal(bin.spares, 1);
-    finish();
-}
-
-TEST(slabs_that_are_made_again_are_kept)
-{
-    start(rcl_class_of_small(512));
-    fill(5);
-    put_all(); /* a burst */
-    assert_int_equal(bin.slabs, 0);
-    for (int round = 0; round < 4; round++) {
-        fill(5);
-        assert_int_equal(bin.spares, 0);
-        assert_int_equal(bin.slabs_made, 10);
-        put_all();
-        assert_int_equal(bin.spares, 5);
-    }
-    fill(7); /* beyond that it has grown out of them, */
-    put_all();
-    assert_int_equal(bin.slabs, 0);
-    for (int step = 0; step < 20; step++)
-        rcl_bin_age(&bin);
-    fill(5); /* and what is not asked for is forgotten */
-    put_all();
-    assert_int_equal(bin.slabs, 0);
+    assert_non_null(bin.spare);
     finish();
 }
 
@@ -878,7 +852,6 @@ int main(void)
         cmocka_unit_test(resident_memory_is_used_before_a_page_is_touched),
         cmocka_unit_test(one_empty_slab_is_kept_for_its_pages),
         cmocka_unit_test(a_bin_that_shrinks_keeps_no_empty_slab),
-        cmocka_unit_test(slabs_that_are_made_again_are_kept),
         cmocka_unit_test(one_survivor_keeps_one_page),
         cmocka_unit_test(pages_that_have_been_used_are_not_new),
         cmocka_unit_test(pages_are_old_after_a_window),
