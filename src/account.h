@@ -38,6 +38,7 @@ struct rcl_account {
     int64_t refused_pages;
     /* Pages the program has shown it takes back, and new ones (decay.h), summed over arenas. */
     int64_t demand_pages, regret_pages, grown_pages;
+    uint64_t mapped_bytes; /* chunks and huge mappings now */
 
     /* Written now and then. */
     /* What thread caches may hold at most, summed over threads. */
@@ -59,7 +60,6 @@ struct rcl_account {
     uint64_t purge_ns;
     uint64_t purge_refused;   /* batches of which the kernel refused some: locked memory */
     uint64_t refaulted_pages; /* taken again after they had been purged */
-    uint64_t mapped_bytes;    /* chunks and huge mappings now */
     uint64_t chunk_bytes;     /* chunks alone, now, */
     uint64_t chunk_bytes_max; /* and at most */
     uint64_t cache_misses;    /* of caches that are gone: a class was empty, */

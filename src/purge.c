@@ -90,7 +90,7 @@ static void purge_down_to(int64_t target, size_t budget)
 
 /*
  * With many threads the caches alone could use up the ceiling.  What they pin beside it is never
- * more than a quarter of it again, 5 MiB by default, where 8 are promised, and what they have shown
+ * more than a quarter of it again, 5 MiB by default, where 8 are promised, or what they have shown
  * that they take back.
  */
 static size_t pinned_beside(size_t ceiling)
@@ -100,7 +100,7 @@ static size_t pinned_beside(size_t ceiling)
     if (caches <= 1 || pinned <= 0)
         return 0;
     size_t more = (size_t)(caches - 1) * (CACHE_BYTES_BESIDE >> rcl_page_shift());
-    return rcl_min((size_t)pinned, shown + rcl_min(more, ceiling / 4));
+    return rcl_min((size_t)pinned, rcl_max(shown, rcl_min(more, ceiling / 4)));
 }
 
 static void shrink_own_cache(struct rcl_tls *self, size_t part)

@@ -16,7 +16,7 @@ enum {
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
-    SHOWN_SHARE = 16,    /* by so much may what they have shown exceed that */
+    SHOWN_SHARE = 16,    /* of it: by so much may all, or the only one, exceed that (shown) */
     PLACES_SHARE = 2,    /* there may be places for twice what may be held */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
@@ -32,8 +32,8 @@ enum {
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
 #define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
 #define ALONE_SHOWN_MAX (3 * MIB)    /* or by so much the only one, */
-#define ONE_SHOWN_MAX (1536 * KIB)   /* one of several, */
-#define CACHES_SHOWN_MAX (12 * MIB)  /* and all together */
+#define ONE_SHOWN_MAX (1 * MIB)      /* one of several, */
+#define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
 #define SHRINK_BYTES_MAX (512 * KIB) /* and at a count */
 #define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
@@ -172,6 +172,11 @@ static size_t used_bytes(void)
     return pages > 0 ? (size_t)pages << rcl_page_shift() : 0;
 }
 
+static bool is_alone(void)
+{
+    return rcl_account_get(&rcl_account.caches) <= 1;
+}
+
 /* What all caches together may hold. */
 static size_t granted(void)
 {
@@ -191,7 +196,7 @@ static bool is_young(const struct rcl_tcache *tc)
 static size_t part_of(const struct rcl_tcache *tc, size_t times, int64_t all)
 {
     int64_t caches = rcl_account_get(&rcl_account.caches);
-    if (caches <= 1)
+    if (is_alone())
         return times * (tc->shown + rcl_max(ALONE_BYTES_MIN, used_bytes() / ALONE_SHARE));
     size_t most = times * granted();
     if (caches <= ONE_SHARE || all < (int64_t)most)
@@ -234,9 +239,8 @@ static void note_refill(struct rcl_tcache *tc, unsigned cls, size_t blocks)
     if (again == 0)
         return;
     tc->flushed[cls] -= (uint16_t)again;
-    bool alone = rcl_account_get(&rcl_account.caches) <= 1;
     size_t share = used_bytes() / SHOWN_SHARE, bytes = again * rcl_classes[cls].size;
-    size_t most = alone ? rcl_max(ALONE_SHOWN_MAX, share) : ONE_SHOWN_MAX;
+    size_t most = is_alone() ? rcl_max(ALONE_SHOWN_MAX, share) : ONE_SHOWN_MAX;
     int64_t left = (int64_t)rcl_max(CACHES_SHOWN_MAX, share) -
                    rcl_account_get(&rcl_account.cache_shown);
     if (tc->shown < most && left > 0)
@@ -297,7 +301,8 @@ static void limit(struct rcl_tcache *tc)
 {
     size_t most = allowance(tc);
     rcl_tcache_measure(tc);
-    show(tc, -(int64_t)(tc->shown / FADE));
+    size_t kept = tc->shown - tc->shown / FADE;
+    show(tc, (int64_t)(is_alone() ? kept : rcl_min(kept, ONE_SHOWN_MAX)) - (int64_t)tc->shown);
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
         tc->flushed[cls] -= (uint16_t)((tc->flushed[cls] + FADE - 1) / FADE);
     if (tc->bytes > most)

@@ -494,7 +494,7 @@ TEST(what_is_fetched_again_is_shown_and_fades)
 
     size_t shown = show_again(tc, p, N);
     assert_true(shown > 0);
-    assert_true(shown <= 1536 * KIB);
+    assert_true(shown <= MIB);
     /* Frees alone, of what others have allocated. */
     bool zero;
     for (size_t i = 0; i < 20 * N; i++) {
