@@ -5,7 +5,7 @@
 enum {
     LEAST_SHARE = 4,      /* of the share of live pages: what may stay without any regret */
     REGRET_SHARE = 16,    /* forgotten per step, */
-    REGRET_HALVES = 3,    /* half minima: what it may come to in any case */
+    MINIMUM_SHARE = 4,    /* of the minimum, beside it: what regret may come to in any case */
     DEMAND_SHARE = 8,     /* of it beside it, without any regret */
     REGRET_STEPS = 1024,  /* and nothing of any amount is left after so many */
     GROWN_SHARE = 8,      /* of the growth: so much less may regret come to */
@@ -115,7 +115,7 @@ size_t rcl_decay_ceiling(const struct rcl_decay_sum *s)
 {
     size_t part = s->share == 0 ? 0 : s->live / s->share;
     size_t least = rcl_max(s->minimum, part / LEAST_SHARE);
-    size_t most = rcl_max(part, rcl_max(s->minimum * REGRET_HALVES / 2, s->demand));
+    size_t most = rcl_max(part, rcl_max(s->minimum + s->minimum / MINIMUM_SHARE, s->demand));
     size_t regret = s->share == 0
                         ? 0
                         : rcl_min(s->regret, most - rcl_min(most, s->grown / GROWN_SHARE));

@@ -33,7 +33,7 @@
  * Ceiling.  Free pages may stay resident up to
  *     max(minimum, live / share / 4, demand + max(demand / 8, regret))
  * until they are a window old, where regret counts for at most
- *     max(live / share, 3/2 minima, demand) - growth / 8
+ *     max(live / share, 5/4 minima, demand) - growth / 8
  *
  * A window is RCL_DECAY_STEPS steps.  The rings below hold one entry per step,
  * the newest at index 0; every call first moves them on to its time.

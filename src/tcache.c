@@ -31,7 +31,7 @@ enum {
 #define ONE_BYTES_MAX (2 * MIB)      /* for one of them */
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
 #define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
-#define ALONE_SHOWN_MAX (3 * MIB)    /* or by so much the only one, */
+#define ALONE_SHOWN_MAX (2 * MIB)    /* or by so much the only one, */
 #define ONE_SHOWN_MAX (1 * MIB)      /* one of several, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */

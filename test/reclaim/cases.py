@@ -236,6 +236,23 @@ def plateaus(ctx, sizes, rounds=10, high=300000000, low=30000000):
     return rows
 
 
+def turns(ctx, mode, alive, rounds=40):
+    """What is kept for a program that takes back what it frees, when it has freed all of it."""
+    with Report() as report, ctx.c("turns", mode, "--rounds", rounds, report=report) as run:
+        run.reach("start")
+        start = Look(run, report)
+        outside.forget_peak(run.pid)
+        run.go_to("freed")
+        now = Look(run, report)
+        peak = outside.status(run.pid, "VmHWM") - start.own
+        later = idle(run, report)
+        run.go()
+        run.finish()
+    return [Row("highest", peak, start.bytes + alive + CEILING),
+            Row("at once", now.bytes, start.bytes + CEILING),
+            row_empty(start, later)]
+
+
 # ---- huge blocks -----------------------------------------------------------------------------------
 
 

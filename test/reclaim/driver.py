@@ -34,7 +34,7 @@ import cases_python
 import outside
 from cases import MIB, Context, Row, Skip
 
-PROGRAMS = ("survivors", "idle_threads", "plateaus", "hugeblocks", "interrupt", "singlestep",
+PROGRAMS = ("survivors", "idle_threads", "plateaus", "turns", "hugeblocks", "interrupt", "singlestep",
             "nocommit")
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fno-builtin", "-pthread"]
 # Settings of allocators that a user may have set: the contract is about the defaults.
@@ -110,6 +110,9 @@ def thread_and_block_cases():
         Case("plateaus medium", cases.plateaus, sizes="medium"),
         Case("plateaus short", cases.plateaus, quick=True, sizes="small", rounds=3,
              high=150000000, low=15000000),
+        Case("turns replaced", cases.turns, quick=True, mode="--replace", rounds=400,
+             alive=21 * MIB),
+        Case("turns of eight sizes", cases.turns, quick=True, mode="--rotate", alive=5 * MIB),
         Case("huge growth one", cases.huge_growth, quick=True),
         Case("huge growth two", cases.huge_growth, quick=True, blocks=2),
         Case("huge described 8 MB", cases.huge_described, quick=True, blocks=1000, size=8000000),

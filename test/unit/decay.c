@@ -296,13 +296,13 @@ static size_t ceiling(size_t minimum, size_t live, size_t share, size_t demand, 
 TEST(the_ceiling_is_the_highest_of_what_may_stay)
 {
     /* max(minimum, live / share / 4, demand + max(1/8, regret)); */
-    /* regret up to the most of live / share, 3/2 minima and demand */
+    /* regret up to the most of live / share, 5/4 minima and demand */
     assert_int_equal(ceiling(0, 0, 0, 0, 0, 0), 0);
     assert_int_equal(ceiling(2048, 0, 8, 0, 0, 0), 2048);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 0, 0), 2048);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 2000, 0), 2048);
-    assert_int_equal(ceiling(2048, 16384, 8, 0, 3000, 0), 3000);
-    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 0), 3072);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 2500, 0), 2500);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 0), 2560);
     assert_int_equal(ceiling(2048, 0, 0, 0, 10000, 0), 2048);
     assert_int_equal(ceiling(0, 16384, 8, 0, 10000, 0), 2048);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 0, 0), 2500);
@@ -323,7 +323,7 @@ TEST(the_ceiling_is_the_highest_of_what_may_stay)
     assert_int_equal(ceiling(2048, 80000, 8, 0, 8000, 8000), 8000);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 30000, 64000), 2500);
     assert_int_equal(ceiling(2048, 80000, 8, 0, 30000, 800000), 2500);
-    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 4000), 2572);
+    assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 800), 2460);
     assert_int_equal(ceiling(2048, 16384, 8, 0, 10000, 64000), 2048);
     assert_int_equal(ceiling(4096, 80000, 8, 0, 30000, 800000), 4096);
     assert_int_equal(ceiling(2048, 80000, 8, 16000, 30000, 8000), 31000);

@@ -214,9 +214,9 @@ TEST(ceiling_by_options)
     rcl_account.regret_pages = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);
     rcl_account.regret_pages = 80000;
-    assert_int_equal(rcl_demand_ceiling(), 1500); /* half as much again as the minimum */
+    assert_int_equal(rcl_demand_ceiling(), 1250); /* a quarter more than the minimum */
     rcl_account.hole_bytes = (int64_t)(90000 * page);
-    assert_int_equal(rcl_demand_ceiling(), 1500);
+    assert_int_equal(rcl_demand_ceiling(), 1250);
     rcl_account.hole_bytes = 0;
     rcl_opt.dirty_share = 0;
     assert_int_equal(rcl_demand_ceiling(), 1000);

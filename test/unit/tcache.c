@@ -514,7 +514,7 @@ TEST(the_only_cache_shows_more_than_one_of_several)
     size_t shown = show_again(tc, p, N);
 
     assert_true(shown > MIB);
-    assert_true(shown <= 3 * MIB);
+    assert_true(shown <= 2 * MIB);
     rcl_tcache_delete(tc, RCL_AGE_NEW);
 }
 
