@@ -90,8 +90,8 @@ static void purge_down_to(int64_t target, size_t budget)
 
 /*
  * With many threads the caches alone could use up the ceiling.  What they pin beside it is never
- * more than a quarter of it again, 5 MiB by default, where 8 are promised, or what they have shown
- * that they take back.
+ * more than a quarter of it again, 5 MiB by default (6.25 with regret), where 8 are promised, or
+ * what they have shown that they take back.
  */
 static size_t pinned_beside(size_t ceiling)
 {

@@ -16,7 +16,7 @@ enum {
     USED_SHARE = 16,     /* more, all together hold 1/16 */
     ONE_SHARE = 3,       /* and one of them 1/3 of that; */
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
-    SHOWN_SHARE = 16,    /* of it: by so much may all, or the only one, exceed that (shown) */
+    SHOWN_SHARE = 16,    /* of what is used: what all, or the only one, may show beside that */
     PLACES_SHARE = 2,    /* there may be places for twice what may be held */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
@@ -31,9 +31,10 @@ enum {
 #define ONE_BYTES_MAX (2 * MIB)      /* for one of them */
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
 #define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
-#define ALONE_SHOWN_MAX (2 * MIB)    /* or by so much the only one, */
-#define ONE_SHOWN_MAX (1 * MIB)      /* one of several, */
-#define CACHES_SHOWN_MAX (8 * MIB)   /* and all together */
+#define ALONE_SHOWN_MAX \
+    (2 * MIB)                   /* what the only one may show, where that is more than the share, */
+#define ONE_SHOWN_MAX (1 * MIB) /* one of several, */
+#define CACHES_SHOWN_MAX (8 * MIB)   /* and all together, likewise */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
 #define SHRINK_BYTES_MAX (512 * KIB) /* and at a count */
 #define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
@@ -227,10 +228,10 @@ static bool is_held_to_places(const struct rcl_tcache *tc)
  * A cache that flushes what it soon fetches again is too small for its thread: so much is to be
  * added, within limits; it fades, so that a thread which changes its ways loses it.
  */
-static void show(struct rcl_tcache *tc, int64_t bytes)
+static void set_shown(struct rcl_tcache *tc, size_t bytes)
 {
-    tc->shown = (size_t)((int64_t)tc->shown + bytes);
-    rcl_account_add(&rcl_account.cache_shown, bytes);
+    rcl_account_add(&rcl_account.cache_shown, (int64_t)bytes - (int64_t)tc->shown);
+    tc->shown = bytes;
 }
 
 static void note_refill(struct rcl_tcache *tc, unsigned cls, size_t blocks)
@@ -244,7 +245,7 @@ static void note_refill(struct rcl_tcache *tc, unsigned cls, size_t blocks)
     int64_t left = (int64_t)rcl_max(CACHES_SHOWN_MAX, share) -
                    rcl_account_get(&rcl_account.cache_shown);
     if (tc->shown < most && left > 0)
-        show(tc, (int64_t)rcl_min(rcl_min(bytes, most - tc->shown), (size_t)left));
+        set_shown(tc, rcl_min(tc->shown + rcl_min(bytes, (size_t)left), most));
 }
 
 static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, const char *caller)
@@ -302,7 +303,7 @@ static void limit(struct rcl_tcache *tc)
     size_t most = allowance(tc);
     rcl_tcache_measure(tc);
     size_t kept = tc->shown - tc->shown / FADE;
-    show(tc, (int64_t)(is_alone() ? kept : rcl_min(kept, ONE_SHOWN_MAX)) - (int64_t)tc->shown);
+    set_shown(tc, is_alone() ? kept : rcl_min(kept, ONE_SHOWN_MAX));
     for (unsigned cls = RCL_CLASS_FIRST; cls <= RCL_MEDIUM_LAST; cls++)
         tc->flushed[cls] -= (uint16_t)((tc->flushed[cls] + FADE - 1) / FADE);
     if (tc->bytes > most)
@@ -389,7 +390,7 @@ void rcl_tcache_empty(struct rcl_tcache *tc, enum rcl_age age)
         rcl_meta_free(array, array_bytes(size));
     }
     rcl_tcache_measure(tc);
-    show(tc, -(int64_t)tc->shown);
+    set_shown(tc, 0);
     memset(tc->flushed, 0, sizeof tc->flushed);
 }
 

@@ -77,6 +77,7 @@ int main(int argc, char **argv)
     if (report_arg_number(argc, argv, "--bare", "0") != 0) {
         unsigned char *memory = report_own(count * size);
         madvise(memory, count * size, MADV_NOHUGEPAGE); /* as for the blocks of an allocator */
+        madvise(memory, count * size, MADV_DONTNEED);   /* report_own() has touched it */
         first = bare_rounds(warm, memory, count, size, true);
         rest = bare_rounds(rounds - warm, memory, count, size, false);
     } else {

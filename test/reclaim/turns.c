@@ -13,6 +13,14 @@
 
 enum { SIZES = 8 };
 
+static unsigned char *make(size_t size)
+{
+    unsigned char *p = malloc(size);
+    if (p == NULL)
+        report_die(REPORT_FAILED, "malloc returned NULL");
+    return memset(p, 1, size);
+}
+
 static void replace(uint64_t blocks, uint64_t rounds, size_t low, size_t high)
 {
     unsigned char **block = report_own(blocks * sizeof *block);
@@ -22,10 +30,7 @@ static void replace(uint64_t blocks, uint64_t rounds, size_t low, size_t high)
         uint64_t i = report_random(&seed) % blocks,
                  size = low + report_random(&seed) % (high - low);
         free(block[i]);
-        block[i] = malloc(size);
-        if (block[i] == NULL)
-            report_die(REPORT_FAILED, "malloc returned NULL");
-        memset(block[i], 1, size);
+        block[i] = make(size);
     }
     for (uint64_t i = 0; i < blocks; i++)
         free(block[i]);
@@ -36,16 +41,11 @@ static void rotate(uint64_t bytes, uint64_t rounds)
 {
     static const size_t size[SIZES] = {512, 700, 1000, 1400, 2000, 2900, 4000, 6000};
     unsigned char **block = report_own(bytes / size[0] * sizeof *block);
-    memset(block, 0, bytes / size[0] * sizeof *block); /* resident before the start */
     report_stop("start");
     for (uint64_t n = 0; n < rounds * SIZES; n++) {
         size_t each = size[n % SIZES], count = bytes / each;
-        for (size_t i = 0; i < count; i++) {
-            block[i] = malloc(each);
-            if (block[i] == NULL)
-                report_die(REPORT_FAILED, "malloc returned NULL");
-            memset(block[i], 1, each);
-        }
+        for (size_t i = 0; i < count; i++)
+            block[i] = make(each);
         for (size_t i = 0; i < count; i++)
             free(block[i]);
     }
