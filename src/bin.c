@@ -226,7 +226,9 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
 {
     size_t got = 0;
     struct rcl_demand_note note = {0};
-    bool fresh_alone = rcl_classes[b->cls].size >= rcl_page_size();
+    size_t size = rcl_classes[b->cls].size;
+    bool by_page = size >= rcl_page_size();
+    size_t few = rcl_max(RCL_BIN_AHEAD_BYTES / size, 1);
     *zero = false;
     rcl_lock(&b->lock);
     b->fills++;
@@ -236,7 +238,7 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             got += take_from(b, s, out + got, n - got, &note);
             continue;
         }
-        if (got > 0 && fresh_alone)
+        if (by_page && got >= few)
             break;
         s = first_at(b, RCL_PLACE_CLEAN, RCL_PLACES);
         if (s != NULL) {
@@ -245,13 +247,14 @@ size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero)
             rcl_slab_activate(s, &clean, &fresh);
             note.taken_clean += clean;
             note.taken_new += s->untouched ? clean : 0;
-            if (fresh_alone) {
+            if (by_page) {
                 /* Its neighbours may be ready too, but not on pages known to be zero. */
-                *zero = fresh;
-                got += take_from(b, s, out, 1, &note);
-                break;
+                if (got == 0)
+                    *zero = fresh;
+                got += take_from(b, s, out + got, 1, &note);
+            } else {
+                settle(b, s);
             }
-            settle(b, s);
             continue;
         }
         if (got > 0)

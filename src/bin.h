@@ -56,10 +56,13 @@ struct rcl_bin {
 
 void rcl_bin_init(struct rcl_bin *b, unsigned cls, struct rcl_arena *arena, struct rcl_runs *runs);
 
+/* Of blocks of a page and more, so much is taken from clean pages at once, or one. */
+enum { RCL_BIN_AHEAD_BYTES = 32 << 10 };
+
 /*
- * 1 .. n blocks into out[]; 0: out of memory.  For classes above a page only the
- * first may be on fresh pages (*zero says whether it is), so that nothing is
- * touched ahead of its use.
+ * 1 .. n blocks into out[]; 0: out of memory.  *zero: the first is on fresh pages.  Of large blocks
+ * few come from clean pages: those that the program does not use count as dirty all the same, and
+ * that they are zero is forgotten.
  */
 size_t rcl_bin_take(struct rcl_bin *b, void **out, size_t n, bool *zero);
 

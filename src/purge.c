@@ -11,11 +11,15 @@
 
 enum {
     /*
-     * Work per free, in pages: at 0.2 us a page in long ranges, 0.5 us one by one,
-     * 50 to 130 us.  A flush frees at most 320 KiB, 80 pages; a cache that is
-     * made smaller 512 KiB.
+     * Work per free: so many pages as take EXCESS_NS, with what else it did, at the pace of late
+     * (0.2 us a page in long ranges, 0.5 to 1.5 us one by one), within limits.  A flush frees at
+     * most 320 KiB, 80 pages; a cache that is made smaller 256 KiB; a large block 256 pages.
      */
-    EXCESS_BUDGET = 256,
+    EXCESS_NS = 80000,
+    EXCESS_PAGES_MIN = 64,
+    EXCESS_PAGES_MAX = 256,
+    EXCESS_SHARE = 4,      /* and a quarter of what there is, if a program frees faster than that */
+    PACE_SHARE = 4,        /* each call counts for a quarter in the pace */
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
     CACHE_PAGES_MIN = 16,  /* and so many pages each, or bytes, whatever that is; */
@@ -75,17 +79,40 @@ static size_t unmap_empty(size_t keep, bool dirty_too)
 
 /* --- amount ------------------------------------------------------------------------------- */
 
-/* Return pages until at most `target` are dirty, or the budget is spent. */
-static void purge_down_to(int64_t target, size_t budget)
+static uint32_t pace; /* ns for a page; threads may overwrite each other's */
+
+/* Pages that may be returned in a free which has taken so long, of so many that are too much. */
+static size_t excess_budget(size_t over, uint64_t spent_ns)
+{
+    size_t each = rcl_max(__atomic_load_n(&pace, __ATOMIC_RELAXED), 1);
+    size_t most = spent_ns < EXCESS_NS ? (EXCESS_NS - spent_ns) / each : 0;
+    most = rcl_max(rcl_max(most, EXCESS_PAGES_MIN), over / EXCESS_SHARE);
+    return rcl_min(rcl_min(most, EXCESS_PAGES_MAX), over);
+}
+
+static void note_pace(uint64_t ns, size_t pages)
+{
+    uint32_t old = __atomic_load_n(&pace, __ATOMIC_RELAXED), now = (uint32_t)(ns / pages);
+    __atomic_store_n(&pace, old - old / PACE_SHARE + now / PACE_SHARE, __ATOMIC_RELAXED);
+}
+
+/* Runs first: long ranges are the cheapest to return, and to do without. */
+static size_t purge_any(size_t budget)
+{
+    size_t spent = purge_runs(RCL_PURGE_ANY, budget);
+    return spent < budget ? spent + purge_slabs(RCL_PURGE_ANY, budget - spent) : spent;
+}
+
+/* Return pages until at most `target` are dirty, or as many as a free that began then may. */
+static void purge_down_to(int64_t target, uint64_t began)
 {
     int64_t over = rcl_purge_dirty() - target;
     if (over <= 0)
         return;
-    budget = rcl_min(budget, (size_t)over);
-    /* Runs first: long ranges are the cheapest to return, and to do without. */
-    size_t spent = purge_runs(RCL_PURGE_ANY, budget);
-    if (spent < budget)
-        purge_slabs(RCL_PURGE_ANY, budget - spent);
+    uint64_t start = rcl_os_now_ns();
+    size_t pages = purge_any(excess_budget((size_t)over, start - began));
+    if (pages != 0)
+        note_pace(rcl_os_now_ns() - start, pages);
 }
 
 /*
@@ -167,6 +194,7 @@ static RCL_COLD void purge_at_once(void)
 
 static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
 {
+    uint64_t began = rcl_os_now_ns();
     size_t beside = pinned_beside(ceiling);
     relieve_caches(self, ceiling / CACHE_SHARE + beside);
     int64_t dirty = rcl_purge_dirty(), slack = (int64_t)(ceiling / CEILING_SLACK);
@@ -179,7 +207,7 @@ static RCL_COLD void purge_excess(struct rcl_tls *self, size_t ceiling)
     if (dirty <= room || dirty < slack)
         return;
     count_run();
-    purge_down_to(room > slack ? room - slack : 0, EXCESS_BUDGET);
+    purge_down_to(room > slack ? room - slack : 0, began);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(META_KEEP_BYTES);
 }
@@ -223,7 +251,7 @@ void rcl_purge_before_fork(struct rcl_tls *self)
     /* In a handler that interrupted a hit, that hit will go on with the cache as it is. */
     rcl_threads_drain(self->busy ? NULL : self, RCL_DRAIN_ALL);
     rcl_xcaches_drain(true);
-    purge_down_to(0, SIZE_MAX);
+    purge_any(SIZE_MAX);
     unmap_empty(KEEP_EMPTY_CHUNKS, false);
     rcl_meta_purge(0);
 }

@@ -36,7 +36,7 @@ enum {
 #define ONE_SHOWN_MAX (1 * MIB) /* one of several, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together, likewise */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
-#define SHRINK_BYTES_MAX (512 * KIB) /* and at a count */
+#define SHRINK_BYTES_MAX (256 * KIB) /* and at a count */
 #define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
 
 static void *const null_slot[1] = {NULL};
@@ -325,6 +325,7 @@ static size_t room(struct rcl_tcache *tc, bool overflow, size_t wanted)
         limit(tc);
     size_t most = allowance(tc);
     /* A thread that does nothing but allocate has used what its refills are still counted for. */
+    wanted = rcl_min(wanted, most / 2);
     if (tc->bytes + wanted > most && wanted != 0 && tc->events % MEASURE_REFILLS == 0)
         rcl_tcache_measure(tc);
     return tc->bytes < most ? most - tc->bytes : 0;
