@@ -357,6 +357,8 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
             put.bad = p[i + done];
             put.bad_slab = s;
             put.in_block = err == RCL_SLAB_NOT_A_BLOCK;
+            if (put.touched == 0)
+                put.slab = NULL; /* nothing came back, and it may have been given up before */
             break;
         }
     }

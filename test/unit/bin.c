@@ -718,6 +718,32 @@ TEST(a_pointer_that_is_no_block_in_use_ends_the_program)
     finish();
 }
 
+static void count_slabs(int signal)
+{
+    _exit(signal == SIGABRT && bin.slabs == 1 ? 0 : 1);
+}
+
+static void put_twice_around_another(void *arg)
+{
+    size_t n = 0;
+    void **p = arg;
+    for (; n <= rcl_classes[bin.cls].slots; n++)
+        p[n] = pool[n].p;
+    p[n++] = p[0];
+    signal(SIGABRT, count_slabs);
+    rcl_bin_put(&bin, p, n, RCL_AGE_OLD, "caller");
+}
+
+TEST(a_slab_given_up_in_a_bad_batch_is_given_up_once)
+{
+    void *p[POOL];
+    start(rcl_class_of_small(4096));
+    fill(2);
+    unit_child_passes(put_twice_around_another, p);
+    put_all();
+    finish();
+}
+
 /* --- out of memory ------------------------------------------------------------------------ */
 
 static void use_all_memory(void *arg)
@@ -863,6 +889,7 @@ int main(void)
         cmocka_unit_test(random_operations),
         cmocka_unit_test(blocks_of_other_arenas_are_handed_on),
         cmocka_unit_test(a_pointer_that_is_no_block_in_use_ends_the_program),
+        cmocka_unit_test(a_slab_given_up_in_a_bad_batch_is_given_up_once),
         cmocka_unit_test(out_of_memory_is_zero_blocks),
         cmocka_unit_test(several_threads_and_small_blocks),
         cmocka_unit_test(several_threads_and_blocks_of_a_few_to_the_page),
