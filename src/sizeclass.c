@@ -6,9 +6,10 @@
 #include "die.h"
 
 enum {
-    CACHE_BYTES_MIN = 128 * 1024, /* of one class in one thread cache: this much, */
-    CACHE_BLOCKS = 128,           /* or so many blocks of a small class, */
-    CACHE_BYTES_MAX = 640 * 1024, /* where they are not more than this; */
+    CACHE_BYTES_MIN = 128 * 1024,   /* of one class in one thread cache: this much, */
+    CACHE_BLOCKS = 128,             /* or so many blocks, */
+    CACHE_BYTES_MAX = 640 * 1024,   /* where they are not more than this, */
+    CACHE_LARGER_MAX = 2048 * 1024, /* or, of larger ones, this; */
     /* each may keep a page: of large pages fewer */
     CACHE_PAGES_BYTES = 8 * 1024 * 1024,
     SLAB_SLOTS_WANTED = 16,        /* enough to spread the cost of making a slab, */
@@ -62,7 +63,8 @@ static struct shape slab_shape(size_t size, size_t page)
 static void class_fill(unsigned cls, size_t size, size_t page)
 {
     struct rcl_class *c = &rcl_classes[cls];
-    size_t blocks = rcl_class_is_small(cls) ? rcl_min(CACHE_BLOCKS, CACHE_BYTES_MAX / size) : 0;
+    size_t most = size < RCL_TCACHE_LARGER ? CACHE_BYTES_MAX : CACHE_LARGER_MAX;
+    size_t blocks = rcl_min(CACHE_BLOCKS, most / size);
     size_t cached = rcl_min(rcl_max(blocks, CACHE_BYTES_MIN / size), CACHE_PAGES_BYTES / page);
     c->size = (uint32_t)size;
     c->reciprocal = (uint32_t)((((uint64_t)1 << 32) + size - 1) / size);

@@ -43,6 +43,9 @@ enum {
     RCL_NCLASSES = RCL_CLASS_SAMPLED_HUGE + 1,
 };
 
+/* From this size on thread caches count as many blocks as they have places for. */
+enum { RCL_TCACHE_LARGER = 16 << 10 };
+
 #ifndef RCL_TCACHE_CAP_MAX
 #define RCL_TCACHE_CAP_MAX \
     511 /* blocks of one class in one thread cache; with the sentinel 4 KiB */

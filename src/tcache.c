@@ -37,7 +37,6 @@ enum {
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together, likewise */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
 #define SHRINK_BYTES_MAX (256 * KIB) /* and at a count */
-#define PLACES_BYTES (16 * KIB)      /* of blocks as large as this all places count as taken */
 
 static void *const null_slot[1] = {NULL};
 
@@ -107,7 +106,7 @@ struct rcl_tcache *rcl_tcache_new_for(struct rcl_arena *arena)
 /* A few large blocks can change much between two counts: as many count as there are places for. */
 static bool by_places(unsigned cls)
 {
-    return rcl_classes[cls].size >= PLACES_BYTES;
+    return rcl_classes[cls].size >= RCL_TCACHE_LARGER;
 }
 
 /* The process's sums, and what it knows of this cache. */

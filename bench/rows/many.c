@@ -154,6 +154,7 @@ BENCH_ROWS(
     {.name = "lifo 10000 x 64 B",    .body = lifo, .arg = {10000, 64}},
     {.name = "lifo 10000 x 512 B",   .body = lifo, .arg = {10000, 512}},
     {.name = "lifo 10000 x 5000 B",  .body = lifo, .arg = {10000, 5000}},
+    {.name = "fifo 20 x 64 KiB",     .body = fifo, .arg = {20, 65536}},
     {.name = "fifo 100 x 64 B",      .body = fifo, .arg = {100, 64}},
     {.name = "fifo 100 x 512 B",     .body = fifo, .arg = {100, 512}},
     {.name = "fifo 100 x 5000 B",    .body = fifo, .arg = {100, 5000}},
