@@ -128,12 +128,19 @@ int rcl_ctl_thread_cache(struct ctl *c)
     return 0;
 }
 
+static bool drop_cache(void)
+{
+    struct rcl_tls *self = gate_in();
+    bool caches = !self->no_cache && rcl_options_caching();
+    rcl_thread_drop_cache(self);
+    gate_out();
+    return caches;
+}
+
 int rcl_ctl_thread_flush(struct ctl *c)
 {
     (void)c;
-    rcl_thread_drop_cache(gate_in());
-    gate_out();
-    return 0;
+    return drop_cache() ? 0 : EFAULT;
 }
 
 int rcl_ctl_thread_idle(struct ctl *c)
@@ -143,7 +150,8 @@ int rcl_ctl_thread_idle(struct ctl *c)
     if (self->bound == NULL && self->arena != NULL)
         a = self->arena;
     gate_out();
-    rcl_ctl_thread_flush(c);
+    (void)c;
+    drop_cache();
     rcl_control_purge_arena(a, false);
     return 0;
 }

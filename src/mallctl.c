@@ -210,8 +210,6 @@ static int check(const struct ctl_row *row, const void *oldp, const size_t *oldl
         return EPERM;
     if (newp != NULL && newlen != type_bytes[row->in])
         return EINVAL;
-    if (newp == NULL && newlen != 0)
-        return EINVAL;
     return 0;
 }
 
@@ -241,7 +239,9 @@ static int perform(const struct found *f, void *oldp, size_t *oldlenp, const voi
     }
     memcpy(c.number, f->number, sizeof c.number);
     memset(&c.old, 0, sizeof c.old);
-    if (newp != NULL) {
+    /* With a place of the wrong size for the old value nothing is written; what fits is read. */
+    bool fits = oldp == NULL || oldlenp == NULL || *oldlenp == type_bytes[f->row->out];
+    if (newp != NULL && fits) {
         memset(&in, 0, sizeof in);
         memcpy(&in, newp, newlen);
         if (f->row->in == CTL_BOOL)

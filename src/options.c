@@ -182,7 +182,7 @@ static void try_name(struct guess *best, struct slice key, const char *name)
         *best = guess;
 }
 
-/* NULL where none is near.  What has no effect is suggested only where nothing else is as near. */
+/* NULL where none is near.  What has no effect is suggested only where it is clearly nearer. */
 static const char *nearest_key(struct slice key)
 {
     struct guess best = {NULL, 0, 0}, idle = {NULL, 0, 0};
@@ -194,8 +194,9 @@ static const char *nearest_key(struct slice key)
         try_name(&best, key, same_rows[i].name);
     for (size_t i = 0; i < array_len(idle_rows); i++)
         try_name(&idle, key, idle_rows[i].name);
-    bool idle_slip = idle.name != NULL && idle.distance <= slip(key);
-    if (best.name == NULL || (idle_slip && idle.distance < best.distance))
+    bool idle_is_meant = idle.name != NULL && idle.distance < best.distance &&
+                         (idle.distance <= slip(key) || idle.shared > best.shared);
+    if (best.name == NULL || idle_is_meant)
         return idle.name;
     return best.name;
 }

@@ -11,6 +11,7 @@ enum {
     LG_GUESTS = 3,
     GUESTS = 1 << LG_GUESTS, /* their numbers come after the program's */
     BEHIND = RCL_XCACHES_MAX + GUESTS,
+    WAIT_TRIES = 100000, /* a yield each */
 };
 
 struct slot {
@@ -105,9 +106,27 @@ bool rcl_xcache_create(unsigned *id)
     return tc == NULL;
 }
 
+/*
+ * The same, of the program's, if there is one: a report or a purge may hold it for a moment.  Not
+ * for ever: a handler may have interrupted the holder.
+ */
+static struct rcl_tcache *wait_for_cache(unsigned id)
+{
+    for (unsigned tries = 0; tries < WAIT_TRIES; tries++) {
+        if (id >= __atomic_load_n(&xcaches.end, __ATOMIC_ACQUIRE) ||
+            slot_cache(slot_at(id)) == NULL)
+            return NULL;
+        struct rcl_tcache *tc = take_cache(id);
+        if (tc != NULL)
+            return tc;
+        rcl_os_yield();
+    }
+    return NULL;
+}
+
 bool rcl_xcache_flush(unsigned id)
 {
-    struct rcl_tcache *tc = id < RCL_XCACHES_MAX ? take_cache(id) : NULL;
+    struct rcl_tcache *tc = wait_for_cache(id);
     if (tc == NULL)
         return false;
     rcl_tcache_empty(tc, RCL_AGE_NEW);
@@ -117,7 +136,7 @@ bool rcl_xcache_flush(unsigned id)
 
 bool rcl_xcache_destroy(unsigned id)
 {
-    struct rcl_tcache *tc = id < RCL_XCACHES_MAX ? take_cache(id) : NULL;
+    struct rcl_tcache *tc = wait_for_cache(id);
     if (tc == NULL)
         return false;
     __atomic_store_n(&slot_at(id)->tc, NULL, __ATOMIC_RELEASE);

@@ -23,7 +23,10 @@ enum { RCL_XCACHES_MAX = 4094 }; /* what a flag of mallocx can name */
 /* False: out of memory or of numbers. */
 bool rcl_xcache_create(unsigned *id);
 
-/* Back to the bins; destroy: and the number is free again.  False: no such cache, or in use. */
+/*
+ * Back to the bins; destroy: and the number is free again.  Who else holds it, a report or a purge,
+ * is waited for.  False: no such cache, or one held for seconds (a handler interrupted the holder).
+ */
 bool rcl_xcache_flush(unsigned id);
 bool rcl_xcache_destroy(unsigned id);
 

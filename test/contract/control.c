@@ -207,6 +207,7 @@ static void *without_cache(void *arg)
     REQUIRE(ctl_bool("thread.tcache.enabled"));
     REQUIRE(mallctl("thread.tcache.enabled", &was, &length, &off, sizeof off) == 0);
     REQUIRE(was && !ctl_bool("thread.tcache.enabled"));
+    REQUIRE(ctl_do("thread.tcache.flush") == EFAULT && ctl_do("thread.idle") == 0);
     unsigned a = ctl_unsigned("thread.arena");
     size_t j = bin_of(2000);
     ctl_epoch();

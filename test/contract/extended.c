@@ -383,6 +383,32 @@ static void test_explicit_caches_serve_what_they_got(void **state)
     dallocx(p, MALLOCX_TCACHE(t));
 }
 
+static void *look_all_the_time(void *arg)
+{
+    while (!__atomic_load_n((bool *)arg, __ATOMIC_RELAXED)) {
+        ctl_epoch();
+        REQUIRE(ctl_do("arena.4096.purge") == 0);
+    }
+    return NULL;
+}
+
+static void test_caches_come_and_go_beside_reports(void **state)
+{
+    bool done = false;
+    pthread_t thread;
+    (void)state;
+
+    assert_int_equal(pthread_create(&thread, NULL, look_all_the_time, &done), 0);
+    for (int i = 0; i < 3000; i++) {
+        unsigned t = ctl_unsigned("tcache.create");
+        dallocx(mallocx(100, MALLOCX_TCACHE(t)), MALLOCX_TCACHE(t));
+        assert_int_equal(ctl_set_unsigned("tcache.flush", t), 0);
+        assert_int_equal(ctl_set_unsigned("tcache.destroy", t), 0);
+    }
+    __atomic_store_n(&done, true, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void test_a_cache_and_an_arena(void **state)
 {
     unsigned a = make_arena(), t = ctl_unsigned("tcache.create");
@@ -528,6 +554,7 @@ int main(void)
         cmocka_unit_test(test_automatic_arenas_are_not_reset),
         cmocka_unit_test(test_a_thread_takes_from_the_arena_it_is_bound_to),
         cmocka_unit_test(test_explicit_caches_serve_what_they_got),
+        cmocka_unit_test(test_caches_come_and_go_beside_reports),
         cmocka_unit_test(test_a_cache_and_an_arena),
         cmocka_unit_test(test_two_threads_may_err_and_share_one),
         cmocka_unit_test(test_arenas_come_and_go_beside_work_purges_and_forks),

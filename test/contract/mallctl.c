@@ -361,6 +361,29 @@ static void test_wrong_values(void **state)
     assert_int_equal(mallctl("arena.4096.dss", NULL, NULL, &disabled, sizeof disabled), 0);
 }
 
+/* Nothing is written where the old value could not be told. */
+static void test_no_room_for_the_old_value(void **state)
+{
+    static const char *const names[] = {"arena.0.dirty_decay_ms", "arenas.dirty_decay_ms"};
+    char old[16];
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        ssize_t before = ctl_ssize(names[i]), other = before + 77;
+        for (size_t bytes = 0; bytes <= sizeof old; bytes++) {
+            size_t length = bytes;
+            int err = mallctl(names[i], old, &length, &other, sizeof other);
+            assert_int_equal(err, bytes == sizeof other ? 0 : EINVAL);
+            assert_int_equal(length, bytes < sizeof other ? bytes : sizeof other);
+            assert_int_equal(ctl_ssize(names[i]), bytes == sizeof other ? other : before);
+            assert_int_equal(ctl_set_ssize(names[i], before), 0);
+        }
+    }
+    /* A length without a value is none. */
+    size_t length = sizeof(uint64_t);
+    assert_int_equal(mallctl("epoch", old, &length, NULL, sizeof(uint64_t)), 0);
+}
+
 /* ---- by number --------------------------------------------------------------------------- */
 
 /* The manual's own example. */
@@ -503,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_read_only_write_only_neither),
         cmocka_unit_test(test_a_bool_is_any_byte),
         cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_no_room_for_the_old_value),
         cmocka_unit_test(test_sizes_of_bins_by_mib),
         cmocka_unit_test(test_a_part_of_a_name),
         cmocka_unit_test(test_any_numbers_at_all),

@@ -637,6 +637,7 @@ TEST(a_word_of_a_key_gets_that_key)
         {"thread", "background_thread"},       {"stats_file_path", "stats_path"},
         {"lg_sample", "lg_prof_sample"},       {"muzzy", "muzzy_decay_ms"},
         {"hpa_sec_nshard", "hpa_sec_nshards"}, {"prof_bt_mx", "prof_bt_max"},
+        {"muzzy_decay", "muzzy_decay_ms"},
     };
 
     for (size_t i = 0; i < array_len(cases); i++) {
