@@ -112,6 +112,7 @@ static void leave_with_block(struct rcl_tls *self)
     rcl_gate_leave(&self->gate);
     rcl_thread_register(self);
     rcl_background_kick(); /* the frees of what comes now may all be hits */
+    rcl_monitor_kick();
 }
 
 void rcl_heap_settle(void)

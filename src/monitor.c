@@ -13,6 +13,7 @@
 #include "options.h"
 #include "os.h"
 #include "out.h"
+#include "prof_when.h"
 #include "purge.h"
 #include "report.h"
 #include "snapshot.h"
@@ -74,6 +75,12 @@ static uint64_t interval_ns(void)
     return (uint64_t)rcl_opt.stats_interval_ms * 1000000u;
 }
 
+/* Is there something to do without being asked? */
+static bool stays(void)
+{
+    return interval_ns() != 0 || rcl_prof_watches_time();
+}
+
 /* --- reports ------------------------------------------------------------------------------ */
 
 bool rcl_monitor_path(char *to, size_t size, const char *path)
@@ -127,7 +134,7 @@ static void to_file(void *arg, const char *text, size_t bytes)
 {
     struct file *f = arg;
     if (f->err == 0)
-        f->err = rcl_os_write_all(f->fd, text, bytes);
+        f->err = rcl_os_write(f->fd, text, bytes);
 }
 
 /* Beside the path first, then under its name: a reader sees an old report or a new one. */
@@ -217,27 +224,47 @@ static void purge_everything(void)
     rcl_conf_note_purge();
 }
 
+/* When the thread has something to do of itself; UINT64_MAX: never. */
+struct timetable {
+    uint64_t report, look;
+};
+
+/* What is due is noted as wanted, or done; false: by another thread. */
+static bool keep_time(struct timetable *t, uint64_t now, uint32_t *wanted)
+{
+    if (now < t->report && now < t->look)
+        return true;
+    /* The program has changed its user: another thread has to write its files. */
+    if (!rcl_os_same_user())
+        return false;
+    if (now >= t->report) {
+        *wanted |= WANT_REPORT;
+        t->report = now + interval_ns();
+    }
+    if (now >= t->look)
+        t->look = now + rcl_prof_watch_time();
+    return true;
+}
+
 /* Runs as the bare thread: no libc call, nothing thread-local. */
 static void serve(void *arg)
 {
     (void)arg;
     while (__atomic_load_n(&monitor.state, __ATOMIC_ACQUIRE) == BEGINNING)
         rcl_os_yield();
-    uint64_t next = rcl_os_now_ns() + interval_ns();
+    struct timetable t = {
+        .report = interval_ns() != 0 ? rcl_os_now_ns() + interval_ns() : UINT64_MAX,
+        .look = rcl_prof_watches_time() ? 0 : UINT64_MAX,
+    };
     for (;;) {
         uint32_t bell = __atomic_load_n(&monitor.bell, __ATOMIC_SEQ_CST);
         if (__atomic_load_n(&monitor.stop, __ATOMIC_SEQ_CST))
             break;
         uint32_t wanted = __atomic_exchange_n(&monitor.wanted, 0, __ATOMIC_SEQ_CST);
         uint64_t now = rcl_os_now_ns();
-        if (interval_ns() != 0 && now >= next) {
-            /* The program has changed its user: another thread has to write its files. */
-            if (!rcl_os_same_user()) {
-                __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
-                break;
-            }
-            wanted |= WANT_REPORT;
-            next = now + interval_ns();
+        if (!keep_time(&t, now, &wanted)) {
+            __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
+            break;
         }
         if (wanted & WANT_PURGE)
             purge_everything();
@@ -245,8 +272,8 @@ static void serve(void *arg)
             rcl_monitor_report(&monitor.gate);
         if (wanted != 0)
             continue;
-        if (interval_ns() != 0) {
-            rcl_os_futex_wait(&monitor.bell, bell, next - now);
+        if (stays()) {
+            rcl_os_futex_wait(&monitor.bell, bell, (t.report < t.look ? t.report : t.look) - now);
             continue;
         }
         __atomic_store_n(&monitor.state, ABSENT, __ATOMIC_SEQ_CST);
@@ -271,7 +298,7 @@ static void begin_thread(void)
         err = rcl_os_thread_start(serve, NULL, monitor.room, MONITOR_STACK_BYTES,
                                   monitor.room + MONITOR_STACK_BYTES, MONITOR_TLS_BYTES,
                                   &monitor.tid_word, &monitor.tid);
-    if (err != 0 && interval_ns() != 0) {
+    if (err != 0 && stays()) {
         __atomic_store_n(&monitor.not_before, rcl_os_now_ns() + AGAIN_NS, __ATOMIC_RELAXED);
         __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
     }
@@ -354,7 +381,7 @@ static void after_fork(void)
 {
     uint64_t signals = rcl_os_block_signals();
     __atomic_store_n(&monitor.state, ABSENT, __ATOMIC_SEQ_CST);
-    if (interval_ns() != 0) {
+    if (stays()) {
         __atomic_store_n(&monitor.not_before, rcl_os_now_ns() + RESTART_NS, __ATOMIC_RELAXED);
         __atomic_store_n(&rcl_monitor_missing, 1, __ATOMIC_RELAXED);
     }
@@ -378,7 +405,7 @@ void rcl_monitor_boot(void)
 {
     monitor.pid = rcl_os_pid();
     bool caught = rcl_opt.stats_signal != 0 || rcl_opt.purge_signal != 0;
-    if (!caught && interval_ns() == 0)
+    if (!caught && !stays())
         return;
     if (rcl_opt.stats_path[0] != '\0')
         monitor.complained = rcl_os_map_shared(rcl_page_size());
@@ -386,7 +413,7 @@ void rcl_monitor_boot(void)
     catch (rcl_opt.stats_signal, &monitor.report_before);
     if (rcl_opt.purge_signal != rcl_opt.stats_signal)
         catch (rcl_opt.purge_signal, &monitor.purge_before);
-    if (interval_ns() != 0) {
+    if (stays()) {
         uint64_t signals = rcl_os_block_signals();
         begin_thread();
         rcl_os_restore_signals(signals);
@@ -395,7 +422,7 @@ void rcl_monitor_boot(void)
 
 void rcl_monitor_exit(struct rcl_gate_pass *me)
 {
-    if (interval_ns() == 0 && rcl_opt.stats_signal == 0 && rcl_opt.purge_signal == 0)
+    if (!stays() && rcl_opt.stats_signal == 0 && rcl_opt.purge_signal == 0)
         return;
     before_fork(); /* so that no report is left half written */
     if (interval_ns() != 0 || (monitor.wanted & WANT_REPORT) != 0)

@@ -5,13 +5,14 @@
  *   stats_interval_ms  a report every so often, and a last one when the program ends
  *   stats_signal       a report upon a signal
  *   purge_signal       everything freed is returned upon a signal
+ *   prof_at:N%         the control group's usage is looked at by time (prof_when.h)
  *
  * With none of these options nothing here runs: no handler, no thread, no fork handler.
  *
  * A signal handler only notes what is wanted and sees to it that a thread of our own
  * does it: a bare kernel thread (os.h), made then and gone afterwards, so that it comes
- * also when every thread of the program is blocked.  With an interval it stays.  Before
- * a fork it is ended, as the helper is (fork.h), so no one counts it; the next slow free
+ * also when every thread of the program is blocked.  With an interval or looks it stays.  Before
+ * a fork it is ended, as the helper is (fork.h), so no one counts it; the next slow path
  * that comes a little later starts it again, in parent and child.
  */
 #ifndef RCL_MONITOR_H

@@ -418,20 +418,6 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid)
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-int rcl_os_write(int fd, const char *text, size_t bytes)
-{
-    while (bytes > 0) {
-        long n = sys3(SYS_write, fd, text, bytes);
-        if (n == -EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? EIO : sys_errno(n);
-        text += n;
-        bytes -= (size_t)n;
-    }
-    return 0;
-}
-
 int rcl_os_open(const char *path, int *fd)
 {
     long ret = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
@@ -461,22 +447,39 @@ int rcl_os_create_new(const char *path, int *fd)
     return sys_errno(ret);
 }
 
-/* Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, which must not end the program. */
+int rcl_os_create_unnamed(const char *folder, int *fd)
+{
+    long ret = sys4(SYS_openat, AT_FDCWD, folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    *fd = sys_failed(ret) ? -1 : (int)ret;
+    return sys_errno(ret);
+}
+
+int rcl_os_link(const char *from, const char *to)
+{
+    return sys_errno(sys5(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW));
+}
+
+/*
+ * Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, and to a pipe without a reader SIGPIPE: to this
+ * thread, at once.  Neither must end a program that does not write itself.
+ */
 static long os_write_quietly(int fd, const char *text, size_t bytes)
 {
-    const uint64_t limit = (uint64_t)1 << (SIGXFSZ - 1);
+    const uint64_t limit = (uint64_t)1 << (SIGXFSZ - 1), pipe = (uint64_t)1 << (SIGPIPE - 1);
+    const uint64_t both = limit | pipe;
     const struct timespec now = {0};
     uint64_t old = 0, waiting = 0;
-    sys4(SYS_rt_sigprocmask, SIG_BLOCK, &limit, &old, sizeof old);
+    sys4(SYS_rt_sigprocmask, SIG_BLOCK, &both, &old, sizeof old);
     sys2(SYS_rt_sigpending, &waiting, sizeof waiting);
     long n = sys3(SYS_write, fd, text, bytes);
-    if (n == -EFBIG && (waiting & limit) == 0)
-        sys4(SYS_rt_sigtimedwait, &limit, NULL, &now, sizeof limit);
+    uint64_t sent = n == -EFBIG ? limit : n == -EPIPE ? pipe : 0;
+    if ((sent & ~waiting) != 0)
+        sys4(SYS_rt_sigtimedwait, &sent, NULL, &now, sizeof sent);
     sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
     return n;
 }
 
-int rcl_os_write_all(int fd, const char *text, size_t bytes)
+int rcl_os_write(int fd, const char *text, size_t bytes)
 {
     while (bytes > 0) {
         long n = os_write_quietly(fd, text, bytes);

@@ -144,7 +144,10 @@ void rcl_os_thread_join(uint32_t *tid_word, int tid);
 
 /* --- files and the environment ------------------------------------------------------------ */
 
-/* Write all of it.  errno; often nobody is there to be told. */
+/*
+ * Write all of it, without a signal at a size limit or where nobody reads.  errno; often nobody is
+ * there to be told.
+ */
 int rcl_os_write(int fd, const char *text, size_t bytes);
 
 int rcl_os_close(int fd);
@@ -161,9 +164,13 @@ int rcl_os_open(const char *path, int *fd);
 long rcl_os_read(int fd, char *buf, size_t size);
 void rcl_os_rewind(int fd); /* what is read next is the start again */
 
-/* A new file, which must not exist; write all of it, without a signal at a size limit; errno. */
+/*
+ * A new file, which must not exist; one in a folder that has no name, and is gone with the process,
+ * and a name for it, by that of its descriptor in /proc.  errno.
+ */
 int rcl_os_create_new(const char *path, int *fd);
-int rcl_os_write_all(int fd, const char *text, size_t bytes);
+int rcl_os_create_unnamed(const char *folder, int *fd);
+int rcl_os_link(const char *from, const char *to);
 
 /* Text of a symbolic link, NUL-terminated; -1 when there is none. */
 long rcl_os_read_link(const char *path, char *buf, size_t size);

@@ -79,16 +79,51 @@ static void to_dump(void *arg, const char *text, size_t bytes)
 {
     struct dump_file *f = arg;
     if (f->error == 0)
-        f->error = rcl_os_write_all(f->fd, text, bytes);
+        f->error = rcl_os_write(f->fd, text, bytes);
 }
 
-static int write_profile(const char *temp, const char *path, const struct rcl_prof_head *head)
+/*
+ * Without a name, where the file system can do that: of a process that is killed meanwhile nothing
+ * is left then.  *name: what it has, or NULL.
+ */
+static int create(char *temp, int *fd, const char **name)
+{
+    char *slash = strrchr(temp, '/'), some[8];
+    *name = temp;
+    if (rcl_os_read_link("/proc/self/exe", some, sizeof some) <= 0)
+        return rcl_os_create_new(temp, fd); /* there would be no way to name it */
+    if (slash != NULL)
+        *slash = '\0';
+    if (rcl_os_create_unnamed(slash == NULL ? "." : slash == temp ? "/" : temp, fd) == 0)
+        *name = NULL;
+    if (slash != NULL)
+        *slash = '/';
+    return *name != NULL ? rcl_os_create_new(temp, fd) : 0;
+}
+
+/* `path`, or `temp` where that is taken; *name: which. */
+static int give_name(int fd, const char *temp, const char *path, const char **name)
+{
+    char self[32];
+    struct rcl_out o = {.buf = self, .size = sizeof self - 1};
+    rcl_out_print(&o, "/proc/self/fd/%d", fd);
+    self[o.used] = '\0';
+    int error = rcl_os_link(self, path);
+    bool taken = error == EEXIST;
+    if (taken)
+        error = rcl_os_link(self, temp);
+    *name = error != 0 ? NULL : taken ? temp : path;
+    return error;
+}
+
+static int write_profile(char *temp, const char *path, const struct rcl_prof_head *head)
 {
     struct dump_file f;
+    const char *name;
     f.error = rcl_maps_open();
     if (f.error != 0)
         return f.error;
-    f.error = rcl_os_create_new(temp, &f.fd);
+    f.error = create(temp, &f.fd, &name);
     if (f.error != 0) {
         rcl_maps_close();
         return f.error;
@@ -97,13 +132,15 @@ static int write_profile(const char *temp, const char *path, const struct rcl_pr
     rcl_prof_write(&o, head);
     rcl_out_flush(&o);
     rcl_maps_close();
+    if (f.error == 0 && name == NULL)
+        f.error = give_name(f.fd, temp, path, &name);
     int closed = rcl_os_close(f.fd);
     if (f.error == 0)
         f.error = closed;
-    if (f.error == 0)
+    if (f.error == 0 && name == temp)
         f.error = rcl_os_rename(temp, path);
-    if (f.error != 0)
-        rcl_os_unlink(temp);
+    if (f.error != 0 && name != NULL)
+        rcl_os_unlink(name);
     return f.error;
 }
 

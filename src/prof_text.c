@@ -2,6 +2,7 @@
 /* prof_text.c - see prof_text.h. */
 #include "prof_text.h"
 
+#include "look.h"
 #include "meta.h"
 #include "prof_maps.h"
 #include "prof_object.h"
@@ -122,8 +123,9 @@ static void add_all_threads(const struct rcl_prof_head *head)
 static void write_comments(struct rcl_out *o, const struct rcl_prof_head *head)
 {
     struct rcl_stacks_total t;
+    struct rcl_look_sum sum;
     rcl_stacks_total(&t);
-    rcl_out_print(o, "# reclaim 1\n# program ");
+    rcl_out_print(o, "# reclaim 2\n# program ");
     print_name(o, head->program);
     rcl_out_print(o, "\n# pid %d\n# time ", head->pid);
     rcl_prof_print_time(o, head->time, true);
@@ -134,6 +136,8 @@ static void write_comments(struct rcl_out *o, const struct rcl_prof_head *head)
                       (unsigned long long)head->inherited);
     rcl_out_print(o, "# samples %llu live, %llu in all\n", (unsigned long long)t.live_samples,
                   (unsigned long long)t.all_samples);
+    if (!head->peak && rcl_look_estimate(&sum)) /* what it was at the peak nobody knows */
+        rcl_out_print(o, "# resident %zu\n", sum.resident);
 }
 
 static void write_threads(struct rcl_out *o, bool legacy)
@@ -183,8 +187,8 @@ static void write_stack(struct rcl_out *o, const struct rcl_stack *s, const stru
 
 static void write_frame_names(struct rcl_out *o)
 {
-    rcl_out_print(o, "# frame 0x%zx 0 [no stack]\n", (size_t)RCL_FRAME_NO_STACK);
-    rcl_out_print(o, "# frame 0x%zx 0 [too many stacks]\n", (size_t)RCL_FRAME_TOO_MANY);
+    rcl_out_print(o, "# frame 0x%zx 0 [no stack]\t\n", (size_t)RCL_FRAME_NO_STACK);
+    rcl_out_print(o, "# frame 0x%zx 0 [too many stacks]\t\n", (size_t)RCL_FRAME_TOO_MANY);
     rcl_python_print(o);
 }
 
@@ -217,4 +221,5 @@ void rcl_prof_write(struct rcl_out *o, const struct rcl_prof_head *head)
     rcl_object_print_build_ids(o);
     rcl_maps_print(o);
     rcl_object_print_maps(o);
+    rcl_out_print(o, "# end\n"); /* nothing else tells a list that was cut */
 }

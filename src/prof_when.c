@@ -26,6 +26,9 @@ enum { PERCENT = 100 };
  */
 #define CGROUP_PAUSE_NS 20000000u
 enum { CGROUP_STEPS = 256 };
+/* By time: as far apart as a process needs for what is left that takes so much each ns. */
+enum { CGROUP_BYTES_PER_NS = 4 };
+#define CGROUP_PAUSE_MAX_NS 1000000000u
 #define RETRY_PAUSE_NS 100000000u /* a mark whose dump was refused: tried again */
 
 static struct {
@@ -82,31 +85,40 @@ static void watch_growth(uint64_t live_bytes)
 
 /* --- the mark ----------------------------------------------------------------------------- */
 
-/* What counts against the mark now, and the mark; false: not known, or not looked at. */
-static bool usage(uint64_t *used, uint64_t *mark)
+static uint64_t own_bytes(void)
 {
-    uint64_t own = (uint64_t)rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
-    if (when.mark != 0) {
-        *used = own;
-        *mark = when.mark;
-        return true;
-    }
-    uint64_t now = rcl_os_coarse_ns(), limit;
-    bool due = reaches(&when.next_look, now, now + CGROUP_PAUSE_NS) ||
-               own >= __atomic_load_n(&when.next_used, __ATOMIC_RELAXED);
-    if (!due || !rcl_cgroup_memory(used, &limit))
+    return (uint64_t)rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
+}
+
+/* What counts against a percentage, and its mark; false: not known. */
+static bool group_usage(uint64_t *used, uint64_t *mark)
+{
+    uint64_t limit;
+    if (!rcl_cgroup_memory(used, &limit))
         return false;
     *mark = limit / PERCENT * when.percent;
     uint64_t left = *mark > *used ? (*mark - *used) / 2 : 0, least = *mark / CGROUP_STEPS;
-    __atomic_store_n(&when.next_used, own + (left > least ? left : least), __ATOMIC_RELAXED);
+    __atomic_store_n(&when.next_used, own_bytes() + (left > least ? left : least),
+                     __ATOMIC_RELAXED);
     return true;
 }
 
-static void watch_mark(void)
+/* The same of whatever mark there is, after a sample; false: or not looked at. */
+static bool usage(uint64_t *used, uint64_t *mark)
 {
-    uint64_t used, mark;
-    if ((when.mark == 0 && when.percent == 0) || !usage(&used, &mark))
-        return;
+    uint64_t now = rcl_os_coarse_ns();
+    if (when.mark != 0) {
+        *used = own_bytes();
+        *mark = when.mark;
+        return true;
+    }
+    bool due = reaches(&when.next_look, now, now + CGROUP_PAUSE_NS) ||
+               own_bytes() >= __atomic_load_n(&when.next_used, __ATOMIC_RELAXED);
+    return due && group_usage(used, mark);
+}
+
+static void judge(uint64_t used, uint64_t mark)
+{
     if (used < mark / 2)
         __atomic_store_n(&when.passed, 0, __ATOMIC_RELAXED);
     if (used < mark || __atomic_load_n(&when.passed, __ATOMIC_RELAXED) != 0)
@@ -121,6 +133,30 @@ static void watch_mark(void)
     if (error != EBUSY)
         __atomic_store_n(&when.next_mark, now + RETRY_PAUSE_NS, __ATOMIC_RELAXED);
     __atomic_store_n(&when.passed, 0, __ATOMIC_RELAXED);
+}
+
+static void watch_mark(void)
+{
+    uint64_t used, mark;
+    if ((when.mark != 0 || when.percent != 0) && usage(&used, &mark))
+        judge(used, mark);
+}
+
+bool rcl_prof_watches_time(void)
+{
+    return when.percent != 0;
+}
+
+uint64_t rcl_prof_watch_time(void)
+{
+    uint64_t used, mark;
+    struct rcl_stacks_total t;
+    rcl_stacks_total(&t);
+    if (t.all_samples == 0 || !group_usage(&used, &mark))
+        return CGROUP_PAUSE_MAX_NS;
+    judge(used, mark);
+    uint64_t ns = used < mark ? (mark - used) / CGROUP_BYTES_PER_NS : CGROUP_PAUSE_NS;
+    return rcl_min(rcl_max(ns, CGROUP_PAUSE_NS), CGROUP_PAUSE_MAX_NS);
 }
 
 /* --- a signal ----------------------------------------------------------------------------- */
@@ -150,7 +186,7 @@ static void on_dump_signal(int number, siginfo_t *info, void *context)
 
 static void catch_signal(int number)
 {
-    struct sigaction a = {.sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigaction a = {.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     if (number == 0)
         return;
     a.sa_sigaction = on_dump_signal;

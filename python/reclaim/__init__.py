@@ -6,17 +6,19 @@
         reclaim.purge()              # bytes returned to the system
         reclaim.stats()["verdict"]   # where the resident memory is, in one sentence
         reclaim.conf()["dirty_decay_ms"]
+        reclaim.prof_active(True)    # profiling is on from here; it was off: False
         reclaim.prof_dump()          # a heap profile, where profiling is on
 
 Pure Python: ctypes on the library that is in the process already, through LD_PRELOAD, the
 command `reclaim run`, or an interpreter linked with it.  Nothing is loaded by this module;
-where libreclaim is not there, purge, stats, conf and prof_dump raise NotLoaded.
+where libreclaim is not there, all but is_active raise NotLoaded.
 """
 import ctypes
 import json
 import os
 
-__all__ = ["NotLoaded", "conf", "is_active", "prof_dump", "purge", "stats", "version"]
+__all__ = ["NotLoaded", "conf", "is_active", "prof_active", "prof_dump", "prof_reset", "purge", "stats",
+           "version"]
 
 
 class NotLoaded(RuntimeError):
@@ -65,18 +67,46 @@ def purge():
     return _function("reclaim_purge", ctypes.c_size_t)()
 
 
+def _mallctl(name, old, new):
+    """The error, or 0.  old, new: ctypes objects, or None."""
+    version()  # another malloc may answer to the name below
+    mallctl = _function("mallctl", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p,
+                        ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p, ctypes.c_size_t)
+    size = ctypes.c_size_t(0 if old is None else ctypes.sizeof(old))
+    return mallctl(name, None if old is None else ctypes.byref(old),
+                   None if old is None else ctypes.byref(size),
+                   None if new is None else ctypes.byref(new),
+                   0 if new is None else ctypes.sizeof(new))
+
+
+def prof_active(on=None):
+    """Whether profiling was on before; with True or False, switch it: mallctl "prof.active".
+
+    OSError where it cannot be switched on, for want of memory; a line on stderr says so.
+    """
+    if on not in (None, True, False):
+        raise TypeError("prof_active: True, False or None, not %r" % (on,))
+    before = ctypes.c_bool()
+    error = _mallctl(b"prof.active", before, None if on is None else ctypes.c_bool(on))
+    if error:
+        raise OSError(error, "profiling was not switched; a line on stderr says why")
+    return before.value
+
+
+def prof_reset():
+    """Forget all samples: a profile shows from here on what is allocated from here on."""
+    error = _mallctl(b"prof.reset", None, None)
+    if error:
+        raise OSError(error, "the samples were not forgotten")
+
+
 def prof_dump(path=None):
     """Write a heap profile: to `path`, or to a name by the rules of the option prof_prefix.
 
-    OSError where that is refused; a line on stderr says why.  Without `prof:true` (or mallctl
-    "prof.active") it has no stacks.
+    OSError where that is refused; a line on stderr says why.  Without `prof:true` or prof_active(True)
+    it has no stacks.
     """
-    version()  # another malloc may answer to the name below
-    mallctl = _function("mallctl", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p,
-                        ctypes.POINTER(ctypes.c_char_p), ctypes.c_size_t)
-    name = None if path is None else ctypes.c_char_p(os.fsencode(path))
-    error = mallctl(b"prof.dump", None, None, name and ctypes.byref(name),
-                    0 if name is None else ctypes.sizeof(name))
+    error = _mallctl(b"prof.dump", None, None if path is None else ctypes.c_char_p(os.fsencode(path)))
     if error:
         raise OSError(error, "no heap profile was written; a line on stderr says why", path)
 

@@ -61,6 +61,20 @@ if [ -z "${RECLAIM_ALL:-}" ]; then # one of each will do
     dumps=full
 fi
 
+# The list of mapped files, which is last, cut between two lines; and frames that are no code.
+for name in full legacy; do
+    sed '$d' "$work/$name.heap" >"$work/cut.heap"
+    if "$python" "$abs_top_srcdir/python/bin/reclaim" prof top "$work/cut.heap" >"$work/said" \
+        2>"$work/errors" || ! grep -q 'cut off: it ends in its list' "$work/errors"; then
+        fail "$name: a cut in the list of mapped files is not noticed"
+    fi
+done
+for frame in '0x8000000000000000 no stack' '0x8000000000000001 too many stacks'; do
+    sed "s/^@ .*/@ ${frame%% *}/" "$work/full.heap" >"$work/frame.heap"
+    reclaim prof top "$work/frame.heap"
+    says 'a frame that is no code' "100\.0 % +\[${frame#* }\]\$"
+done
+
 # With names from the program, then from a debug file that only the build id leads to.
 names() { # options...
     for tool in $tools; do

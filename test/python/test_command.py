@@ -29,6 +29,8 @@ del burst
 print("ready", flush=True)
 sys.stdin.read()
 """
+# Ends with the first signal that is handled: unlike Python's, libc's sleep does not go on.
+WOKEN = "import ctypes; print('ready', flush=True); ctypes.CDLL(None).sleep(50)"
 KEEPING = "dirty_decay_ms:-1,dirty_min:1g"
 
 
@@ -353,8 +355,13 @@ class Stat(Test):
                      sys.executable, "-c", program) as process:
             code, out, _ = reclaim("stat", str(process.pid))
             self.assertEqual(code, 0)
-            self.assertIn("/proc alone", out)
+            self.assertIn(" was started with stats_signal:SIGUSR2, but the program has since set that signal "
+                          "back to its default; /proc alone says:", out)
+            self.assertNotIn("SIGUSR2", out.splitlines()[-1])  # it would be taken back again
             self.assertIsNone(process.poll())
+            code, out, err = reclaim("stat", "--json", str(process.pid))
+            self.assertEqual((code, out), (1, ""))
+            self.one_line(err, "was started with stats_signal:SIGUSR2, but .* back to its default")
 
     def test_a_process_that_does_not_answer(self):
         # It cannot write there.
@@ -362,6 +369,35 @@ class Stat(Test):
             code, _, err = reclaim("stat", "--wait", "0.3", str(process.pid))
             self.assertEqual(code, 1)
             self.one_line(err, "has not written /proc/none/r.json within 0.3 s")
+
+    def test_a_process_that_ends_because_it_was_asked(self):
+        """Its report is shown, whether the rest of it is still there or not, and nobody waits for more."""
+        for path, command in (("%s/%%p.json" % self.folder, [sys.executable, "-c", WOKEN]),
+                              ("last.json", ["sh", "-c", '"$@" & wait; exec cat', "sh", sys.executable, "-c",
+                                             WOKEN])):
+            process = subprocess.Popen(
+                COMMAND + ["run", "--conf", "stats_signal:USR2,stats_path:" + path] + command,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.folder)
+            self.addCleanup(process.stdout.close)
+            self.addCleanup(process.wait, 30)
+            self.addCleanup(process.stdin.close)
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            pid = process.pid
+            if command[0] == "sh":
+                with open("/proc/%d/task/%d/children" % (pid, pid)) as children:
+                    pid = int(children.read())
+            code, out, err = reclaim("stat", "--wait", "50", str(pid))
+            self.assertEqual((code, err), (0, ""))
+            self.assertRegex(out, r"\Aprocess %d \(.*\n(.*\n)+verdict: " % pid)
+
+    def test_a_process_that_ends_without_an_answer(self):
+        with subprocess.Popen(COMMAND + ["run", "--conf", "stats_signal:USR2,stats_path:/proc/none/r.json",
+                                         sys.executable, "-c", WOKEN], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL) as process:
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            code, _, err = reclaim("stat", "--wait", "50", str(process.pid))
+        self.assertEqual(code, 1)
+        self.one_line(err, "has not written /proc/none/r.json: it has ended")
 
     def test_a_program_that_carries_the_library(self):
         """Linked with reclaim.o: there is no libreclaim.so to be seen."""
@@ -474,6 +510,15 @@ class Purge(Test):
             self.assertEqual(code, 1)
             self.one_line(err, "must be started with purge_signal")
 
+    def test_a_program_that_has_taken_the_signal_back(self):
+        for how, words in (("DFL", "back to its default"), ("IGN", "to be ignored")):
+            program = "import signal; signal.signal(signal.SIGUSR1, signal.SIG_%s)\n" % how + WAITING
+            with waiting(*COMMAND, "run", "--conf", KEEPING + ",purge_signal:USR1", sys.executable, "-c",
+                         program) as process:
+                code, out, err = reclaim("purge", str(process.pid))
+                self.assertEqual((code, out), (1, ""))
+                self.one_line(err, "was started with purge_signal:SIGUSR1, but the program has since set "
+                                   "that signal %s" % words)
 
     def test_a_handler_of_the_programs_own(self):
         """It has replaced ours without chaining: the signal is taken and nothing is purged."""

@@ -6,6 +6,7 @@ Python there is.
 """
 import gc
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ class Absent(unittest.TestCase):
 
     def test_everything_else_raises_with_what_to_do(self):
         for call in (reclaim.purge, reclaim.stats, reclaim.conf, reclaim.version,
-                     reclaim.prof_dump):
+                     reclaim.prof_active, reclaim.prof_dump, reclaim.prof_reset):
             with self.assertRaisesRegex(reclaim.NotLoaded, "reclaim run PROGRAM"):
                 call()
 
@@ -99,6 +100,39 @@ class Active(unittest.TestCase):
             with self.assertRaisesRegex(OSError, "stderr says why") as refused:
                 reclaim.prof_dump(os.path.join(folder, "missing", "x"))
             self.assertEqual(refused.exception.filename, os.path.join(folder, "missing", "x"))
+
+    def test_profiling_is_switched(self):
+        """What is held from before, or was sampled before a reset, is in no profile."""
+        program = ("import reclaim, sys\n"
+                   "def dump(name):\n"
+                   "    reclaim.prof_dump(sys.argv[1] + name)\n"
+                   "before = bytearray(64 << 20)\n"
+                   "states = [reclaim.prof_active(), reclaim.prof_active(True), reclaim.prof_active()]\n"
+                   "held = bytearray(32 << 20)\n"
+                   "dump('on')\n"
+                   "reclaim.prof_reset()\n"
+                   "dump('reset')\n"
+                   "states += [reclaim.prof_active(False), reclaim.prof_active(False)]\n"
+                   "more = bytearray(32 << 20)\n"
+                   "dump('off')\n"
+                   "print(states)\n")
+        environment = dict(os.environ, PYTHONPATH=os.path.join(TOP, "python"))
+        with tempfile.TemporaryDirectory() as folder:
+            out = subprocess.check_output([sys.executable, "-c", program, os.path.join(folder, "")],
+                                          env=environment, universal_newlines=True, timeout=60)
+            self.assertEqual(out, "[False, False, True, True, False]\n")
+            held = {}
+            for name in ("on", "reset", "off"):
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    held[name] = int(re.search(r"^  t\*: \d+: (\d+) ", file.read(), re.M).group(1))
+        self.assertTrue(32 * MIB <= held.pop("on") < 64 * MIB)
+        self.assertLess(max(held.values()), 32 * MIB)
+
+    def test_what_cannot_be_switched(self):
+        for word in ("on", 2, []):
+            with self.assertRaisesRegex(TypeError, "True, False or None"):
+                reclaim.prof_active(word)
+        self.assertIs(reclaim.prof_active(), False)
 
     def test_workers_write_theirs(self):
         """As doc/profiling.md has it: a worker of multiprocessing ends by _exit."""

@@ -232,6 +232,32 @@ class Reader(unittest.TestCase):
             if length not in allowed:
                 self.refused(data[:length], "cut off")
 
+    def test_the_library_marks_the_end(self):
+        """Of its files from version 2 on every cut is noticed; older ones are read without it."""
+        text = HEAP.replace("# reclaim 1", "# reclaim 2") + "# end\n"
+        self.assertEqual(parsed(text).stacks, parsed(HEAP).stacks)
+        bare = text[:text.index(MAPS)] + "\nMAPPED_LIBRARIES:\n# no mappings\n# end\n"
+        self.assertTrue(parsed(bare).notes)
+        legacy = (LEGACY % "heap_v2/1").replace("\n", "\n# reclaim 2\n", 1) + "# end\n"
+        for whole in (text, bare, legacy):
+            for length in range(len(whole.split("\n")[0]) + len("# reclaim 2\n") + 1, len(whole)):
+                self.refused(whole[:length].encode(), "cut off")
+        merged = "".join(line + "\n" for line in writing.heap_v2(parsed(text)))
+        self.assertEqual(len(parsed(merged).stacks), len(parsed(text).stacks))
+
+    def test_frames_that_the_library_names_itself(self):
+        """As src/prof_text.c writes them, and did before version 2: test/unit/prof_text.c has the lines."""
+        text = HEAP.replace("@\n", "@ 0x8000000000000000\n").replace(
+            "@ 0x7f0000000020 0x400101", "@ 0x8000000000000001").replace(
+            "0x8000000000000001 0x8000000000000002", "0x8000000000000002").replace(
+            "# frame 0x8000000000000001 7 load <&\"'>\t/srv/app/job.py\n", "%s")
+        for tab in ("\t", ""):
+            profile = parsed(text % ("# frame 0x8000000000000000 0 [no stack]%s\n"
+                                     "# frame 0x8000000000000001 0 [too many stacks]%s\n" % (tab, tab)))
+            found = report.sums(view.View(profile, NAMES), "function", model.INUSE_BYTES)
+            self.assertEqual(round(found["[no stack]", ""][0]), 1000)
+            self.assertEqual(round(found["[too many stacks]", ""][0]), 3000)
+
     def test_nothing_but_unreadable_comes_out(self):
         dice = random.Random(5)
         good = HEAP.encode()
@@ -744,6 +770,38 @@ class Command(unittest.TestCase):
                 self.assertEqual((code, out), (2, b""), word)
                 self.assertIn("argument -n/--limit: %r is not a number above 0" % word, err)
         self.assertEqual(self.reclaim("top", "-n", "1", self.heap)[1].count(b" %  "), 2)
+
+    def test_a_dump_without_a_sample(self):
+        text = "heap_v2/524288\n# reclaim 2\n  t*: 0: 0 [0: 0]\n" + MAPS + "# end\n"
+        said = (b"Nothing was sampled: profiling was off, or less was allocated than a sample every 512.0 kB "
+                b"shows (lg_prof_sample).")
+        nothing = self.file("nothing", text)
+        code, out, err = self.reclaim("top", nothing)
+        self.assertEqual((code, out.splitlines()[-1], err), (0, said, ""))
+        for words in ([self.heap], [nothing, self.heap], [self.heap, "--base", self.heap],
+                      ["--include", "nobody", self.heap]):
+            self.assertNotIn(b"Nothing was sampled", self.reclaim("top", *words)[1])
+
+    def test_a_process_with_most_of_its_memory_elsewhere(self):
+        """One line, which names the way to see Python's own objects where there may be some."""
+        def lines(resident, live, text=HEAP):
+            text = text.replace("# reason final\n", "# reason final\n# live %d\n# resident %d\n"
+                                % (live << 20, resident << 20))
+            path = self.file("%d-%d" % (resident, live), text)
+            for words in (["--base", self.heap], ["--alloc"]):
+                self.assertNotIn(b"resident", self.reclaim("top", path, *words)[1])
+            self.assertNotIn("resident", model.summed_info([parsed(text).info] * 2))
+            return [line.decode() for line in self.reclaim("top", path)[1].splitlines() if b"resident" in line]
+
+        self.assertEqual(lines(169, 7), [
+            "The process has 169.0 MB resident, and 7.0 MB of malloc's in use: PYTHONMALLOC=malloc shows "
+            "Python's own small objects, which do not come from malloc without it."])
+        for resident, live in ((169, 90), (30, 1), (40, 9), (7, 169)):
+            self.assertEqual(lines(resident, live), [])
+        machine = re.sub("(?m)^# frame .*\n", "", HEAP.replace(
+            " 0x8000000000000001 0x8000000000000002", ""))
+        self.assertEqual(lines(169, 7, machine), [
+            "The process has 169.0 MB resident, and 7.0 MB of malloc's in use."])
 
     def test_a_single_row_that_hides_the_python_functions(self):
         """An interpreter without names, as distributions have it: one row, the program's."""

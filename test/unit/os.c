@@ -643,6 +643,15 @@ TEST(all_of_it_is_written)
     errno = UNIT_ERRNO;
     rcl_os_write(-1, "nobody to tell", 14);
     assert_int_equal(errno, UNIT_ERRNO);
+
+    /* Nobody reads: no SIGPIPE, now or later. */
+    sigset_t waiting;
+    assert_int_equal(pipe(ends), 0);
+    close(ends[0]);
+    assert_int_equal(rcl_os_write(ends[1], "nobody to tell", 14), EPIPE);
+    assert_int_equal(sigpending(&waiting), 0);
+    assert_false(sigismember(&waiting, SIGPIPE));
+    close(ends[1]);
 }
 
 TEST(the_start_of_a_file)

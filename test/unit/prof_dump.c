@@ -459,6 +459,25 @@ static void end_beside_dumps(void *arg)
     pthread_join(thread, NULL);
 }
 
+/* Nothing half written is left of a process that is killed, where files need no name. */
+TEST(a_kill_leaves_no_part_of_a_dump)
+{
+    int unnamed = open(folder, O_WRONLY | O_TMPFILE, 0600);
+    if (unnamed < 0)
+        skip();
+    close(unnamed);
+    for (unsigned i = 0; i < 20; i++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        for (; child == 0;)
+            rcl_prof_dump(NULL, RCL_PROF_MANUAL);
+        usleep(1000 + 500 * i);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+    }
+    assert_int_equal(files(".tmp"), 0);
+}
+
 TEST(the_last_dump_waits_and_is_the_last)
 {
     struct unit_child child;
@@ -536,6 +555,7 @@ int main(void)
         TESTED(a_program_that_changes_its_folder_writes_where_it_began),
         TESTED(dumps_at_once_are_whole_or_refused),
         TESTED(the_last_dump_waits_and_is_the_last),
+        TESTED(a_kill_leaves_no_part_of_a_dump),
         TESTED(a_child_forked_in_the_middle_of_a_dump),
         TESTED(a_handler_may_dump),
     };

@@ -33,7 +33,7 @@ static void write_text(bool legacy, bool peak)
     rcl_out_flush(&o);
 }
 
-static const char *const comments = "# reclaim 1\n"
+static const char *const comments = "# reclaim 2\n"
                                     "# program a?b\n"
                                     "# pid 4711\n"
                                     "# time 2026-01-17T14:05:02Z\n"
@@ -69,12 +69,20 @@ static void assert_line(const char *line)
     assert_non_null(strstr(text, line));
 }
 
+/* The last line says that it is the last. */
+static void assert_end(void)
+{
+    const char *end = strstr(text, "\n# end\n");
+    assert_non_null(end);
+    assert_string_equal(end, "\n# end\n");
+}
+
 TEST(as_jemalloc_spells_it)
 {
     char name[16], line[64];
 
     write_text(false, false);
-    assert_ptr_equal(strstr(text, "heap_v2/1\n# reclaim 1\n"), text);
+    assert_ptr_equal(strstr(text, "heap_v2/1\n# reclaim 2\n"), text);
     assert_line(comments);
     assert_line("\n  t*: 3: 4396 [4: 4446]\n  t1: 3: 4396 [4: 4446]\n");
     prctl(PR_GET_NAME, name);
@@ -82,20 +90,36 @@ TEST(as_jemalloc_spells_it)
     assert_line(line);
     assert_line("\n@ 0x1000 0x2001\n  t*: 2: 300 [3: 350]\n  t1: 2: 300 [3: 350]\n");
     assert_line("\n@ 0x800000000000004d 0x2001\n  t*: 1: 4096 [1: 4096]\n");
-    assert_line("\n# frame 0x8000000000000000 0 [no stack]\n");
+    assert_line("\n# frame 0x8000000000000000 0 [no stack]\t\n");
+    assert_line("\n# frame 0x8000000000000001 0 [too many stacks]\t\n");
     assert_line("\nMAPPED_LIBRARIES:\n");
+    assert_end();
     assert_null(strstr(text, "0: 0 [0: 0]"));
+}
+
+/* Of the whole process, which the profile need not explain. */
+TEST(what_is_resident)
+{
+    const char *const before = " in all\n# resident ", *resident;
+
+    write_text(false, false);
+    resident = strstr(text, before);
+    assert_non_null(resident);
+    assert_in_range(strtoull(resident + strlen(before), NULL, 10), 1 << 20, 1 << 30);
+    write_text(false, true);
+    assert_null(strstr(text, "# resident "));
 }
 
 TEST(as_gperftools_spells_it)
 {
     write_text(true, false);
-    assert_ptr_equal(strstr(text, "heap profile: 3: 4396 [4: 4446] @ heap_v2/1\n# reclaim 1\n"),
+    assert_ptr_equal(strstr(text, "heap profile: 3: 4396 [4: 4446] @ heap_v2/1\n# reclaim 2\n"),
                      text);
     assert_line(comments);
     assert_line("\n2: 300 [3: 350] @ 0x1000 0x2001\n");
     assert_line("\n1: 4096 [1: 4096] @ 0x800000000000004d 0x2001\n");
     assert_line("\nMAPPED_LIBRARIES:\n");
+    assert_end();
 }
 
 TEST(a_forked_child_says_whose_it_is)
@@ -136,6 +160,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(as_jemalloc_spells_it, set_up),
+        cmocka_unit_test_setup(what_is_resident, set_up),
         cmocka_unit_test_setup(as_gperftools_spells_it, set_up),
         cmocka_unit_test_setup(a_forked_child_says_whose_it_is, set_up),
         cmocka_unit_test_setup(the_peak, set_up),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A running process as /proc shows it, and what of libreclaim can be reached in it."""
+import contextlib
 import mmap
 import os
 import re
@@ -29,6 +30,7 @@ class Process:
     def __init__(self, pid):
         self.pid = pid
         self.name = self.read("comm").strip()
+        self.inner = self.inner_pid()
         if not self.read("smaps_rollup", quiet=True) and self.field("VmRSS") is None:
             raise Failure("process %d (%s) has ended or has no memory of its own"
                           % (pid, self.name))
@@ -115,12 +117,23 @@ class Process:
     def signal_for(self, option):
         """The number of the signal it answers to; None: it does not.  Never one that it does not
         catch: most signals would end it."""
-        text = self.conf.get(option, "none")
-        number = signal_number(text)
-        if number is None:
+        number = signal_number(self.conf.get(option, "none"))
+        return number if number is not None and self.has_signal("SigCgt", number) else None
+
+    def has_signal(self, key, number):
+        """Whether the signal is in this set of /proc/PID/status."""
+        text = self.field(key)
+        return text is not None and int(text, 16) >> (number - 1) & 1 != 0
+
+    def taken_back(self, option):
+        """Why it does not answer to the signal that it was started with, in a few words; None: it does,
+        or was started without."""
+        number = signal_number(self.conf.get(option, "none"))
+        if number is None or self.signal_for(option) is not None:
             return None
-        caught = int(self.field("SigCgt") or "0", 16)
-        return number if caught >> (number - 1) & 1 else None
+        return "was started with %s:%s, but the program has since set that signal %s" % (
+            option, self.conf[option],
+            "to be ignored" if self.has_signal("SigIgn", number) else "back to its default")
 
     def send(self, number):
         try:
@@ -132,20 +145,23 @@ class Process:
 
     def has_pending(self, number):
         """Has the signal been sent and not been taken yet?  False too when the process has ended."""
-        sets = [self.field(name) for name in ("SigPnd", "ShdPnd")]
-        return any(int(one, 16) >> (number - 1) & 1 for one in sets if one)
+        return self.has_signal("SigPnd", number) or self.has_signal("ShdPnd", number)
+
+    def has_ended(self):
+        """Its main thread may end before the others."""
+        state = self.field("State")
+        return state is None or state in "ZX" and self.field("Threads") in (None, "0", "1")
 
     def why_silent(self, number):
         """What is known of why it does not answer to a signal, in a few words."""
-        state = self.field("State")
-        if state is None or state in "ZX":
+        if self.has_ended():
             return "it has ended"
+        state = self.field("State") or "X"
         if state in "Tt":
             return "it is stopped; it will answer when it goes on"
         if state == "D":
             return "it waits in the kernel"
-        blocked = self.field("SigBlk")
-        if blocked is not None and int(blocked, 16) >> (number - 1) & 1:
+        if self.has_signal("SigBlk", number):
             return "it blocks the signal; it will answer when it no longer does"
         return ("its stderr may say why, or the program's own handler has taken the place of "
                 "libreclaim's")
@@ -155,7 +171,7 @@ class Process:
         path = self.conf.get("stats_path")
         if not path:
             return None
-        path = path.replace("%p", self.inner_pid())
+        path = path.replace("%p", self.inner)
         # As the process sees the file system, which may be a container's.
         root = "/proc/%d/root" % self.pid
         if not path.startswith("/"):
@@ -173,17 +189,21 @@ class Process:
         path = self.stats_path()
         if number is None or path is None:
             return None
-        before = identity(path)
-        self.send(number)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if identity(path) not in (None, before):
-                return read_file(path)
-            time.sleep(0.01)
-        raise Failure("process %d (%s) has been asked by signal %d and has not written %s within %g s: %s"
-                      % (self.pid, self.name, number,
-                         self.conf["stats_path"].replace("%p", self.inner_pid()), seconds,
-                         self.why_silent(number)))
+        with folder_of(path) as folder:
+            before = identity(path, folder)
+            self.send(number)
+            end = time.monotonic() + seconds
+            while True:
+                # What it writes at its end is there when it has ended.
+                over = "" if self.has_ended() else " within %g s" % seconds
+                if identity(path, folder) not in (None, before):
+                    return read_file(path, folder)
+                if not over or time.monotonic() >= end:
+                    break
+                time.sleep(0.01)
+        raise Failure("process %d (%s) has been asked by signal %d and has not written %s%s: %s"
+                      % (self.pid, self.name, number, self.conf["stats_path"].replace("%p", self.inner),
+                         over, self.why_silent(number) if over else "it has ended"))
 
     def age(self):
         """Seconds since its start."""
@@ -207,19 +227,39 @@ def signal_number(text):
     return int(getattr(signal, name)) if hasattr(signal, name) else None
 
 
-def identity(path):
+@contextlib.contextmanager
+def folder_of(path):
+    """The folder of a file, held open: a path through /proc/PID ends with the process.  None: it cannot
+    be."""
+    try:
+        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        folder = None
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            os.close(folder)
+
+
+def inside(path, folder):
+    """The path as seen from the folder that is held, if one is."""
+    return path if folder is None else os.path.basename(path)
+
+
+def identity(path, folder=None):
     """Changes whenever the file is replaced."""
     try:
-        status = os.stat(path)
+        status = os.stat(inside(path, folder), dir_fd=folder)
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def read_file(path):
+def read_file(path, folder=None):
     try:
         # A pipe in its place, which anybody may have put there, must not be waited for.
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        number = os.open(inside(path, folder), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with open(number, encoding="utf-8", errors="replace") as file:
             if not stat.S_ISREG(os.fstat(number).st_mode):
                 raise Failure("%s: not a regular file" % path)

@@ -236,8 +236,19 @@ def top(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
         + report.top(shown, counts, options.by, options.limit, options.total)
+        + nothing_sampled(options, profile)
+        + ([] if options.base or options.alloc else report.elsewhere(profile))
         + hidden_python(options, shown, counts))
     return 0
+
+
+def nothing_sampled(options, profile):
+    """What to add where the list is empty because the dump is."""
+    if profile.stacks or options.base:
+        return []
+    every = " every %s" % view.size(profile.rate) if profile.rate > 1 else ""
+    return ["Nothing was sampled: profiling was off, or less was allocated than a sample%s shows "
+            "(lg_prof_sample)." % every]
 
 
 def hidden_python(options, shown, counts):

@@ -52,7 +52,7 @@ def run(options):
     number = subject.signal_for("purge_signal")
     if number is None:
         raise Failure("process %d (%s) %s" % (
-            subject.pid, subject.name, subject.unsure() or
+            subject.pid, subject.name, subject.unsure() or subject.taken_back("purge_signal") or
             "takes no requests: it must be started with purge_signal, say "
             "`reclaim run --conf purge_signal:SIGUSR1 ...`"))
     purges, before = subject.purges(), subject.rss()

@@ -92,7 +92,7 @@ def silence(subject):
     if not path and (every or subject.signal_for("stats_signal")):
         return "writes its statistics to its stderr, for want of stats_path"
     if not path or not every:
-        return "writes no statistics"
+        return subject.taken_back("stats_signal") or "writes no statistics"
     left = every - subject.age()
     if left > -1:
         return "writes statistics every %g s, and the first are due in %.0f s" % (every, max(left, 0))
@@ -127,8 +127,9 @@ def from_proc(subject):
     lines.append("%s  resident" % kilobytes(total))
     if value.get("Swap"):
         lines.append("%s  swapped out" % kilobytes(value["Swap"]))
-    lines.append("for more, start it with:  reclaim run --conf "
-                 "stats_signal:SIGUSR2,stats_path:/tmp/%p.json ...")
+    # Not one that the program wants for itself.
+    lines.append("for more, start it with:  reclaim run --conf stats_signal:%s,stats_path:/tmp/%%p.json ..."
+                 % ("SIGRTMIN+5" if subject.taken_back("stats_signal") else "SIGUSR2"))
     return "\n".join(lines)
 
 
@@ -151,7 +152,7 @@ def run(options):
         return 0
     ours = figures(text)
     writer = str(ours["pid"]) if ours is not None else writer_of_text(text)
-    if writer not in (None, subject.inner_pid()):
+    if writer not in (None, subject.inner):
         raise Failure("%s is the report of process %s, another one with the same stats_path: put a %%p in it"
                       % (subject.conf["stats_path"], writer))
     if since is not None and not options.json:

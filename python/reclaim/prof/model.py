@@ -93,7 +93,7 @@ def summed(profiles):
 def summed_info(infos):
     """What all say, but for what adds up or is one process's own affair."""
     result = {key: value for key, value in infos[0].items()
-              if key not in ("live", "time", "parent", "inherited")
+              if key not in ("live", "time", "parent", "inherited", "resident")
               and all(info.get(key) == value for info in infos)}
     live = [number_of(info.get("live")) for info in infos]
     if None not in live:

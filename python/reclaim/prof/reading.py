@@ -26,9 +26,12 @@ MAPPING = re.compile(r"^%s-%s ([-r][-w][-x][-sp]) %s (\S+) (\d+)\s*(.*)$" % ((HE
 DEVICE = re.compile(r"^([0-9a-f]{1,8}):([0-9a-f]{1,8})$")
 OLD_MAPPING = re.compile(r"^\s*%s-%s:\s+(\S.*)$" % (HEX, HEX))
 MAPPINGS = ("MAPPED_LIBRARIES:", "--- Memory map:")
-FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)\t(.*)$" % HEX)
+FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)(?:\t(.*))?$" % HEX)
 NO_MAPPINGS = "# no mappings"  # in place of the list: the library could not read its own
-WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged", "parent", "inherited")
+OURS = re.compile(r"^# reclaim (\d{1,9})$")
+END, WITH_END = "# end", 2  # the last line of the library's files, from this version on
+WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged", "parent", "inherited",
+         "resident")
 NAMED_FROM = 1 << 63
 LEGACY_RATE = 128 << 10  # of gperftools' first kind of samples, where the file does not say
 
@@ -69,6 +72,7 @@ class Reader:
         self.mappings = []  # (start, end, offset, path, executable), sorted
         self.files = {}
         self.bare = False  # it says that it has no list of mapped files
+        self.open = False  # its last line, which says so, is still to come
         self.info = {}
         self.pids, self.parents = None, None  # of a merged one
 
@@ -102,6 +106,8 @@ class Reader:
             self.fail("cut off in its last line")
         if not self.mappings and not self.bare:
             self.fail("cut off: it ends before its list of mapped files")
+        if self.open:
+            self.fail("cut off: it ends in its list of mapped files")
         self.mappings.sort()
         return self.profile()
 
@@ -130,10 +136,15 @@ class Reader:
         frame = FRAME.match(line)
         if frame:
             self.named[int(frame.group(1), 16)] = Named(
-                frame.group(3) or "?", frame.group(4), int(frame.group(2)))
+                frame.group(3) or "?", frame.group(4) or "", int(frame.group(2)))
             return
         if line == NO_MAPPINGS:
             self.bare = True
+        elif line == END:
+            self.open = False
+        ours = OURS.match(line)
+        if ours:
+            self.open = int(ours.group(1)) >= WITH_END
         words = line.split(" ", 2)
         if len(words) != 3:
             return
@@ -194,8 +205,8 @@ class Reader:
         elif old:
             self.mappings.append((int(old.group(1), 16), int(old.group(2), 16), 0, old.group(3),
                                   True))
-        elif line == NO_MAPPINGS:
-            self.bare = True
+        elif line.startswith("#"):
+            self.comment(line)
         elif line.strip() and not line.lstrip().startswith("build="):
             self.bad_line()
 

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Reports in text: the top of the list, the tree of calls, the difference of two profiles."""
-from reclaim.prof import view
+import os
+import re
+
+from reclaim.prof import model, view
 
 LEAST_SHARE = 0.01  # of the whole: below it a branch of the tree is not worth a line
+ELSEWHERE_LEAST = 32 << 20  # bytes that are not malloc's: below it they are not worth one either
+INTERPRETER = re.compile(r"^(lib)?python\d")
 
 
 def sums(shown, by, place):
@@ -58,6 +63,23 @@ def top(shown, counts, by, limit, by_total=False):
         lines.append("%12s %s  %12s %s  %s" % (counts.text(mine), share(mine, whole),
                                                counts.text(total), share(total, whole), text_of(key)))
     return lines + rest(len(order) - limit)
+
+
+def runs_python(profile):
+    return (any(isinstance(place, model.Named) and place.file for place in profile.places())
+            or any(INTERPRETER.match(os.path.basename(path)) for path in profile.files))
+
+
+def elsewhere(profile):
+    """What to add where most of the process's memory is not in the profile at all."""
+    resident = model.number_of(profile.info.get("resident"))
+    live = max(profile.total(model.INUSE_BYTES), model.number_of(profile.info.get("live")) or 0)
+    if resident is None or live >= resident / 2 or resident - live < ELSEWHERE_LEAST:
+        return []
+    return ["The process has %s resident, and %s of malloc's in use%s." % (
+        view.size(resident), view.size(live),
+        ": PYTHONMALLOC=malloc shows Python's own small objects, which do not come from malloc without it"
+        if runs_python(profile) else "")]
 
 
 # ---- tree ------------------------------------------------------------------------------------
