@@ -551,7 +551,8 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
         bin_finish(b, &t, &empty);
         rcl_unlock(&b->lock);
         rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages,
-                                                                   .aged = what == RCL_PURGE_OLD});
+                                                                   .aged = what == RCL_PURGE_OLD,
+                                                                   .goes_on = returned != 0});
         slabs_drop(b, &empty, RCL_AGE_NEW);
         returned += t.pages;
     }

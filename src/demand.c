@@ -80,8 +80,12 @@ void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
     if (taken != 0)
         refaulted = rcl_decay_take(&d->decay, now, note->taken_dirty,
                                    note->taken_clean - note->taken_new, note->taken_new);
-    if (note->purged != 0)
+    if (note->purged != 0) {
         rcl_decay_purged(&d->decay, now, note->purged, note->aged);
+        d->purged_pages += note->purged;
+        d->purge_calls++;
+        d->purge_runs += !note->goes_on;
+    }
     publish(d, now);
     rcl_unlock(&d->lock);
 

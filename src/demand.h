@@ -16,7 +16,8 @@
 struct rcl_demand {
     struct rcl_lock lock;
     struct rcl_decay decay;
-    size_t demand, regret, grown; /* our part of the process's in account.h */
+    size_t demand, regret, grown;                   /* our part of the process's in account.h */
+    uint64_t purged_pages, purge_calls, purge_runs; /* since the start; statistics */
 };
 
 /* window_ns as in decay.h. */
@@ -42,7 +43,8 @@ struct rcl_demand_note {
     size_t taken_clean; /* free and clean -> used; */
     size_t taken_new;   /* of those, the ones that have never been used */
     size_t purged;      /* free and dirty -> clean, or unmapped; */
-    bool aged;          /* because they had been free for a window */
+    bool aged;          /* because they had been free for a window, */
+    bool goes_on;       /* and not as the first of those that were looked for */
     size_t found;       /* free and new to us, but dirty: the kernel made them (mlockall) */
 };
 

@@ -218,6 +218,12 @@ static uint64_t heap_stat(const struct rcl_stats_heap *h, enum ctl_arena_stat wh
         return large.taken;
     case ARENA_LARGE_GIVEN:
         return large.taken - large.live;
+    case ARENA_NPURGE:
+        return h->purge_runs;
+    case ARENA_NMADVISE:
+        return h->purge_calls;
+    case ARENA_PURGED:
+        return h->purged_pages;
     default:
         return 0; /* told for all arenas together only */
     }

@@ -236,8 +236,7 @@ static struct rcl_chunk *find(struct rcl_runs *r, bool dirty_only, size_t pages,
 
 /*
  * No run is dirty as a whole: of the first chunks with one that is half so long, the place with
- * most dirty pages.  A clean page taken here is a fault, and a dirty one left behind is in the way
- * until it is returned, to be the next fault.
+ * most dirty pages.  A clean page taken is a fault, and a dirty one left will be, when it has gone.
  */
 static struct rcl_chunk *find_mostly(struct rcl_runs *r, size_t pages, size_t *first)
 {
@@ -546,8 +545,9 @@ size_t rcl_runs_purge(struct rcl_runs *r, enum rcl_purge_what what, size_t budge
             b.pages -= b.run[i].pages;
             b.pages += runs_purge_pages(r, b.run[i].chunk, b.run[i].first, b.run[i].pages);
         }
-        rcl_demand_tell(
-            r->demand, &(struct rcl_demand_note){.purged = b.pages, .aged = what == RCL_PURGE_OLD});
+        rcl_demand_tell(r->demand, &(struct rcl_demand_note){.purged = b.pages,
+                                                             .aged = what == RCL_PURGE_OLD,
+                                                             .goes_on = returned != 0});
         returned += b.pages;
     }
     return returned;

@@ -71,6 +71,11 @@ static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
         h->huge_blocks += collect_extent(h, i, taken, given);
     }
     h->huge_bytes += rcl_account_read(&a->huge.bytes);
+    rcl_lock(&a->demand.lock);
+    h->purged_pages += a->demand.purged_pages;
+    h->purge_calls += a->demand.purge_calls;
+    h->purge_runs += a->demand.purge_runs;
+    rcl_unlock(&a->demand.lock);
     h->threads += __atomic_load_n(&a->threads, __ATOMIC_RELAXED);
     h->lock_waits += runs.waits + __atomic_load_n(&a->demand.lock.waits, __ATOMIC_RELAXED);
 }

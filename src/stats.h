@@ -40,7 +40,9 @@ struct rcl_stats_heap {
     size_t chunk_bytes;     /* mapped for slabs and runs */
     size_t run_free_bytes;  /* of those: in no slab and no block */
     size_t run_dirty_bytes; /* of those: may be resident */
-    size_t threads;         /* caches filled from here */
+    uint64_t purged_pages;  /* returned, huge blocks apart; since the start, */
+    uint64_t purge_calls, purge_runs;
+    size_t threads; /* caches filled from here */
     uint64_t lock_waits;
 };
 

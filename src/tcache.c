@@ -279,7 +279,9 @@ void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages)
         size_t count = rcl_tcache_count(tc, cls), left = count / 2;
         if (count > left)
             flush_oldest(tc, cls, count - left, "free");
-        set_cap(tc, cls, rcl_min(tc->cap[cls], rcl_max(2 * left, places_least(cls))));
+        /* Of large ones the places count, and none is left empty. */
+        size_t places = by_places(cls) ? left : rcl_max(2 * left, places_least(cls));
+        set_cap(tc, cls, rcl_min(tc->cap[cls], places));
     }
     rcl_tcache_measure(tc);
 }

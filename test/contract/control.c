@@ -82,7 +82,19 @@ static void test_statistics_add_up(void **state)
     ctl_epoch();
     assert_true(near_to(ctl_size("stats.allocated"), allocated, MIB));
     assert_true(ctl_size("stats.resident") < resident + 2 * MIB);
+    static const char *const purged[] = {"stats.arenas.%zu.dirty_purged",
+                                         "stats.arenas.%zu.dirty_nmadvise",
+                                         "stats.arenas.%zu.dirty_npurge"};
     assert_true(ctl_u64("stats.arenas.4096.dirty_purged") * test_page() >= bytes / 2);
+    for (size_t k = 0; k < COUNT_OF(purged); k++) {
+        uint64_t sum = 0;
+        for (size_t i = 0; i < ctl_unsigned("arenas.narenas"); i++)
+            if (ctl_bool(ctl_name("arena.%zu.initialized", i, 0)))
+                sum += ctl_u64(ctl_name(purged[k], i, 0));
+        assert_true(sum > 0);
+        /* A sweep over all arenas is one, and one for each in which it found something. */
+        assert_true(k == 2 || sum <= ctl_u64(ctl_name(purged[k], 4096, 0)));
+    }
 }
 
 static size_t bin_of(size_t size)
