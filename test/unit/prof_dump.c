@@ -469,8 +469,9 @@ TEST(a_kill_leaves_no_part_of_a_dump)
     for (unsigned i = 0; i < 20; i++) {
         pid_t child = fork();
         assert_true(child >= 0);
-        for (; child == 0;)
-            rcl_prof_dump(NULL, RCL_PROF_MANUAL);
+        if (child == 0)
+            for (;;)
+                rcl_prof_dump(NULL, RCL_PROF_MANUAL);
         usleep(1000 + 500 * i);
         kill(child, SIGKILL);
         assert_int_equal(waitpid(child, NULL, 0), child);
