@@ -145,12 +145,12 @@ int rcl_ctl_thread_flush(struct ctl *c)
 
 int rcl_ctl_thread_idle(struct ctl *c)
 {
+    (void)c;
     struct rcl_tls *self = gate_in();
     struct rcl_arena *a = rcl_thread_arena(self);
     if (self->bound == NULL && self->arena != NULL)
         a = self->arena;
     gate_out();
-    (void)c;
     drop_cache();
     rcl_control_purge_arena(a, false);
     return 0;

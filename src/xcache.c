@@ -107,8 +107,8 @@ bool rcl_xcache_create(unsigned *id)
 }
 
 /*
- * The same, of the program's, if there is one: a report or a purge may hold it for a moment.  Not
- * for ever: a handler may have interrupted the holder.
+ * A cache of the program's, with the flag, if there is one: a report or a purge may hold it for a
+ * moment.  It is not waited for without end: a handler may have interrupted the holder.
  */
 static struct rcl_tcache *wait_for_cache(unsigned id)
 {

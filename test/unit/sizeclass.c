@@ -172,7 +172,8 @@ static void check_caches(size_t page)
         assert_true(c->cache_min >= 1);
         assert_true(c->cache_min <= c->cache_max);
         assert_true(c->cache_max >= 2);
-        assert_true((size_t)c->cache_max * c->size <= 2 * MIB);
+        assert_true((size_t)c->cache_max * c->size <=
+                    (c->size < RCL_TCACHE_LARGER ? 640 * KIB : 2 * MIB));
     }
 }
 

@@ -242,7 +242,7 @@ TEST(capacity_doubles_up_to_the_limit_of_the_class)
         if (sizes[k] < RCL_TCACHE_LARGER)
             assert_int_equal(cap, rcl_classes[cls].cache_max);
         else
-            assert_in_range(cap, rcl_min(256 * KIB / sizes[k], rcl_classes[cls].cache_max),
+            assert_in_range(cap, rcl_min(512 * KIB / sizes[k], rcl_classes[cls].cache_max),
                             rcl_classes[cls].cache_max);
         rcl_tcache_delete(tc, RCL_AGE_NEW);
     }
