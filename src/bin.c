@@ -174,19 +174,24 @@ static void slab_detach(struct rcl_bin *b, struct rcl_span *s)
     b->slabs--;
 }
 
-/* Put an empty slab among those to drop when the lock is no longer held. */
-static void give_up(struct rcl_bin *b, struct rcl_span *s, struct rcl_list *empty)
+/* Pages that become free with it: the returnable ones are counted as that already. */
+static size_t slab_frees(const struct rcl_span *s)
 {
+    return rcl_popcount(s->dirty & ~s->returnable);
+}
+
+/* Put an empty slab among those to drop when the lock is no longer held. */
+static void give_up(struct rcl_bin *b, struct rcl_span *s, struct rcl_list *empty,
+                    struct rcl_demand_note *note)
+{
+    note->freed += slab_frees(s);
     slab_detach(b, s);
     rcl_list_push_back(empty, &s->link);
 }
 
-/* No lock is held, and nobody else knows the slab. */
+/* No lock is held, nobody else knows the slab, and what it frees has been told. */
 static void slab_drop(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 {
-    /* Its returnable pages are counted as free already. */
-    struct rcl_demand_note note = {.freed = rcl_popcount(s->dirty & ~s->returnable)};
-    bin_tell(b, &note, 0);
     rcl_pagemap_clear(s->base, (size_t)s->pages << rcl_page_shift());
     rcl_runs_give(b->runs, s->chunk, s->first, s->pages, &s->dirty, age);
     rcl_meta_free(s, rcl_span_bytes(s->slots));
@@ -296,10 +301,10 @@ static void put_done(struct rcl_bin *b, struct put *put)
         return;
     if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
         struct rcl_span *spare = b->spare;
-        put->pages += rcl_popcount(s->dirty & ~s->returnable);
-        give_up(b, s, &put->empty);
+        put->pages += slab_frees(s);
+        give_up(b, s, &put->empty, &put->note);
         if (spare != NULL && !spare->purging)
-            give_up(b, spare, &put->empty);
+            give_up(b, spare, &put->empty, &put->note);
         b->shrinking = true;
         return;
     }
@@ -379,9 +384,10 @@ void rcl_bin_discard(struct rcl_bin *b, struct rcl_span *s)
     size_t blocks = (size_t)(s->slots - s->free_slots);
     rcl_assert(!s->purging && s->arena == b->arena);
     b->live -= blocks;
+    struct rcl_demand_note note = {.freed = slab_frees(s)};
     slab_detach(b, s);
     rcl_unlock(&b->lock);
-    bin_tell(b, &(struct rcl_demand_note){0}, -(int64_t)blocks);
+    bin_tell(b, &note, -(int64_t)blocks);
     slab_drop(b, s, RCL_AGE_NEW);
 }
 
@@ -500,7 +506,8 @@ static void batch_purge(struct bin_batch *t)
 }
 
 /* The lock is held. */
-static void bin_finish(struct rcl_bin *b, struct bin_batch *t, struct rcl_list *empty)
+static void bin_finish(struct rcl_bin *b, struct bin_batch *t, struct rcl_list *empty,
+                       struct rcl_demand_note *note)
 {
     for (size_t i = 0; i < t->parts; i++) {
         struct rcl_span *s = t->part[i].slab;
@@ -508,7 +515,7 @@ static void bin_finish(struct rcl_bin *b, struct bin_batch *t, struct rcl_list *
         rcl_slab_finish(s, t->part[i].pages, t->part[i].refused);
         count_refused(s, before);
         if (rcl_slab_empty(s) && (s != b->spare || (s->dirty & ~s->refused) == 0)) {
-            give_up(b, s, empty);
+            give_up(b, s, empty, note);
             continue;
         }
         if (rcl_slab_old(s) == 0 && rcl_list_linked(&s->queue))
@@ -547,12 +554,15 @@ size_t rcl_bin_purge(struct rcl_bin *b, enum rcl_purge_what what, size_t budget)
         if (t.parts == 0)
             break;
         batch_purge(&t);
+        struct rcl_demand_note note = {
+            .purged = t.pages,
+            .aged = what == RCL_PURGE_OLD,
+            .goes_on = returned != 0,
+        };
         rcl_lock(&b->lock);
-        bin_finish(b, &t, &empty);
+        bin_finish(b, &t, &empty, &note);
         rcl_unlock(&b->lock);
-        rcl_demand_tell(b->runs->demand, &(struct rcl_demand_note){.purged = t.pages,
-                                                                   .aged = what == RCL_PURGE_OLD,
-                                                                   .goes_on = returned != 0});
+        bin_tell(b, &note, 0);
         slabs_drop(b, &empty, RCL_AGE_NEW);
         returned += t.pages;
     }

@@ -90,6 +90,11 @@ void rcl_slab_init(struct rcl_span *s, uint64_t dirty)
     s->age_high = 0;
     memset(s->bits, 0, 2 * words * sizeof s->bits[0]);
     rcl_bits_set_range(free_map(s), 0, s->slots);
+    if (dirty == rcl_bits_mask(0, s->pages)) {
+        memcpy(ready_map(s), free_map(s), words * sizeof s->bits[0]);
+        s->ready_slots = s->slots;
+        return;
+    }
     for (size_t at = rcl_bits_next_set(&dirty, 0, s->pages); at < s->pages;) {
         size_t end = rcl_bits_next_clear(&dirty, at, s->pages);
         ready_on_pages(s, (unsigned)at, (unsigned)end - 1);
@@ -109,6 +114,7 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
     uint64_t *free = free_map(s), *ready = ready_map(s);
     size_t size = block_size(s), taken = 0;
     uint64_t again = 0;
+    bool gaps = false;
     n = rcl_min(n, s->ready_slots);
     for (size_t w = 0; taken < n; w++) {
         rcl_assert(w * 64 < s->slots);
@@ -137,12 +143,14 @@ size_t rcl_slab_take(struct rcl_span *s, void **out, size_t n, size_t *retaken)
         if (s->returnable != 0) {
             unsigned lo = rcl_ctz(gone), hi = rcl_log2(gone);
             again |= pages_of_slots(s, w * 64 + lo, hi - lo + 1);
+            gaps |= !rcl_bits_contiguous(gone);
         }
     }
     s->free_slots = (uint16_t)(s->free_slots - taken);
     s->ready_slots = (uint16_t)(s->ready_slots - taken);
+    again &= s->returnable;
     /* Between the first and the last block taken there may be pages that none of them is on. */
-    for (uint64_t left = again &= s->returnable; left != 0; left &= left - 1)
+    for (uint64_t left = gaps ? again : 0; left != 0; left &= left - 1)
         if (page_is_free(s, rcl_ctz(left)))
             again &= ~(left & -left);
     s->returnable &= ~again;
