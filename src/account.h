@@ -3,9 +3,10 @@
  * account.h - what the whole process holds, in a handful of counters.
  *
  * Every field is changed with relaxed atomics by whoever changes the thing it
- * counts, under the lock that guards that thing.  Sums over arenas, so a reader
- * sees a value that was true a moment ago: good enough to decide whether to
- * purge, and exact when the process is quiet.
+ * counts.  Sums over arenas, so a reader sees a value that was true a moment ago;
+ * and pages and holes are told by each arena when they have come to something
+ * (demand.h).  Good enough to decide whether to purge, and exact when the process
+ * is quiet and time has passed.
  */
 #ifndef RCL_ACCOUNT_H
 #define RCL_ACCOUNT_H
@@ -18,7 +19,7 @@ enum {
 };
 
 struct rcl_account {
-    /* Written with each batch that goes from a bin to a cache or back. */
+    /* Written with batches that go from a bin to a cache or back. */
     /* Bytes of slabs that are neither handed out nor on returnable pages: free beside live ones. */
     int64_t hole_bytes RCL_ALIGNED(RCL_CACHELINE);
     /*

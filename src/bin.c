@@ -118,14 +118,10 @@ static bool keep_empty(struct rcl_bin *b, struct rcl_span *s, enum rcl_age age)
 }
 
 /* Tell what happened to pages and that so many blocks (negative: came back) were handed out. */
-static void bin_tell(struct rcl_bin *b, const struct rcl_demand_note *note, int64_t blocks)
+static void bin_tell(struct rcl_bin *b, struct rcl_demand_note *note, int64_t blocks)
 {
-    int64_t pages = (int64_t)(note->taken_dirty + note->taken_clean) - (int64_t)note->freed;
-    int64_t bytes = pages * (int64_t)rcl_page_size() - blocks * rcl_classes[b->cls].size;
-    if (bytes != 0)
-        rcl_account_add(&rcl_account.hole_bytes, bytes);
-    if (pages != 0)
-        rcl_account_add(&rcl_account.slab_pages, pages);
+    note->slab = true;
+    note->handed = blocks * rcl_classes[b->cls].size;
     rcl_demand_tell(b->runs->demand, note);
 }
 

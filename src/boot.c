@@ -5,6 +5,7 @@
 #include "arena.h"
 #include "background.h"
 #include "conf.h"
+#include "demand.h"
 #include "die.h"
 #include "fork.h"
 #include "huge.h"
@@ -32,6 +33,7 @@ static bool first_stage(void)
     rcl_os_init();
     rcl_sizeclass_init(rcl_page_size());
     options_read = rcl_conf_read();
+    rcl_demand_boot();
     rcl_huge_init(rcl_arena_window_ns(), (unsigned)rcl_opt.thp);
     if (!rcl_arena_boot())
         return false;

@@ -5,6 +5,11 @@
  * Whoever moves pages between used, dirty and clean says so here, right after
  * dropping the lock of those pages; this keeps the process-wide counters and the
  * arena's demand true, but for that moment.  Called per batch, not per block.
+ *
+ * Batches are many, and the counters of the process lie on a few cache lines that all processors
+ * would write to.  So what changes by little stays here, with the lock that is needed anyway, until
+ * it has come to RCL_DRIFT_BYTES: each arena may be that far ahead of the process, until the next
+ * step of time, return of pages or look by statistics.
  */
 #ifndef RCL_DEMAND_H
 #define RCL_DEMAND_H
@@ -13,9 +18,20 @@
 #include "decay.h"
 #include "lock.h"
 
+enum { RCL_DRIFT_BYTES = 64 << 10 };
+
+/* How many pages that is: 0 before rcl_demand_boot, so that the counters are exact. */
+void rcl_demand_boot(void);
+
+/* Changes that the process has not been told, as in account.h. */
+struct rcl_drift {
+    int64_t used_pages, dirty_pages, slab_pages, hole_bytes;
+};
+
 struct rcl_demand {
     struct rcl_lock lock;
     struct rcl_decay decay;
+    struct rcl_drift drift;
     size_t demand, regret, grown;                   /* our part of the process's in account.h */
     uint64_t purged_pages, purge_calls, purge_runs; /* since the start; statistics */
 };
@@ -46,6 +62,8 @@ struct rcl_demand_note {
     bool aged;          /* because they had been free for a window, */
     bool goes_on;       /* and not as the first of those that were looked for */
     size_t found;       /* free and new to us, but dirty: the kernel made them (mlockall) */
+    bool slab;          /* the pages are a slab's, of which */
+    int64_t handed;     /* so many bytes more are handed out; negative: came back */
 };
 
 void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note);
@@ -59,7 +77,7 @@ void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note);
  */
 size_t rcl_demand_ceiling(void);
 
-/* Let time pass: demand that is a window old is withdrawn. */
+/* Let time pass: demand that is a window old is withdrawn.  The process is told all there is. */
 void rcl_demand_tick(struct rcl_demand *d);
 
 #endif

@@ -5,6 +5,7 @@
 #include "account.h"
 #include "arena.h"
 #include "boot.h"
+#include "demand.h"
 #include "huge.h"
 #include "meta.h"
 #include "os.h"
@@ -71,6 +72,7 @@ static void collect_arena(struct rcl_stats_heap *h, struct rcl_arena *a)
         h->huge_blocks += collect_extent(h, i, taken, given);
     }
     h->huge_bytes += rcl_account_read(&a->huge.bytes);
+    rcl_demand_tick(&a->demand); /* before the process's counters are read */
     rcl_lock(&a->demand.lock);
     h->purged_pages += a->demand.purged_pages;
     h->purge_calls += a->demand.purge_calls;
@@ -110,6 +112,7 @@ void rcl_stats_collect(struct rcl_stats *s)
         s->fills += s->heap.cls[cls].fills;
         s->flushes += s->heap.cls[cls].flushes;
     }
+    rcl_huge_tick();
     rcl_huge_usage(&of_huge);
     s->huge_blocks = of_huge.live_blocks;
     s->huge_bytes = of_huge.live_bytes;

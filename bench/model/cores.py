@@ -9,7 +9,7 @@ malloc/free pairs (all hits, which share nothing) and then takes a slow path:
 
     gate in      an atomic add on one of 64 counters, given out to threads in turn
     bin          a lock, held for a batch; of the thread's arena, or of another one for a cross free
-    counters     atomic adds on the process's counters
+    counters     atomic adds on the arena's, told to the process's in one of so many batches
     gate out     the first counter again
 
 A cache line is a server that takes one request after the other: a few ns when the same processor comes
@@ -51,14 +51,15 @@ class Line:
 
 
 class Design:
-    def __init__(self, name, arenas_for, counters_for):
-        self.name, self.arenas_for, self.counters_for = name, arenas_for, counters_for
+    def __init__(self, name, arenas_for, told_each):
+        self.name, self.arenas_for, self.told_each = name, arenas_for, told_each
 
 
 DESIGNS = (
-    Design("one arena, one set of counters", lambda n: 1, lambda n: 1),
-    Design("an arena for each processor, one set of counters", lambda n: n, lambda n: 1),
-    Design("both for each processor", lambda n: n, lambda n: n),
+    Design("one arena", lambda n: 1, 1),
+    Design("an arena for each processor", lambda n: n, 1),
+    Design("and the process told by every fourth batch", lambda n: n, 4),
+    Design("by every sixteenth", lambda n: n, 16),
 )
 
 
@@ -70,7 +71,8 @@ class Processors:
         self.costs, self.rng = costs, rng
         self.gate = [Line(costs) for _ in range(SHARDS)]
         self.bins = [Line(costs) for _ in range(design.arenas_for(count))]
-        self.counters = [Line(costs) for _ in range(design.counters_for(count))]
+        self.arenas = [Line(costs) for _ in self.bins]
+        self.process, self.told_each = Line(costs), design.told_each
 
     def step(self, number, processor, now):
         """One of the four, or the hits; when it is done."""
@@ -82,7 +84,9 @@ class Processors:
                 arena = self.rng.randrange(len(self.bins))
             return self.bins[arena].use(now, processor, self.costs.hold)
         if number == 2:
-            return self.counters[processor % len(self.counters)].use(now, processor)
+            now = self.arenas[processor % len(self.arenas)].use(now, processor)
+            told = self.told_each == 1 or self.rng.random() * self.told_each < 1
+            return self.process.use(now, processor) if told else now
         # Not all in step: one in four of the hits' time is different each time.
         hits = self.pairs * (HIT_NS + self.costs.program)
         return now + hits * (0.875 + 0.25 * self.rng.random())

@@ -294,6 +294,78 @@ TEST(what_comes_and_goes_leaves_no_trace)
     assert_int_equal(rcl_account_get(&rcl_account.regret_pages), both[0].regret + both[1].regret);
 }
 
+TEST(blocks_of_slabs_leave_holes)
+{
+    struct rcl_demand d;
+    int64_t page = (int64_t)rcl_page_size();
+
+    rcl_demand_init(&d, LONG_NS);
+    rcl_demand_tell(&d, &(struct rcl_demand_note){.taken_clean = 4, .slab = true, .handed = 100});
+    assert_int_equal(rcl_account_get(&rcl_account.slab_pages), 4);
+    assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 4 * page - 100);
+    rcl_demand_tell(&d, &(struct rcl_demand_note){.slab = true, .handed = -40});
+    assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 4 * page - 60);
+    rcl_demand_tell(&d, &(struct rcl_demand_note){.freed = 4, .slab = true, .handed = -60});
+    assert_int_equal(rcl_account_get(&rcl_account.slab_pages), 0);
+    assert_int_equal(rcl_account_get(&rcl_account.hole_bytes), 0);
+    assert_int_equal(used(), 0);
+    tell(&d, 0, 0, 3, 0); /* another's pages */
+    assert_int_equal(rcl_account_get(&rcl_account.slab_pages), 0);
+}
+
+/* From here on the process is told of much only. */
+TEST(little_is_told_when_it_has_come_to_much)
+{
+    struct rcl_demand d;
+    size_t few = RCL_DRIFT_BYTES >> rcl_page_shift();
+
+    rcl_demand_boot();
+    if (few == 0)
+        skip(); /* pages so large that each is much */
+    rcl_demand_init(&d, LONG_NS);
+    for (size_t i = 0; i < few; i++) {
+        tell(&d, 0, 0, 1, 0);
+        assert_int_equal(used(), 0);
+    }
+    tell(&d, 0, 0, 1, 0);
+    assert_int_equal(used(), few + 1);
+    for (unsigned i = 0; i < 1000; i++) { /* to and fro */
+        tell(&d, few / 2, 0, 0, 0);
+        tell(&d, 0, few / 2, 0, 0);
+        assert_int_equal(used(), few + 1);
+        assert_int_equal(dirty(), 0);
+    }
+    tell(&d, few, 0, 0, 0);
+    assert_int_equal(dirty(), 0);
+    rcl_demand_tick(&d);
+    assert_int_equal(used(), 1);
+    assert_int_equal(dirty(), few);
+    tell(&d, 1, 0, 0, 0);
+    assert_int_equal(dirty(), few);
+    tell(&d, 0, 0, 0, 2); /* what goes back is told at once, with all there is */
+    assert_int_equal(used(), 0);
+    assert_int_equal(dirty(), few - 1);
+    tell(&d, 0, few - 1, 0, 0);
+    rcl_demand_set_window(&d, 0); /* nothing is to be kept, so every page is told */
+    assert_int_equal(dirty(), 0);
+    tell(&d, 1, 0, 0, 0);
+    assert_int_equal(dirty(), 1);
+}
+
+TEST(what_comes_and_goes_leaves_no_trace_of_little)
+{
+    char args[THREADS];
+
+    rcl_demand_init(&both[0], LONG_NS);
+    rcl_demand_init(&both[1], LONG_NS);
+    unit_threads(THREADS, tell_much, args, 1);
+    for (unsigned i = 0; i < 2; i++)
+        rcl_demand_tick(&both[i]);
+    assert_int_equal(used(), 0);
+    assert_int_equal(dirty(), 0);
+    assert_int_equal(demanded(), both[0].demand + both[1].demand);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -312,6 +384,9 @@ int main(void)
         cmocka_unit_test_setup(with_no_end_of_the_decay_time_all_may_stay, set_up),
         cmocka_unit_test_setup(counters_below_zero_for_a_moment_do_no_harm, set_up),
         cmocka_unit_test_setup(what_comes_and_goes_leaves_no_trace, set_up),
+        cmocka_unit_test_setup(blocks_of_slabs_leave_holes, set_up),
+        cmocka_unit_test_setup(little_is_told_when_it_has_come_to_much, set_up),
+        cmocka_unit_test_setup(what_comes_and_goes_leaves_no_trace_of_little, set_up),
     };
 
     rcl_os_init();
