@@ -117,8 +117,8 @@ void rcl_demand_tell(struct rcl_demand *d, const struct rcl_demand_note *note)
         d->drift.hole_bytes += used * (int64_t)rcl_page_size() - note->handed;
     }
     d->drift.used_pages += used;
-    d->drift.dirty_pages +=
-        (int64_t)note->freed - (int64_t)note->taken_dirty - (int64_t)note->purged;
+    d->drift.dirty_pages += (int64_t)note->freed - (int64_t)note->taken_dirty -
+                            (int64_t)note->purged;
     publish_pages(d, most);
     if (note->freed != 0)
         rcl_decay_free(&d->decay, now, note->freed);

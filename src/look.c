@@ -35,8 +35,8 @@ struct look_scan {
 
 void rcl_look_begin(struct rcl_look *look)
 {
-    long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-    look->pagemap = sys_failed(fd) ? -1 : (int)fd;
+    char path[RCL_OS_PROC_BYTES];
+    rcl_os_open(rcl_os_proc(path, "pagemap"), &look->pagemap);
 }
 
 void rcl_look_end(struct rcl_look *look)
@@ -117,7 +117,7 @@ int rcl_look_pages(struct rcl_look *look, const void *addr, size_t n, uint8_t *r
 static uint64_t number_at(const char *p)
 {
     uint64_t n = 0;
-    while (*p == ' ')
+    while (*p == ' ' || *p == '\t')
         p++;
     while (*p >= '0' && *p <= '9')
         n = n * 10 + (uint64_t)(*p++ - '0');
@@ -142,16 +142,17 @@ static size_t line_value(const char *text, const char *key)
     return 0;
 }
 
-static void read_text(const char *path, char *text, size_t size)
+static void read_text(const char *name, char *text, size_t size)
 {
-    long n = rcl_os_read_file(path, text, size - 1);
+    char path[RCL_OS_PROC_BYTES];
+    long n = rcl_os_read_file(rcl_os_proc(path, name), text, size - 1);
     text[n > 0 ? n : 0] = '\0';
 }
 
 bool rcl_look_sum(struct rcl_look_sum *sum)
 {
     char text[ROLLUP_BYTES];
-    read_text("/proc/self/smaps_rollup", text, sizeof text);
+    read_text("smaps_rollup", text, sizeof text);
     *sum = (struct rcl_look_sum){
         .resident = line_value(text, "Rss"),
         .anonymous = line_value(text, "Anonymous"),
@@ -162,12 +163,19 @@ bool rcl_look_sum(struct rcl_look_sum *sum)
     return sum->resident != 0;
 }
 
-/* /proc/self/statm: "size resident shared ..." in pages. */
+size_t rcl_look_most(void)
+{
+    char text[ROLLUP_BYTES];
+    read_text("status", text, sizeof text);
+    return line_value(text, "VmHWM");
+}
+
+/* statm: "size resident shared ..." in pages. */
 bool rcl_look_estimate(struct rcl_look_sum *sum)
 {
     char text[128];
     size_t field[3] = {0, 0, 0};
-    read_text("/proc/self/statm", text, sizeof text);
+    read_text("statm", text, sizeof text);
     const char *p = text;
     for (unsigned i = 0; i < array_len(field); i++) {
         field[i] = (size_t)number_at(p) * rcl_look_unit();

@@ -39,4 +39,7 @@ bool rcl_look_sum(struct rcl_look_sum *sum);
 /* Quick, and some pages off; the first two figures only. */
 bool rcl_look_estimate(struct rcl_look_sum *sum);
 
+/* The most that was resident since the program was loaded; 0: not to be had. */
+size_t rcl_look_most(void);
+
 #endif

@@ -14,6 +14,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -423,6 +424,13 @@ int rcl_os_open(const char *path, int *fd)
     long ret = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     *fd = sys_failed(ret) ? -1 : (int)ret;
     return sys_errno(ret);
+}
+
+const char *rcl_os_proc(char buf[RCL_OS_PROC_BYTES], const char *name)
+{
+    bool new = sys4(SYS_faccessat, AT_FDCWD, "/proc/thread-self", F_OK, 0) == 0;
+    strcpy(buf, new ? "/proc/thread-self/" : "/proc/self/");
+    return strcat(buf, name);
 }
 
 long rcl_os_read(int fd, char *buf, size_t size)

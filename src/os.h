@@ -161,6 +161,13 @@ long rcl_os_read_file(const char *path, char *buf, size_t size);
 
 /* The same piece by piece.  open: errno, and *fd is -1; read: bytes, 0 at the end, -1. */
 int rcl_os_open(const char *path, int *fd);
+
+/*
+ * The name of a file of this process in /proc, into buf.  By the calling thread: what /proc/self
+ * tells is empty once the first thread has ended (but for Linux before 3.17).
+ */
+#define RCL_OS_PROC_BYTES 48
+const char *rcl_os_proc(char buf[RCL_OS_PROC_BYTES], const char *name);
 long rcl_os_read(int fd, char *buf, size_t size);
 void rcl_os_rewind(int fd); /* what is read next is the start again */
 

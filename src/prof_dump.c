@@ -88,9 +88,9 @@ static void to_dump(void *arg, const char *text, size_t bytes)
  */
 static int create(char *temp, int *fd, const char **name)
 {
-    char *slash = strrchr(temp, '/'), some[8];
+    char *slash = strrchr(temp, '/'), proc[RCL_OS_PROC_BYTES], some[8];
     *name = temp;
-    if (rcl_os_read_link("/proc/self/exe", some, sizeof some) <= 0)
+    if (rcl_os_read_link(rcl_os_proc(proc, "exe"), some, sizeof some) <= 0)
         return rcl_os_create_new(temp, fd); /* there would be no way to name it */
     if (slash != NULL)
         *slash = '\0';
@@ -104,9 +104,10 @@ static int create(char *temp, int *fd, const char **name)
 /* `path`, or `temp` where that is taken; *name: which. */
 static int give_name(int fd, const char *temp, const char *path, const char **name)
 {
-    char self[32];
+    char self[RCL_OS_PROC_BYTES + 16];
     struct rcl_out o = {.buf = self, .size = sizeof self - 1};
-    rcl_out_print(&o, "/proc/self/fd/%d", fd);
+    o.used = strlen(rcl_os_proc(self, "fd/"));
+    rcl_out_print(&o, "%d", fd);
     self[o.used] = '\0';
     int error = rcl_os_link(self, path);
     bool taken = error == EEXIST;
@@ -158,12 +159,13 @@ static bool is_plain(char c)
  */
 static void find_program(void)
 {
-    char *link = dump.room->temp; /* long enough, and not in use yet */
+    char proc[RCL_OS_PROC_BYTES], *link = dump.room->temp; /* long enough, and not in use yet */
     const char *path = (const char *)getauxval(AT_EXECFN);
     if (dump.program[0] != '\0')
         return;
     if (path == NULL || path[0] == '\0')
-        path = rcl_os_read_link("/proc/self/exe", link, PATH_MAX_BYTES) > 0 ? link : "unknown";
+        path = rcl_os_read_link(rcl_os_proc(proc, "exe"), link, PATH_MAX_BYTES) > 0 ? link
+                                                                                    : "unknown";
     const char *slash = strrchr(path, '/'), *from = slash != NULL ? slash + 1 : path;
     size_t n = 0;
     for (; from[n] != '\0' && from[n] != ' ' && n < PROGRAM_MAX - 1; n++)
@@ -177,7 +179,8 @@ static void find_program(void)
  */
 static void find_folder(void)
 {
-    long n = rcl_os_read_link("/proc/self/cwd", dump.folder, FOLDER_MAX - 1);
+    char proc[RCL_OS_PROC_BYTES];
+    long n = rcl_os_read_link(rcl_os_proc(proc, "cwd"), dump.folder, FOLDER_MAX - 1);
     bool whole = n > 0 && n < FOLDER_MAX - 2 && dump.folder[0] == '/';
     if (whole && dump.folder[n - 1] != '/')
         dump.folder[n++] = '/';

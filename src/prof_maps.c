@@ -59,8 +59,9 @@ static bool next_line(struct reader *r, char **line)
 
 static int open_maps(struct reader *r)
 {
+    char path[RCL_OS_PROC_BYTES];
     r->used = r->at = 0;
-    return rcl_os_open("/proc/self/maps", &r->fd);
+    return rcl_os_open(rcl_os_proc(path, "maps"), &r->fd);
 }
 
 static void rewind_maps(struct reader *r)
@@ -94,10 +95,13 @@ void rcl_maps_print(struct rcl_out *o)
 {
     struct reader *r = &maps_room->reader;
     char *line;
-    rcl_out_print(o, "\nMAPPED_LIBRARIES:\n%s", r->fd < 0 ? "# no mappings\n" : "");
+    bool any = false;
+    rcl_out_print(o, "\nMAPPED_LIBRARIES:\n");
     rewind_maps(r);
-    while (r->fd >= 0 && next_line(r, &line))
+    for (; r->fd >= 0 && next_line(r, &line); any = true)
         rcl_out_print(o, "%s\n", line);
+    if (!any)
+        rcl_out_print(o, "# no mappings\n");
 }
 
 /* --- build ids ---------------------------------------------------------------------------- */

@@ -262,11 +262,12 @@ static const char *shown_path(const struct entry *e)
 {
     const char *path = e->path;
     struct rcl_out o = {.buf = objects->shown, .size = sizeof objects->shown - 1};
+    char proc[RCL_OS_PROC_BYTES];
     if (path[0] != '/') {
         while (strncmp(path, "./", 2) == 0)
             path += 2;
         /* Where the program is now: mostly where it was when it loaded it. */
-        if (rcl_os_read_link("/proc/self/cwd", objects->folder, sizeof objects->folder) > 0)
+        if (rcl_os_read_link(rcl_os_proc(proc, "cwd"), objects->folder, sizeof objects->folder) > 0)
             rcl_out_print(&o, "%s/", objects->folder);
     }
     rcl_out_print(&o, "%s%s", path, is_replaced(e) ? " (deleted)" : "");

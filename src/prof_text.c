@@ -136,8 +136,10 @@ static void write_comments(struct rcl_out *o, const struct rcl_prof_head *head)
                       (unsigned long long)head->inherited);
     rcl_out_print(o, "# samples %llu live, %llu in all\n", (unsigned long long)t.live_samples,
                   (unsigned long long)t.all_samples);
-    if (!head->peak && rcl_look_estimate(&sum)) /* what it was at the peak nobody knows */
-        rcl_out_print(o, "# resident %zu\n", sum.resident);
+    /* What it was at the peak nobody knows: at most so much, and mostly just that. */
+    size_t most = head->peak ? rcl_look_most() : 0;
+    if (most != 0 || (!head->peak && rcl_look_estimate(&sum)))
+        rcl_out_print(o, "# resident %zu\n", most != 0 ? most : sum.resident);
 }
 
 static void write_threads(struct rcl_out *o, bool legacy)
