@@ -262,21 +262,11 @@ RCL_OWN static void *alloc(struct request *r)
 
 RCL_OWN void *rcl_heap_alloc(size_t size)
 {
-    if (size > RCL_SMALL_MAX && size <= RCL_MEDIUM_MAX) {
-        /* The hit path of medium blocks: a cached one needs no gate. */
-        struct rcl_tls *self = &rcl_tls;
-        unsigned cls = rcl_class_of_medium(size);
-        void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
-        if (likely(p != NULL)) {
-            rcl_thread_end(self);
-            return p;
-        }
-        p = rcl_thread_pop_counted(self, cls);
-        if (p != NULL)
-            return p;
-    }
+    void *p = rcl_heap_pop_medium(size);
+    if (p != NULL)
+        return p;
     if (unlikely(rcl_tls.tallies) && size <= RCL_MEDIUM_MAX) {
-        void *p = tallied_hit(&rcl_tls, rcl_block_class_for(size, RCL_MIN_ALIGN));
+        p = tallied_hit(&rcl_tls, rcl_block_class_for(size, RCL_MIN_ALIGN));
         if (p != NULL) {
             rcl_thread_end(&rcl_tls);
             return p;

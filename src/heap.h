@@ -19,7 +19,21 @@
 /* `size` bytes aligned to 16, uninitialised. */
 void *rcl_heap_alloc(size_t size);
 
-/* The same, aligned to `align`, a power of two; a hit is here, a miss behind it. */
+/* The hit of medium blocks, which needs no gate.  NULL: no such size, or not in the cache. */
+static inline void *rcl_heap_pop_medium(size_t size)
+{
+    if (size <= RCL_SMALL_MAX || size > RCL_MEDIUM_MAX)
+        return NULL;
+    struct rcl_tls *self = &rcl_tls;
+    unsigned cls = rcl_class_of_medium(size);
+    void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), cls);
+    if (unlikely(p == NULL))
+        return rcl_thread_pop_counted(self, cls);
+    rcl_thread_end(self);
+    return p;
+}
+
+/* The same as rcl_heap_alloc, aligned to `align`, a power of two; a hit is here, a miss behind it. */
 void *rcl_heap_alloc_aligned_slow(size_t align, size_t size);
 
 static inline void *rcl_heap_alloc_aligned(size_t align, size_t size)

@@ -40,6 +40,13 @@ RCL_OWN static RCL_NOINLINE void *malloc_slow(size_t size)
     return likely(p != NULL) ? p : out_of_memory();
 }
 
+/* Apart from the slow path, which needs a frame. */
+RCL_OWN static RCL_NOINLINE void *malloc_larger(size_t size)
+{
+    void *p = rcl_heap_pop_medium(size);
+    return likely(p != NULL) ? p : malloc_slow(size);
+}
+
 /* A hit too, while profiling: made as short as it can be. */
 RCL_OWN static RCL_NOINLINE void *malloc_missed(size_t size)
 {
@@ -59,7 +66,7 @@ static inline void *do_malloc(size_t size)
         rcl_thread_end(self);
         return p;
     }
-    return malloc_slow(size);
+    return malloc_larger(size);
 }
 
 RCL_OWN RCL_EXPORT void *malloc(size_t size)
