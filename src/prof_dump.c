@@ -331,6 +331,10 @@ static void tell_refused(enum rcl_prof_reason why, int error, const char *path)
                  error == EBUSY ? "" : until);
         return;
     }
+    if (path[0] == '\0') {
+        rcl_warn("no heap profile (%s): the name of the file is empty", reason_names[why]);
+        return;
+    }
     struct rcl_out o = {.buf = shown, .size = sizeof shown - sizeof "..."};
     rcl_out_print(&o, "%s", path);
     memcpy(shown + o.used, "...", sizeof "...");

@@ -177,8 +177,9 @@ static void assert_refused(const struct refusal *r, const char *because)
     if (child.status != 0 || strstr(child.text, because) == NULL)
         print_message("%s\n", child.text);
     assert_int_equal(child.status, 0);
-    assert_ptr_equal(strstr(child.text, "libreclaim: no heap profile (manual): cannot write "),
-                     child.text);
+    const char *begin = r->path[0] != '\0' ? "libreclaim: no heap profile (manual): cannot write "
+                                           : "libreclaim: no heap profile (manual): ";
+    assert_ptr_equal(strstr(child.text, begin), child.text);
     assert_non_null(strstr(child.text, because));
     assert_ptr_equal(strchr(child.text, '\n'), child.text + strlen(child.text) - 1);
 }
@@ -186,6 +187,8 @@ static void assert_refused(const struct refusal *r, const char *because)
 TEST(refusals_are_one_line_and_leave_nothing)
 {
     struct refusal r = {.error = ENOENT};
+
+    assert_refused(&r, "the name of the file is empty");
 
     snprintf(r.path, sizeof r.path, "%s/not/there", folder);
     assert_refused(&r, "the folder does not exist");
