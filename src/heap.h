@@ -33,7 +33,7 @@ static inline void *rcl_heap_pop_medium(size_t size)
     return p;
 }
 
-/* The same as rcl_heap_alloc, aligned to `align`, a power of two; a hit is here, a miss behind it. */
+/* As rcl_heap_alloc, aligned to `align`, a power of two; a hit is here, a miss behind it. */
 void *rcl_heap_alloc_aligned_slow(size_t align, size_t size);
 
 static inline void *rcl_heap_alloc_aligned(size_t align, size_t size)
