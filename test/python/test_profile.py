@@ -352,6 +352,26 @@ class Model(unittest.TestCase):
             self.assertLessEqual(one[1], next_one[0])
         self.assertEqual(len(spans), 3)
 
+    def test_two_builds_of_one_path(self):
+        """A merged dump says of each mapping which of them it is."""
+        new = HEAP.replace("aabbccdd", "00112233").replace("pid 12", "pid 13")
+        without = HEAP.replace("# build-id /no/such/program aabbccdd\n", "").replace("pid 12", "pid 14")
+        for texts in ((HEAP, new), (new, HEAP), (HEAP, new.replace("0x4", "0x14").replace(
+                "00400000-00500000", "01400000-01500000")), (HEAP, without, new)):
+            profile = model.summed([parsed(text) for text in texts])
+            again = parsed("".join(line + "\n" for line in writing.heap_v2(profile)))
+            self.assertEqual({key: [round(count) for count in counts] for key, counts in again.stacks.items()},
+                             {key: [round(count) for count in counts] for key, counts in profile.stacks.items()})
+            self.assertEqual(set(again.binaries), set(profile.binaries))
+            self.assertEqual(len({place.build_id for place in again.places()
+                                  if isinstance(place, model.Native) and "program" in place.path}), len(texts))
+            third = parsed("".join(line + "\n" for line in writing.heap_v2(again)))
+            self.assertEqual(third.places(), again.places())
+        # Earlier merged dumps: which of the two a stack is of cannot be told.
+        both = HEAP.replace("MAPPED", "# build-id /no/such/program 00112233\nMAPPED", 1)
+        self.assertEqual({place.build_id for place in parsed(both).places()
+                          if isinstance(place, model.Native) and "program" in place.path}, {reading.SEVERAL})
+
     def test_written_and_read_again(self):
         for profile in (parsed(HEAP), model.summed([parsed(HEAP), parsed(
                 HEAP.replace("/no/such/program", "/no/other/program").replace("pid 12", "pid 13"))])):
