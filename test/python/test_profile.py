@@ -20,7 +20,7 @@ TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 sys.path.insert(0, os.path.join(TOP, "python"))
 
 from reclaim import cli  # noqa: E402
-from reclaim.prof import Unreadable, flame, layout, model, pprof, reading, report, symbols, view, writing  # noqa: E402,E501
+from reclaim.prof import Unreadable, flame, layout, model, pairs, pprof, reading, report, symbols, view, writing  # noqa: E402,E501
 
 MAPS = """MAPPED_LIBRARIES:
 00400000-00500000 r-xp 00001000 fe:00 7                                  /no/such/program
@@ -489,6 +489,78 @@ class Reports(unittest.TestCase):
                          ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.0 GB", "16.0 TB"])
 
 
+class Moved(unittest.TestCase):
+    """Two releases, each with folders of its own."""
+    FRAME = symbols.Frame
+
+    def renamed(self, old, new, *binaries):
+        """[(file, object) that the old frames get]"""
+        old, new = ([self.FRAME(function, file, 1, path, not path) for function, file, path in frames]
+                    for frames in (old, new))
+        found = pairs.renamed(old, new, *binaries)
+        return [found.get(frame, frame)[1:4:2] for frame in old]
+
+    def test_binaries(self):
+        """By their build id, else by the last parts of the path."""
+        one, two = ("f", "", "/rel1/app"), ("f", "", "/rel2/app")
+        self.assertEqual(self.renamed([one], [two]), [("", "/rel2/app")])
+        self.assertEqual(self.renamed([one], [one, two]), [("", "/rel1/app")])  # it is there still
+        self.assertEqual(self.renamed([one], [("f", "", "/rel2/other")]), [("", "/rel1/app")])
+        self.assertEqual(self.renamed([("f", "", "/a/app (deleted)")], [("f", "", "/a/app")]), [("", "/a/app")])
+        self.assertEqual(self.renamed([one], [("f", "", "/rel2/app"), ("f", "", "/rel3/app")]),
+                         [("", "/rel1/app")])  # which one?
+        self.assertEqual(self.renamed([one], [("f", "", "/rel2/app"), ("f", "", "/rel3/new")],
+                                      [("/rel1/app", "77")], [("/rel2/app", "88"), ("/rel3/new", "77")]),
+                         [("", "/rel3/new")])
+        self.assertEqual(self.renamed([("f", "", "/r1/a/mod.so"), ("f", "", "/r1/b/mod.so")],
+                                      [("f", "", "/r2/b/mod.so")]), [("", "/r1/a/mod.so"), ("", "/r2/b/mod.so")])
+        self.assertEqual(self.renamed([("", "x+0x1", "[heap]")], [("", "x+0x1", "[anon:heap]")]),
+                         [("x+0x1", "[heap]")])
+
+    def test_files(self):
+        """Of one binary, with a function in common."""
+        self.assertEqual(self.renamed([("f", "/b1/src/a.c", "/rel1/app")], [("f", "/b2/src/a.c", "/rel2/app")]),
+                         [("/b2/src/a.c", "/rel2/app")])
+        self.assertEqual(self.renamed([("g", "/b1/a.c", "/app"), ("f", "/b1/a.c", "/app")],
+                                      [("f", "/b2/a.c", "/app")]), [("/b2/a.c", "/app")] * 2)
+        self.assertEqual(self.renamed([("f", "/b1/a.c", "/app")], [("g", "/b2/a.c", "/app")]),
+                         [("/b1/a.c", "/app")])
+        self.assertEqual(self.renamed([("f", "/b1/a.c", "/app")], [("f", "/b2/a.c", "/other")]),
+                         [("/b1/a.c", "/app")])
+        self.assertEqual(self.renamed([("f", "/b1/x/a.c", "/app"), ("f", "/b1/y/a.c", "/app")],
+                                      [("f", "/b2/y/a.c", "/app")]), [("/b1/x/a.c", "/app"), ("/b2/y/a.c", "/app")])
+        # One of the two was stripped.
+        self.assertEqual(self.renamed([("f", "", "/r1/app")], [("f", "/a.c", "/r2/app")]), [("/a.c", "/r2/app")])
+        self.assertEqual(self.renamed([("f", "/a.c", "/r1/app")], [("f", "", "/r2/app")]), [("", "/r2/app")])
+
+    def test_python(self):
+        self.assertEqual(self.renamed([("load", "/r1/job.py", "")], [("load", "/r2/job.py", "")]),
+                         [("/r2/job.py", "")])
+        one, other = ("<module>", "/lib/pandas/__init__.py", ""), ("<module>", "/lib/numpy/__init__.py", "")
+        self.assertEqual(self.renamed([one], [other]), [one[1:]])
+        self.assertEqual(self.renamed([one], [("<module>", "/lib2/pandas/__init__.py", "")]),
+                         [("/lib2/pandas/__init__.py", "")])
+
+    def test_views(self):
+        """Everything cancels, however the later one adds up; and nothing else does."""
+        old, new = HEAP.replace("/no/such/", "/rel1/"), HEAP.replace("/no/such/", "/rel2/").replace(
+            "/srv/app", "/srv2/app")
+        more = new.replace("3: 3000 [8: 8000]", "5: 5000 [8: 8000]")
+        for by in ("function", "line", "file", "object"):
+            before, after = (view.View(parsed(text), symbols.Symbolizer()) for text in (old, new))
+            pairs.follow(before, after)
+            self.assertEqual(len(report.compare(before, after, INUSE, by, 9)), 1)
+            after.take_off(before)
+            self.assertEqual(report.top(after, INUSE, by, 9, True)[1:], [])
+            before, after = (view.View(parsed(text), symbols.Symbolizer()) for text in (old, more))
+            pairs.follow(before, after)
+            (line,) = report.compare(before, after, INUSE, by, 9)[1:]
+            self.assertEqual(line.split()[:2], ["+2.0", "kB"])
+            after.take_off(before)
+            (line,) = report.top(after, INUSE, by, 9)[1:]
+            self.assertEqual(line.split()[:4], ["2.0", "kB", "100.0", "%"])
+
+
 class Flame(unittest.TestCase):
     def frames(self, text):
         root = xml.etree.ElementTree.fromstring(text)
@@ -913,6 +985,18 @@ class Command(unittest.TestCase):
     def test_base(self):
         _, out, _ = self.reclaim("top", self.heap, "--base", self.heap)
         self.assertIn(b"0 B in use", out)
+
+    def test_releases_in_folders_of_their_own(self):
+        old = self.file("old", HEAP.replace("/no/such/", "/rel1/"))
+        new = self.file("new", HEAP.replace("/no/such/", "/rel2/").replace("3: 3000 [8: 8000]",
+                                                                        "5: 5000 [8: 8000]"))
+        lines = self.reclaim("diff", old, new)[1].decode().splitlines()
+        self.assertEqual([line.split()[:5] for line in lines[2:]], [["+2.0", "kB", "+2", "2.9", "kB"]])
+        for action in ("tree", "flame", "folded"):
+            code, out, _ = self.reclaim(action, "--base", old, new)
+            self.assertEqual(code, 0)
+            self.assertNotIn(b"rel1", out)
+            self.assertNotRegex(out.decode(), r"-\d+\.\d %|[2-9]\d\d\.\d+ %")
 
     def test_one_line_for_whatever_is_wrong(self):
         for path, words in ((self.file("empty", ""), "empty"), (self.file("x", "x"), "not a heap"),

@@ -6,7 +6,7 @@ import re
 import sys
 
 from reclaim.cli import Failure, complain as note
-from reclaim.prof import Unreadable, flame, model, pprof, reading, report, symbols, view, writing
+from reclaim.prof import Unreadable, flame, model, pairs, pprof, reading, report, symbols, view, writing
 
 DESCRIPTION = """Look into heap profiles: those of libreclaim (RECLAIM_CONF=prof:true,prof_final:true) and
 jemalloc (heap_v2), and gperftools' legacy ones. Several files are added up."""
@@ -151,15 +151,16 @@ def load(options):
              % (len(often), " (about %s each)" % " to ".join(sizes) if sizes else ""))
     profile = model.summed(profiles)
     tell(profile.notes)
-    if getattr(options, "base", None):
-        base = read(options.base)
-        tell(base.notes)
-        result = model.Profile()
-        result.add(profile)
-        result.add(base, -1)
-        result.info = profile.info
-        profile = result
     return profile
+
+
+def load_base(options):
+    """What is to be taken off; or None."""
+    if not options.base:
+        return None
+    base = read(options.base)
+    tell(base.notes)
+    return base
 
 
 def symbolizer(options):
@@ -176,9 +177,13 @@ def look(options, profile, names):
 
 def seen(options):
     """The one profile of most actions, and how it is counted."""
-    profile = load(options)
+    profile, base = load(options), load_base(options)
     names = symbolizer(options)
     shown = look(options, profile, names)
+    if base is not None:
+        before = look(options, base, names)
+        pairs.follow(before, shown)
+        shown.take_off(before)
     for text in names.notes:
         note(text)
     return profile, shown, view.Counts(options.alloc, options.objects)
@@ -276,6 +281,7 @@ def diff(options):
     tell(old.notes + new.notes)
     names = symbolizer(options)
     before, after = look(options, old, names), look(options, new, names)
+    pairs.follow(before, after)
     for text in names.notes:
         note(text)
     counts = view.Counts(options.alloc, options.objects)
@@ -311,7 +317,9 @@ def flame_graph(options):
 def to_pprof(options):
     if options.output is None and sys.stdout is not None and sys.stdout.isatty():
         raise Failure("a profile.proto is no text: name a file with -o, or redirect the output", 2)
-    profile = load(options)
+    profile, base = load(options), load_base(options)
+    if base is not None:
+        profile = profile.without(base)
     names = None if options.no_symbols else symbolizer(options)
     data = pprof.encode(profile, names)
     for text in names.notes if names else ():

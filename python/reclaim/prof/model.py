@@ -66,6 +66,14 @@ class Profile:
             self.notes += other.notes
             self.rate = max(self.rate, other.rate)
 
+    def without(self, base):
+        """What has come since another one, which the readers of places can tell."""
+        result = Profile()
+        result.add(self)
+        result.add(base, -1)
+        result.info = self.info
+        return result
+
     def total(self, place):
         return sum(counts[place] for counts in self.stacks.values())
 

@@ -150,7 +150,7 @@ def compare(old, new, counts, by, limit, by_total=False):
     for key in set(before) | set(after):
         was, now = (found.get(key, (0, 0))[column] for found in (before, after))
         number = [found.get(key, (0, 0))[column] for found in (blocks_before, blocks_after)]
-        if was != now:
+        if abs(now - was) > view.ROUNDING * max(was, now):
             rows.append((now - was, now, was, number[1] - number[0], number[1], key))
     rows.sort(key=lambda row: (-abs(row[0]), -row[1], str(row[5])))
     lines = ["%12s  %12s  %12s  %12s  %s" % ("growth", "blocks", "before", "after", by)]
