@@ -8,8 +8,10 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -660,6 +662,31 @@ class Pprof(unittest.TestCase):
         lines = [fields(body).get(4, []) for body in message[4]]
         self.assertEqual(max(map(len, lines)), 2)  # what was inlined and into what
         self.assertEqual(message[9], [1768658702 * 10 ** 9])
+
+    def test_names_that_are_not_the_systems(self):
+        """Names in angles vanish where pprof thinks that it has to shorten them."""
+        names = Names(dict(NAMES.known))
+        names.known[0x20] = (native("<T as Some>::rust"), native("fill<int>(int)"))
+        for names in (names, None):
+            data = pprof.encode(parsed(HEAP), names)
+            message = decode(data)
+            strings = [text.decode() for text in message[6]]
+            functions = [fields(body) for body in message[5]]
+            found = {strings[function[2][0]]: strings[function.get(3, [0])[0]] for function in functions}
+            self.assertEqual((found["<module>"], found["load <&\"'>"]), ("", ""))
+            if names:
+                self.assertEqual((found["<T as Some>::rust"], found["main"]), ("", "main"))
+            if shutil.which("go"):
+                with tempfile.TemporaryDirectory() as folder:
+                    with open(os.path.join(folder, "a.pb.gz"), "wb") as file:
+                        file.write(data)
+                    done = subprocess.run(["go", "tool", "pprof", "-top", file.name], stdout=subprocess.PIPE,
+                                          env=dict(os.environ, HOME=folder, PPROF_TMPDIR=folder))
+                said = done.stdout.decode()
+                self.assertIn(" <module>\n", said)
+                if names:
+                    self.assertIn(" <T as Some>::rust (inline)\n", said)
+                    self.assertIn(" fill\n", said)
 
     def test_negative_numbers(self):
         self.assertEqual(pprof.varint(300), b"\xac\x02")
