@@ -421,6 +421,7 @@ class Views(unittest.TestCase):
     def test_threads(self):
         self.assertEqual(self.functions(threads=["work*"]), {"inlined": 2000})
         tree = report.tree(shown(by_thread=True), INUSE, "function")
+        self.assertFalse(any("thread" in line for line in report.top(shown(), INUSE, "function", 9)))
         self.assertTrue(any(line.endswith("thread worker") for line in tree))
 
     def test_what_is_no_file_has_one_pair_of_brackets(self):
@@ -455,6 +456,27 @@ class Reports(unittest.TestCase):
         self.assertEqual(lines[-1], "... and 1 more (-n)")
         lines = report.top(shown(), view.Counts(alloc=True, objects=True), "function", 9, True)
         self.assertEqual(lines[1].split()[3:], ["18", "90.0", "%", "main", "/src/a.c"])
+
+    def test_top_by_thread(self):
+        """A part for each thread, the largest first; -n counts the functions of all of them."""
+        def lines(limit, total=False):
+            return [" ".join(line.split()) for line in report.top(shown(by_thread=True), INUSE, "function",
+                                                                  limit, total)[1:]]
+        main, worker = "6.8 kB 77.8 % thread main", "2.0 kB 22.2 % thread worker"
+        inlined, parse = "2.9 kB 33.3 % 2.9 kB 33.3 % inlined /src/a.c", "2.9 kB 33.3 % 2.9 kB 33.3 % parse /src/b.c"
+        none, other = "1.0 kB 11.1 % 1.0 kB 11.1 % [no stack]", "2.0 kB 22.2 % 2.0 kB 22.2 % inlined /src/a.c"
+        self.assertEqual(lines(9), [main, inlined, parse, none, worker, other])
+        self.assertEqual(lines(2), [main, inlined, parse, worker, "... and 2 more (-n)"])
+        self.assertEqual(lines(1), [main, inlined, "... and 3 more (-n)", "... and 1 more threads (-n)"])
+        totals = lines(99, True)
+        self.assertEqual(totals[:2], [main, "0 B 0.0 % 5.9 kB 66.7 % main /src/a.c"])
+        self.assertIn("0 B 0.0 % 2.0 kB 22.2 % main /src/a.c", totals[totals.index(worker):])
+
+    def test_difference_by_thread(self):
+        after = HEAP.replace("  t2: 2: 2000 [4: 4000]", "  t2: 4: 4000 [4: 4000]").replace(
+            "t*: 5: 5000 [10: 10000]", "t*: 7: 7000 [10: 10000]")
+        (line,) = report.compare(shown(by_thread=True), shown(after, by_thread=True), INUSE, "function", 9)[1:]
+        self.assertEqual(" ".join(line.split()), "+2.0 kB +2 2.0 kB 3.9 kB thread worker: inlined /src/a.c")
 
     def test_tree(self):
         lines = [line.split("  ", 1)[1] if "| " not in line else line[line.index("| "):]
@@ -680,7 +702,7 @@ class Pprof(unittest.TestCase):
                 with tempfile.TemporaryDirectory() as folder:
                     with open(os.path.join(folder, "a.pb.gz"), "wb") as file:
                         file.write(data)
-                    done = subprocess.run(["go", "tool", "pprof", "-top", file.name], stdout=subprocess.PIPE,
+                    done = subprocess.run(["go", "tool", "pprof", "-top", file.name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                           env=dict(os.environ, HOME=folder, PPROF_TMPDIR=folder))
                 said = done.stdout.decode()
                 self.assertIn(" <module>\n", said)

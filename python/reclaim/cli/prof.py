@@ -85,7 +85,8 @@ def looking(parser):
                         help="of stacks with Python frames show these alone")
     parser.add_argument("--thread", metavar="PATTERN", action="append", default=[],
                         help="only what threads of such names have allocated")
-    parser.add_argument("--by-thread", action="store_true", help="threads are the outermost frames")
+    parser.add_argument("--by-thread", action="store_true", help="tell threads apart: lists have a part for each; elsewhere threads are the outermost "
+                             "frames")
     parser.add_argument("--all-frames", action="store_true",
                         help="with the frames of the allocator and of wrappers around malloc, which are "
                              "left out at the inner end of stacks")

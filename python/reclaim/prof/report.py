@@ -2,12 +2,15 @@
 """Reports in text: the top of the list, the tree of calls, the difference of two profiles."""
 import os
 import re
+from collections import namedtuple
 
 from reclaim.prof import model, view
 
 LEAST_SHARE = 0.01  # of the whole: below it a branch of the tree is not worth a line
 ELSEWHERE_LEAST = 32 << 20  # bytes that are not malloc's: below it they are not worth one either
 INTERPRETER = re.compile(r"^(lib)?python\d")
+
+Part = namedtuple("Part", "rows")  # of a view: what one thread has
 
 
 def sums(shown, by, place):
@@ -52,17 +55,41 @@ def rest(left, what="more"):
 
 def top(shown, counts, by, limit, by_total=False):
     """self: what the function asked for itself; total: with what it called."""
-    found = sums(shown, by, counts.place)
+    column = 1 if by_total else 0
     whole = shown.total(counts.place)
     _, text_of = view.label(by)
-    column = 1 if by_total else 0
-    order = sorted(((key, value) for key, value in found.items() if by_total or value[0]),
-                   key=lambda item: (-item[1][column], -item[1][1], str(item[0])))
+    rows, threads = [], []
+    for thread, part in parts(shown):
+        rows += [(thread, key, value) for key, value in sums(part, by, counts.place).items()
+                 if by_total or value[0]]
+        if thread:
+            threads.append((thread, sum(row.counts[counts.place] for row in part.rows)))
+    rows.sort(key=lambda row: (-row[2][column], -row[2][1], str(row[1]), row[0]))
+    threads.sort(key=lambda item: (-item[1], item[0]))
     lines = ["%12s          %12s           %s" % ("self", "total", by)]
-    for key, (mine, total) in order[:limit]:
-        lines.append("%12s %s  %12s %s  %s" % (counts.text(mine), share(mine, whole),
-                                               counts.text(total), share(total, whole), text_of(key)))
-    return lines + rest(len(order) - limit)
+
+    def list_of(thread, indent):
+        return ["%12s %s  %12s %s  %s%s" % (counts.text(value[0]), share(value[0], whole), counts.text(value[1]),
+                                            share(value[1], whole), indent, text_of(key))
+                for name, key, value in rows[:limit] if name == thread]
+
+    if not shown.by_thread:
+        return lines + list_of("", "") + rest(len(rows) - limit)
+    for thread, value in threads[:limit]:
+        lines.append("%12s %7s  %12s %s  %s" % ("", "", counts.text(value), share(value, whole), thread))
+        lines += list_of(thread, "  ")
+    return lines + rest(len(rows) - limit) + rest(len(threads) - limit, "more threads")
+
+
+def parts(shown):
+    """[(thread, what has its rows)], or one part where threads are not told apart."""
+    if not shown.by_thread:
+        return [("", shown)]
+    found = {}
+    for row in shown.rows:
+        # The outermost frame is the thread: the header of a list says so once.
+        found.setdefault(row.frames[-1].function, []).append(row._replace(frames=row.frames[:-1]))
+    return [(thread, Part(rows)) for thread, rows in found.items()]
 
 
 def runs_python(profile):
@@ -143,8 +170,8 @@ def compare(old, new, counts, by, limit, by_total=False):
     """Grown most first, then what has shrunk most, as sizes go: the order of tracemalloc's
     compare_to."""
     column = 1 if by_total else 0
-    before, after = (sums(shown, by, counts.place) for shown in (old, new))
-    blocks_before, blocks_after = (sums(shown, by, counts.objects_place) for shown in (old, new))
+    before, after = (sums_of_threads(shown, by, counts.place) for shown in (old, new))
+    blocks_before, blocks_after = (sums_of_threads(shown, by, counts.objects_place) for shown in (old, new))
     _, text_of = view.label(by)
     rows = []
     for key in set(before) | set(after):
@@ -158,8 +185,14 @@ def compare(old, new, counts, by, limit, by_total=False):
         lines.append("%12s  %12s  %12s  %12s  %s" % (
             counts.signed(growth), "%+d" % round(more) if round(more) < 1000 and round(more) > -1000
             else ("+" if more > 0 else "-") + view.blocks(abs(more)),
-            counts.text(was), counts.text(now), text_of(key)))
+            counts.text(was), counts.text(now), (key[0] + ": " if key[0] else "") + text_of(key[1])))
     return lines + rest(len(rows) - limit)
+
+
+def sums_of_threads(shown, by, place):
+    """sums with (thread, key) for key; the thread is "" where they are not told apart."""
+    return {(thread, key): value for thread, part in parts(shown)
+            for key, value in sums(part, by, place).items()}
 
 
 # ---- folded stacks ---------------------------------------------------------------------------
