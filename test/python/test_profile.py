@@ -937,12 +937,50 @@ class Command(unittest.TestCase):
         self.assertEqual(lines(169, 7), [
             "The process has 169.0 MB resident, and 7.0 MB of malloc's in use: PYTHONMALLOC=malloc shows "
             "Python's own small objects, which do not come from malloc without it."])
+        self.assertEqual(len(lines(170, 7, HEAP.replace("# reason final", "# profile peak\n# reason final"))), 1)
         for resident, live in ((169, 90), (30, 1), (40, 9), (7, 169)):
             self.assertEqual(lines(resident, live), [])
         machine = re.sub("(?m)^# frame .*\n", "", HEAP.replace(
             " 0x8000000000000001 0x8000000000000002", ""))
         self.assertEqual(lines(169, 7, machine), [
             "The process has 169.0 MB resident, and 7.0 MB of malloc's in use."])
+
+    def test_what_was_allocated_while_profiling_was_off(self):
+        """malloc's count is clearly more than what the samples stand for: one line says so."""
+        said = ("malloc itself counts %s in use: the rest was allocated while profiling was off, or before its "
+                "samples were reset.")
+
+        def dump(live, megabytes, rate=524288, profile="live"):
+            size = megabytes << 20
+            weight = 1 - math.exp(-float(size) / 20 / rate)
+            return self.file("%s-%d-%d-%d" % (profile, live, megabytes, rate), (
+                "heap_v2/%d\n# profile %s\n# live %d\n@ 0x400010\n  t*: %d: %d [0: 0]\n" % (
+                    rate, profile, live << 20, round(20 * weight), round(size * weight))) + MAPS)
+
+        def top(*words):
+            return self.reclaim("top", *words)[1].decode().splitlines()
+        for kind in ("live", "peak"):
+            path = dump(545, 20, profile=kind)
+            self.assertEqual(top(path)[-1], said % "545.0 MB")
+        self.assertEqual(self.reclaim("tree", path)[1].decode().splitlines()[-1], said % "545.0 MB")
+        self.assertIn("in use; " + said % "545.0 MB", self.reclaim("flame", path)[1].decode())
+        self.assertIn("reclaim: " + said % "545.0 MB" + "\n", self.reclaim("folded", path)[2])
+        for words in (["--alloc"], ["--base", self.heap], ["--include", "*"], ["--exclude", "x"],
+                      ["--thread", "*"]):
+            self.assertNotIn("malloc itself", "".join(top(path, *words)))
+        # What sampling may be off by, what threads may have in their caches, and more than was counted.
+        for live, megabytes, rate in ((545, 480, 524288), (100, 74, 524288), (18, 4, 4096), (400, 360, 4096),
+                                      (100, 120, 524288)):
+            self.assertNotIn("malloc itself", "".join(top(dump(live, megabytes, rate))))
+        self.assertIn(said % "100.0 MB", top(dump(100, 74, 4096)))
+        # A merged dump remembers how finely its own were sampled.
+        for rate, count in ((524288, 0), (4096, 1)):
+            merged = self.file("merged", self.reclaim("merge", dump(100, 84, rate), dump(101, 85, rate))[1].decode())
+            self.assertEqual(sum("malloc itself" in line for line in top(merged)), count)
+            self.assertIn("estimated from a sample every %s" % view.size(rate), top(merged)[0])
+            again = self.file("again", self.reclaim("merge", merged)[1].decode())
+            self.assertEqual([line.replace("again:", "merged:") for line in top(again)], top(merged))
+        self.assertIn("malloc itself", "".join(top(self.file("none", "heap_v2/524288\n# live 99999999\n" + MAPS))))
 
     def test_a_single_row_that_hides_the_python_functions(self):
         """An interpreter without names, as distributions have it: one row, the program's."""

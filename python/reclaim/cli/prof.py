@@ -243,6 +243,7 @@ def top(options):
     say([headline(profile, shown, counts)]
         + report.top(shown, counts, options.by, options.limit, options.total)
         + nothing_sampled(options, profile)
+        + more_in_use(options, profile)
         + ([] if options.base or options.alloc else report.elsewhere(profile))
         + hidden_python(options, shown, counts))
     return 0
@@ -255,6 +256,16 @@ def nothing_sampled(options, profile):
     every = " every %s" % view.size(profile.rate) if profile.rate > 1 else ""
     return ["Nothing was sampled: profiling was off, or less was allocated than a sample%s shows "
             "(lg_prof_sample)." % every]
+
+
+def of_everything(options):
+    """Whether what is in use is shown, and all of it."""
+    return not (options.base or options.alloc or options.include or options.exclude or options.thread)
+
+
+def more_in_use(options, profile):
+    """What to add where the samples stand for less than there is."""
+    return report.uncounted_line(profile) if of_everything(options) else []
 
 
 def hidden_python(options, shown, counts):
@@ -273,7 +284,8 @@ def hidden_python(options, shown, counts):
 def tree(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
-        + report.tree(shown, counts, options.by, options.min / 100, options.callers))
+        + report.tree(shown, counts, options.by, options.min / 100, options.callers)
+        + more_in_use(options, profile))
     return 0
 
 
@@ -295,7 +307,9 @@ def diff(options):
 
 
 def folded(options):
-    _, shown, counts = seen(options)
+    profile, shown, counts = seen(options)
+    for text in more_in_use(options, profile):
+        note(text)
     stacks = report.folded_counts(shown, counts, options.by)
     shrunk = [value for value in stacks.values() if value < 0]
     if shrunk:
@@ -308,7 +322,8 @@ def folded(options):
 def flame_graph(options):
     profile, shown, counts = seen(options)
     title = options.title or subject(profile)
-    picture = flame.svg(shown, counts, title, options.by, bool(options.base))
+    picture = flame.svg(shown, counts, title, options.by, bool(options.base),
+                        " ".join(more_in_use(options, profile)))
     if options.output and re.search(r"\.html?$", options.output):
         picture = flame.html(picture, title)
     write(options, picture)

@@ -11,7 +11,7 @@ import re
 import stat
 
 from reclaim.prof import Unreadable
-from reclaim.prof.model import MOST, Named, Native, Profile, Segment, seconds_of
+from reclaim.prof.model import MOST, Named, Native, Profile, Segment, number_of, seconds_of
 
 NUMBER = r"(\d{1,20})"
 COUNTS = re.compile(r"^\s*t(\*|\d{1,9}):\s*%s:\s*%s\s*\[\s*%s:\s*%s\]$" % ((NUMBER,) * 4))
@@ -78,6 +78,7 @@ class Reader:
         self.bare = False  # it says that it has no list of mapped files
         self.open = False  # its last line, which says so, is still to come
         self.info = {}
+        self.mean = None  # of a merged one: what its dumps were sampled at
         self.pids, self.parents = None, None  # of a merged one
 
     def fail(self, text):
@@ -164,6 +165,8 @@ class Reader:
             if at:
                 build = at.group(2)
                 self.builds_at[int(at.group(1), 16)] = "" if build == NO_BUILD_ID else build
+        elif words[1] == "mean":
+            self.mean = number_of(words[2])
         elif words[1] == "pids":
             self.pids = words[2].split()
         elif words[1] == "parents":
@@ -252,7 +255,7 @@ class Reader:
         self.starts = [mapping[0] for mapping in self.mappings]
         self.used = set()
         known = {}
-        result = Profile(self.name, self.rate)
+        result = Profile(self.name, self.mean or self.rate)
         result.info = self.info
         result.files = self.files
         result.written = self.written()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Reports in text: the top of the list, the tree of calls, the difference of two profiles."""
+import math
 import os
 import re
 from collections import namedtuple
@@ -8,6 +9,8 @@ from reclaim.prof import model, view
 
 LEAST_SHARE = 0.01  # of the whole: below it a branch of the tree is not worth a line
 ELSEWHERE_LEAST = 32 << 20  # bytes that are not malloc's: below it they are not worth one either
+# malloc's count has the free blocks in the caches of threads, too: 8 MiB or an eighth at most.
+UNCOUNTED_LEAST, UNCOUNTED_SHARE = 16 << 20, 0.125
 INTERPRETER = re.compile(r"^(lib)?python\d")
 
 Part = namedtuple("Part", "rows")  # of a view: what one thread has
@@ -107,6 +110,25 @@ def elsewhere(profile):
         view.size(resident), view.size(live),
         ": PYTHONMALLOC=malloc shows Python's own small objects, which do not come from malloc without it"
         if runs_python(profile) else "")]
+
+
+def uncounted(profile):
+    """What malloc itself counts in use, where the samples stand for clearly less than that; else
+    None.  The samples know nothing of what was allocated before them."""
+    counted = model.number_of(profile.info.get("live"))
+    if counted is None:
+        return None
+    missing = counted - profile.total(model.INUSE_BYTES)
+    # Of small blocks; that of large ones is smaller.
+    sigma = math.sqrt(counted * max(profile.rate, 1))
+    return counted if missing > max(4 * sigma, counted * UNCOUNTED_SHARE, UNCOUNTED_LEAST) else None
+
+
+def uncounted_line(profile):
+    counted = uncounted(profile)
+    return [] if counted is None else [
+        "malloc itself counts %s in use: the rest was allocated while profiling was off, or before its samples "
+        "were reset." % view.size(counted)]
 
 
 # ---- tree ------------------------------------------------------------------------------------

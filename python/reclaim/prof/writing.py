@@ -74,6 +74,8 @@ def heap_v2(profile):
                 body.append(line(threads.setdefault(thread, len(threads) + 1), mine))
     lines = ["heap_v2/1", "# merged %d dumps" % len(profile.sources)]
     lines += ["# %s %s" % item for item in sorted(profile.info.items()) if item[0] != "merged"]
+    if profile.rate > 1:  # how far the counts may be off
+        lines.append("# mean %d" % profile.rate)
     # Readers tell by them whether something is counted twice.
     if profile.pids and profile.pids != [profile.info.get("pid")]:
         lines.append("# pids " + " ".join(profile.pids))
