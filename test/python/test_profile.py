@@ -505,8 +505,18 @@ class Reports(unittest.TestCase):
 
     def test_folded(self):
         self.assertEqual(report.folded_lines(report.folded_counts(shown(), INUSE)), [
-            "[no stack] 1000", "main;<module>;load <&\"'>;work;inlined 5000", "main;parse 3000"])
+            "[no stack] 1000",
+            "main;<module> (/srv/app/job.py);load <&\"'> (/srv/app/job.py);work;inlined 5000", "main;parse 3000"])
+        self.assertIn("/src/a.c:9;/srv/app/job.py:20;/srv/app/job.py:7;/src/a.c:1;/src/a.c:1 5000",
+                      report.folded_lines(report.folded_counts(shown(), INUSE, "line")))
         self.assertEqual(report.plain("a;b\nc"), "a,b?c")
+
+    def test_python_functions_of_one_name_stay_apart_when_folded(self):
+        text = HEAP.replace("0x7f0000000020 0x400101", "0x8000000000000003 0x8000000000000002").replace(
+            "# build-id", "# frame 0x8000000000000003 7 load <&\"'>\t/srv/other;job.py\n# build-id", 1)
+        found = report.folded_counts(shown(text, python=True), INUSE)
+        self.assertEqual(found["<module> (/srv/app/job.py);load <&\"'> (/srv/app/job.py)"], 5000)
+        self.assertEqual(found["<module> (/srv/app/job.py);load <&\"'> (/srv/other,job.py)"], 3000)
 
     def test_sizes(self):
         self.assertEqual([view.size(n) for n in (0, 999, 1000, 1 << 20, 1 << 30, 1 << 44)],

@@ -221,19 +221,28 @@ def sums_of_threads(shown, by, place):
 
 def folded_counts(shown, counts, by="function"):
     """{root;...;leaf: count}; of a difference some are below 0."""
-    key_of, _ = view.label(by)
-    merged = {}
+    merged, known = {}, {}
     for row in shown.rows:
         value = int(round(row.counts[counts.place]))
         if value:
             names = []
             for frame in reversed(row.frames):
-                key = key_of(frame)
-                name = key[0] if isinstance(key, tuple) else key
-                names.append(plain(name))
+                name = known.get(frame)
+                if name is None:
+                    name = known[frame] = plain(folded_name(frame, by))
+                names.append(name)
             text = ";".join(names)
             merged[text] = merged.get(text, 0) + value
     return merged
+
+
+def folded_name(frame, by):
+    """With the file of Python's functions: each file has a <module>, and many have an __init__.  Always,
+    as what is compared with another profile's must not depend on what else is in it."""
+    if by == "function" and frame.python:
+        return "%s (%s)" % (frame.function, frame.file)
+    key = view.label(by)[0](frame)
+    return key[0] if isinstance(key, tuple) else key
 
 
 def folded_lines(stacks):
