@@ -296,6 +296,17 @@ class Model(unittest.TestCase):
         profile.add(parsed(HEAP), -1)
         self.assertAlmostEqual(profile.total(model.ALLOC_BYTES), 0)
 
+    def test_processes_of_one_number(self):
+        """Two containers have a process 1 each: what they run lies elsewhere."""
+        moved = HEAP.replace("0x40", "0x140").replace("00400000-00500000", "01400000-01500000").replace(
+            "0x7f", "0x7e").replace("7f0000000000-7f0000100000", "7e0000000000-7e0000100000")
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(moved)]), [])
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(moved), parsed(HEAP)]), ["12"])
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(moved.replace("0x7e", "0x7f").replace(
+            "7e0000", "7f0000"))]), ["12"])  # a library that was loaded again
+        merged = parsed("".join(line + "\n" for line in writing.heap_v2(parsed(moved))))
+        self.assertEqual(model.counted_twice([parsed(HEAP), merged]), ["12"])
+
     def test_what_is_said_of_a_sum(self):
         one = HEAP.replace("# reason", "# live 100\n# reason")
         two = one.replace("pid 12", "pid 13").replace("14:05:02Z", "14:05:01Z")
@@ -1031,7 +1042,7 @@ class Command(unittest.TestCase):
         _, out, _ = self.reclaim("merge", self.heap, other)
         merged = self.file("m.heap", out.decode())
         self.assertNotIn("more than once", self.reclaim("top", merged)[2])
-        self.assertIn("of process 13: what it holds is counted more than once",
+        self.assertIn("of process 13: if that is one process, what it holds is counted more than once",
                       self.reclaim("top", merged, other)[2])
 
     def test_what_forked_processes_share_is_said_once(self):

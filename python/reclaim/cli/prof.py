@@ -142,7 +142,8 @@ def load(options):
     profiles = [read(path) for path in options.files]
     # A reader has no use for half of a count.
     for pid in model.counted_twice(profiles):
-        note("several of these profiles are of process %s: what it holds is counted more than once" % pid)
+        note("several of these profiles are of process %s: if that is one process, what it holds is counted more "
+             "than once" % pid)
     often = model.inherited_twice(profiles)
     if often:
         known = sorted(count for count in often if count is not None)

@@ -133,9 +133,22 @@ def seconds_of(text):
 
 
 def counted_twice(profiles):
-    """Processes of which there is more than one dump: what they hold would be counted again."""
-    pids = [pid for profile in profiles for pid in set(profile.pids)]
-    return sorted({pid for pid in pids if pids.count(pid) > 1}, key=str)
+    """Processes of which there may be more than one dump: what they hold would be counted again."""
+    by_pid = {}
+    for profile in profiles:
+        for pid in set(profile.pids):
+            by_pid.setdefault(pid, []).append(profile)
+    return sorted((pid for pid, same in by_pid.items()
+                   if any(may_be_one(one, other) for at, one in enumerate(same) for other in same[:at])), key=str)
+
+
+def may_be_one(one, other):
+    """Whether two dumps of one number may be of one process: each container has a process 1.  What a
+    process runs stays where it is, and lies elsewhere in the next one.  A merged dump does not say."""
+    if "merged" in one.info or "merged" in other.info:
+        return True
+    shared = set(one.binaries) & set(other.binaries)
+    return not shared or any(one.binaries[key][0] == other.binaries[key][0] for key in shared)
 
 
 def inherited_twice(profiles):
