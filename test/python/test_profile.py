@@ -944,6 +944,18 @@ class Command(unittest.TestCase):
                       ["--include", "nobody", self.heap]):
             self.assertNotIn(b"Nothing was sampled", self.reclaim("top", *words)[1])
 
+    def test_filters_that_nothing_fits(self):
+        for words, said in ((["--include", "nobody", "--thread", "w*"], "--include nobody, --thread w*"),
+                            (["--exclude", "*"], "--exclude *"), (["--thread", "none"], "--thread none")):
+            said = "No stack fits: %s." % said
+            for action in (["top"], ["tree"], ["diff", self.heap], ["top", "--base", self.heap]):
+                out = self.reclaim(*action, *words, self.heap)[1]
+                self.assertEqual(out.decode().splitlines()[-1], said)
+            for action in ("folded", "flame"):
+                self.assertIn("reclaim: " + said + "\n", self.reclaim(action, *words, self.heap)[2])
+        for words in (["--include", "job.py"], ["--base", self.heap]):
+            self.assertNotIn(b"No stack fits", self.reclaim("top", *words, self.heap)[1])
+
     def test_a_process_with_most_of_its_memory_elsewhere(self):
         """One line, which names the way to see Python's own objects where there may be some."""
         def lines(resident, live, text=HEAP):

@@ -243,7 +243,7 @@ def top(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
         + report.top(shown, counts, options.by, options.limit, options.total)
-        + nothing_sampled(options, profile)
+        + (nothing_sampled(options, profile) or nothing_fits(options, shown))
         + more_in_use(options, profile)
         + ([] if options.base or options.alloc else report.elsewhere(profile))
         + hidden_python(options, shown, counts))
@@ -257,6 +257,15 @@ def nothing_sampled(options, profile):
     every = " every %s" % view.size(profile.rate) if profile.rate > 1 else ""
     return ["Nothing was sampled: profiling was off, or less was allocated than a sample%s shows "
             "(lg_prof_sample)." % every]
+
+
+def nothing_fits(options, *views):
+    """What to add where the list is empty because of what was asked for."""
+    asked = [name for name in ("include", "exclude", "thread") if getattr(options, name)]
+    if not asked or any(shown.rows for shown in views):
+        return []
+    return ["No stack fits: %s." % ", ".join("--%s %s" % (name, pattern) for name in asked
+                                             for pattern in getattr(options, name))]
 
 
 def of_everything(options):
@@ -286,6 +295,7 @@ def tree(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
         + report.tree(shown, counts, options.by, options.min / 100, options.callers)
+        + nothing_fits(options, shown)
         + more_in_use(options, profile))
     return 0
 
@@ -303,13 +313,14 @@ def diff(options):
     say(["%s: %s, from %s to %s %s" % (
         subject(new), counts.signed(growth), counts.text(before.total(counts.place)),
         counts.text(after.total(counts.place)), counts.label)]
-        + report.compare(before, after, counts, options.by, options.limit, options.total))
+        + report.compare(before, after, counts, options.by, options.limit, options.total)
+        + nothing_fits(options, before, after))
     return 0
 
 
 def folded(options):
     profile, shown, counts = seen(options)
-    for text in more_in_use(options, profile):
+    for text in more_in_use(options, profile) + nothing_fits(options, shown):
         note(text)
     stacks = report.folded_counts(shown, counts, options.by)
     shrunk = [value for value in stacks.values() if value < 0]
@@ -323,6 +334,8 @@ def folded(options):
 def flame_graph(options):
     profile, shown, counts = seen(options)
     title = options.title or subject(profile)
+    for text in nothing_fits(options, shown):
+        note(text)
     picture = flame.svg(shown, counts, title, options.by, bool(options.base),
                         " ".join(more_in_use(options, profile)))
     if options.output and re.search(r"\.html?$", options.output):
