@@ -172,7 +172,8 @@ class Run(Test):
 
         def says():
             done = subprocess.run([sys.executable, script, "extension"], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, universal_newlines=True, env=environment)
+                                  stderr=subprocess.STDOUT, universal_newlines=True,
+                                  env=environment)
             return done.returncode, done.stdout
         code, said = says()
         self.assertEqual(code, 1)

@@ -42,8 +42,8 @@ if child == 0:
 subprocess.run(["sleep", "1"])
 os.waitpid(child, 0)
 """
-# Children without the library that are no copies: one runs the interpreter, too; one has been a copy,
-# and has left a report of that time.
+# Children without the library that are no copies: one runs the interpreter, too; one has been a
+# copy, and has left a report of that time.
 OTHERS = """
 import os, subprocess, sys, time
 big = [b"x" * 5000 for _ in range(12000)]
@@ -116,8 +116,8 @@ class Plot(unittest.TestCase):
             self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
 
     def test_only_copies_have_what_their_parent_has(self):
-        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable, "-c",
-                                      OTHERS)[0], 0)
+        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable,
+                                      "-c", OTHERS)[0], 0)
         rows = self.rows()
         self.assertTrue(any(row["processes"] == 2 for row in rows))
         self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
@@ -127,8 +127,8 @@ class Plot(unittest.TestCase):
         self.assertLess(max(late), 75 * MB)
 
     def test_a_child_that_borrows_its_parents_memory(self):
-        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable, "-c",
-                                      BORROWER, os.path.join(self.folder, "pipe"))[0], 0)
+        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable,
+                                      "-c", BORROWER, os.path.join(self.folder, "pipe"))[0], 0)
         rows = self.rows()
         self.assertLess(max(row["resident_bytes"] for row in rows), 110 * MB)
         self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
@@ -268,8 +268,8 @@ class Family(unittest.TestCase):
                 time.sleep(30)
             finally:
                 os._exit(0)
-        process = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             process.stdout.readline()
             self.assertTrue(family.Image(child).forked)

@@ -6,7 +6,8 @@ import re
 import sys
 
 from reclaim.cli import Failure, complain as note
-from reclaim.prof import Unreadable, flame, model, pairs, pprof, reading, report, symbols, view, writing
+from reclaim.prof import (Unreadable, flame, model, pairs, pprof, reading, report, symbols, view,
+                          writing)
 
 DESCRIPTION = """Look into heap profiles: those of libreclaim (RECLAIM_CONF=prof:true,prof_final:true) and
 jemalloc (heap_v2), and gperftools' legacy ones. Several files are added up."""
@@ -85,8 +86,9 @@ def looking(parser):
                         help="of stacks with Python frames show these alone")
     parser.add_argument("--thread", metavar="PATTERN", action="append", default=[],
                         help="only what threads of such names have allocated")
-    parser.add_argument("--by-thread", action="store_true", help="tell threads apart: lists have a part for each; elsewhere threads are the outermost "
-                             "frames")
+    parser.add_argument("--by-thread", action="store_true",
+                        help="tell threads apart: lists have a part for each; elsewhere threads "
+                             "are the outermost frames")
     parser.add_argument("--all-frames", action="store_true",
                         help="with the frames of the allocator and of wrappers around malloc, which are "
                              "left out at the inner end of stacks")
@@ -142,8 +144,8 @@ def load(options):
     profiles = [read(path) for path in options.files]
     # A reader has no use for half of a count.
     for pid in model.counted_twice(profiles):
-        note("several of these profiles are of process %s: if that is one process, what it holds is counted more "
-             "than once" % pid)
+        note("several of these profiles are of process %s: if that is one process, what it holds "
+             "is counted more than once" % pid)
     often = model.inherited_twice(profiles)
     if often:
         known = sorted(count for count in often if count is not None)
@@ -270,7 +272,8 @@ def nothing_fits(options, *views):
 
 def of_everything(options):
     """Whether what is in use is shown, and all of it."""
-    return not (options.base or options.alloc or options.include or options.exclude or options.thread)
+    return not (options.base or options.alloc or options.include or options.exclude
+                or options.thread)
 
 
 def more_in_use(options, profile):

@@ -69,12 +69,13 @@ def family(pid):
 
 
 class Image:
-    """What runs in a process.  forked: it is a copy of its parent, which has run nothing else since.
-    Two that are equal are one."""
+    """What runs in a process.  forked: a copy of its parent, which has run nothing else since.  Two
+    that are equal are one."""
 
     def __init__(self, pid):
         words = stat_words(pid)
-        flags, code, stack = (int(words[at]) for at in IMAGE) if len(words) > max(IMAGE) else (0, 0, 0)
+        known = len(words) > max(IMAGE)
+        flags, code, stack = (int(words[at]) for at in IMAGE) if known else (0, 0, 0)
         self.forked = flags & FORKED_NO_EXEC != 0
         self.key = self.forked, code, stack
 

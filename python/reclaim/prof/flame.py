@@ -188,7 +188,8 @@ def svg(shown, counts, title, by="function", difference=False, remark=""):
            '<text class="title" x="%d" y="22">%s</text>' % (SIDE, escape(clean(title))),
            '<text id="subtitle" x="%d" y="40">%s</text>' % (
                SIDE, escape(view.size(shown.total(counts.bytes_place)) + " " + counts.label
-                            + (" (what has grown)" if difference else "") + (remark and "; " + remark))),
+                            + (" (what has grown)" if difference else "")
+                            + (remark and "; " + remark))),
            '<text id="search" class="button" x="%d" y="22" text-anchor="end" style="display:none">'
            "search</text>" % (WIDTH - SIDE),
            '<text id="reset" class="button" x="%d" y="22" text-anchor="end" style="display:none">'

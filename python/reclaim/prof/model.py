@@ -8,6 +8,7 @@ A place in a stack is independent of the process it was seen in, so that profile
     Named    a function that the dump itself names: Python's
 """
 import calendar
+import itertools
 import time
 from collections import namedtuple
 
@@ -138,13 +139,15 @@ def counted_twice(profiles):
     for profile in profiles:
         for pid in set(profile.pids):
             by_pid.setdefault(pid, []).append(profile)
-    return sorted((pid for pid, same in by_pid.items()
-                   if any(may_be_one(one, other) for at, one in enumerate(same) for other in same[:at])), key=str)
+    found = [pid for pid, same in by_pid.items()
+             if any(may_be_one(*pair) for pair in itertools.combinations(same, 2))]
+    return sorted(found, key=str)
 
 
 def may_be_one(one, other):
-    """Whether two dumps of one number may be of one process: each container has a process 1.  What a
-    process runs stays where it is, and lies elsewhere in the next one.  A merged dump does not say."""
+    """Whether two dumps of one number may be of one process: each container has a process 1.  What
+    a process runs stays where it is, and lies elsewhere in the next one.  A merged dump does not
+    say where it was."""
     if "merged" in one.info or "merged" in other.info:
         return True
     shared = set(one.binaries) & set(other.binaries)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which binaries and files of an earlier profile are which of a later one, though they lie elsewhere.
+"""Which binaries and files of an earlier profile are which of a later one, though they have moved.
 
 Releases have folders of their own, and so has each build.  What has a path in both profiles is one
 thing; what has not is known by its build id, or by the last parts of its path.  Files must have a
@@ -48,7 +48,8 @@ def moved(old, new, agree=lambda one, other: True):
 
 def moved_objects(old, new, old_binaries, new_binaries):
     """old, new: paths in frames.  binaries: (path, build id)."""
-    by_build = {build_id: path for path, build_id in sorted(new_binaries) if build_id and path in new}
+    by_build = {build_id: path for path, build_id in sorted(new_binaries)
+                if build_id and path in new}
     found = {path: by_build[build_id] for path, build_id in old_binaries
              if path in old - new and build_id in by_build}
     found.update(moved({path for path in old - set(found) if not path.startswith("[")},

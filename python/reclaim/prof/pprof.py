@@ -61,10 +61,11 @@ class Encoder:
         if found is None:
             found = self.functions[key] = len(self.functions) + 1
             name = self.string(frame.function)
-            # pprof takes a name that is the system's too for one of C++, and leaves out what stands in
-            # angles: nothing would be left of <module>, nor of what Rust calls <T as Trait>::f.
+            # pprof takes a name that is the system's too for one of C++, and leaves out what stands
+            # in angles: nothing would be left of <module>, nor of what Rust calls <T as Trait>::f.
             plain = frame.python or frame.function.startswith("<")
-            self.out.append(data(5, number(1, found) + number(2, name) + number(3, 0 if plain else name)
+            self.out.append(data(5, number(1, found) + number(2, name)
+                                 + number(3, 0 if plain else name)
                                  + number(4, self.string(frame.file))))
         return found
 

@@ -72,14 +72,16 @@ def top(shown, counts, by, limit, by_total=False):
     lines = ["%12s          %12s           %s" % ("self", "total", by)]
 
     def list_of(thread, indent):
-        return ["%12s %s  %12s %s  %s%s" % (counts.text(value[0]), share(value[0], whole), counts.text(value[1]),
-                                            share(value[1], whole), indent, text_of(key))
+        return ["%12s %s  %12s %s  %s%s" % (counts.text(value[0]), share(value[0], whole),
+                                            counts.text(value[1]), share(value[1], whole), indent,
+                                            text_of(key))
                 for name, key, value in rows[:limit] if name == thread]
 
     if not shown.by_thread:
         return lines + list_of("", "") + rest(len(rows) - limit)
     for thread, value in threads[:limit]:
-        lines.append("%12s %7s  %12s %s  %s" % ("", "", counts.text(value), share(value, whole), thread))
+        lines.append("%12s %7s  %12s %s  %s" % ("", "", counts.text(value), share(value, whole),
+                                                thread))
         lines += list_of(thread, "  ")
     return lines + rest(len(rows) - limit) + rest(len(threads) - limit, "more threads")
 
@@ -127,8 +129,8 @@ def uncounted(profile):
 def uncounted_line(profile):
     counted = uncounted(profile)
     return [] if counted is None else [
-        "malloc itself counts %s in use: the rest was allocated while profiling was off, or before its samples "
-        "were reset." % view.size(counted)]
+        "malloc itself counts %s in use: the rest was allocated while profiling was off, or before "
+        "its samples were reset." % view.size(counted)]
 
 
 # ---- tree ------------------------------------------------------------------------------------
@@ -193,7 +195,8 @@ def compare(old, new, counts, by, limit, by_total=False):
     compare_to."""
     column = 1 if by_total else 0
     before, after = (sums_of_threads(shown, by, counts.place) for shown in (old, new))
-    blocks_before, blocks_after = (sums_of_threads(shown, by, counts.objects_place) for shown in (old, new))
+    blocks_before, blocks_after = (sums_of_threads(shown, by, counts.objects_place)
+                                   for shown in (old, new))
     _, text_of = view.label(by)
     rows = []
     for key in set(before) | set(after):
@@ -207,7 +210,8 @@ def compare(old, new, counts, by, limit, by_total=False):
         lines.append("%12s  %12s  %12s  %12s  %s" % (
             counts.signed(growth), "%+d" % round(more) if round(more) < 1000 and round(more) > -1000
             else ("+" if more > 0 else "-") + view.blocks(abs(more)),
-            counts.text(was), counts.text(now), (key[0] + ": " if key[0] else "") + text_of(key[1])))
+            counts.text(was), counts.text(now),
+            (key[0] + ": " if key[0] else "") + text_of(key[1])))
     return lines + rest(len(rows) - limit)
 
 
@@ -237,8 +241,8 @@ def folded_counts(shown, counts, by="function"):
 
 
 def folded_name(frame, by):
-    """With the file of Python's functions: each file has a <module>, and many have an __init__.  Always,
-    as what is compared with another profile's must not depend on what else is in it."""
+    """With the file of Python's functions: each file has a <module>, and many have an __init__.
+    Always, as what is compared with another profile's must not depend on what else is in it."""
     if by == "function" and frame.python:
         return "%s (%s)" % (frame.function, frame.file)
     key = view.label(by)[0](frame)

@@ -32,7 +32,7 @@ def identity(profile, path):
 
 
 def build_ids(layout):
-    """A path names its binary, unless processes saw several builds there: then each mapping does."""
+    """A path names its binary, unless several builds were there: then each mapping does."""
     builds = {}
     for path, build_id in layout.binaries:
         builds.setdefault(path, []).append(build_id)
