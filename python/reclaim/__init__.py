@@ -101,7 +101,8 @@ def prof_reset():
 
 
 def prof_dump(path=None):
-    """Write a heap profile: to `path`, or to a name by the rules of the option prof_prefix.
+    """Write a heap profile: to `path`, or to a name by the rules of the option prof_prefix.  That
+    one only the library knows: who needs the name gives one.
 
     OSError where that is refused; a line on stderr says why.  Without `prof:true` or prof_active(True)
     it has no stacks.

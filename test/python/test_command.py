@@ -162,6 +162,30 @@ class Run(Test):
         self.assertEqual(out, "")
         self.one_line(err, "is not libreclaim")
 
+    def test_the_library_of_a_build_in_the_source_tree(self):
+        """examples/leak/profiles finds it where ./configure && make leaves it, too."""
+        for part in ("examples", "python"):
+            os.symlink(os.path.join(TOP, part), os.path.join(self.folder, part))
+        script = os.path.join(self.folder, "examples", "leak", "profiles")
+        environment = dict(os.environ, CC="/no/such/compiler")
+        del environment["RECLAIM_SO"]
+
+        def says():
+            done = subprocess.run([sys.executable, script, "extension"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, universal_newlines=True,
+                                  env=environment)
+            return done.returncode, done.stdout
+        code, said = says()
+        self.assertEqual(code, 1)
+        self.assertIn("no libreclaim.so found", said)
+        for folder in ("src/.libs", "build/a/src/.libs"):
+            os.makedirs(os.path.join(self.folder, folder))
+            os.symlink(SO, os.path.join(self.folder, folder, "libreclaim.so"))
+            code, said = says()
+            self.assertEqual(code, 77)  # but for what it runs: no compiler
+            self.assertIn("left out: /no/such/compiler is not installed", said)
+            os.unlink(os.path.join(self.folder, folder, "libreclaim.so"))
+
     def test_what_cannot_be_run(self):
         code, _, err = reclaim("run", "no-such-program")
         self.assertEqual(code, 127)

@@ -42,6 +42,32 @@ if child == 0:
 subprocess.run(["sleep", "1"])
 os.waitpid(child, 0)
 """
+# Children without the library that are no copies: one runs the interpreter, too; one has been a
+# copy, and has left a report of that time.
+OTHERS = """
+import os, subprocess, sys, time
+big = [b"x" * 5000 for _ in range(12000)]
+bare = {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}
+time.sleep(0.3)
+wait = [sys.executable, "-c", "import time; time.sleep(0.6)"]
+subprocess.run(wait, env=bare)
+if os.fork() == 0:
+    time.sleep(0.3)
+    os.execve(sys.executable, wait, bare)
+os.wait()
+"""
+# A child that hangs before it runs its program, and has the memory of its parent, who waits.
+BORROWER = """
+import os, subprocess, sys, time
+big = [b"x" * 5000 for _ in range(12000)]
+time.sleep(0.3)
+pipe = sys.argv[1]
+os.mkfifo(pipe)
+subprocess.Popen(["sh", "-c", "sleep 1; : >" + pipe])
+child = os.posix_spawn("/bin/true", ["true"], os.environ, file_actions=[
+    (os.POSIX_SPAWN_OPEN, 0, pipe, os.O_RDONLY, 0)])
+os.waitpid(child, 0)
+"""
 
 
 class Plot(unittest.TestCase):
@@ -88,6 +114,24 @@ class Plot(unittest.TestCase):
         if family.proportional(os.getpid())[1] < 1 or os.path.exists("/proc/self/smaps_rollup"):
             self.assertLess(most, 110 * MB)
             self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
+
+    def test_only_copies_have_what_their_parent_has(self):
+        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable,
+                                      "-c", OTHERS)[0], 0)
+        rows = self.rows()
+        self.assertTrue(any(row["processes"] == 2 for row in rows))
+        self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
+        # Nor is the report of what it ran before one of what it runs now.
+        late = [row["live_bytes"] for row in rows if row["processes"] == 2][-6:]
+        self.assertGreater(min(late), 55 * MB)
+        self.assertLess(max(late), 75 * MB)
+
+    def test_a_child_that_borrows_its_parents_memory(self):
+        self.assertEqual(self.reclaim("--csv", self.table, "--interval", "0.05", sys.executable,
+                                      "-c", BORROWER, os.path.join(self.folder, "pipe"))[0], 0)
+        rows = self.rows()
+        self.assertLess(max(row["resident_bytes"] for row in rows), 110 * MB)
+        self.assertLess(max(row["live_bytes"] or 0 for row in rows), 90 * MB)
 
     def test_a_signal_reaches_the_program(self):
         process = subprocess.Popen(COMMAND + ["run", "--csv", self.table, "sh", "-c",
@@ -216,6 +260,27 @@ class Family(unittest.TestCase):
             for pid in family.family(process.pid):
                 os.kill(pid, signal.SIGKILL)
             process.wait()
+
+    def test_a_copy_and_what_is_none(self):
+        child = os.fork()
+        if child == 0:
+            try:
+                time.sleep(30)
+            finally:
+                os._exit(0)
+        process = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            process.stdout.readline()
+            self.assertTrue(family.Image(child).forked)
+            self.assertFalse(family.Image(process.pid).forked)
+            self.assertFalse(family.borrows(child, os.getpid()))
+            self.assertEqual(family.Image(child), family.Image(child))
+            self.assertNotEqual(family.Image(child).key, family.Image(process.pid).key)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            process.communicate(b"\n")
 
     def test_a_process_that_is_not_there(self):
         self.assertEqual(family.resident(2 ** 22 + 1), 0)

@@ -8,8 +8,10 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +22,8 @@ TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 sys.path.insert(0, os.path.join(TOP, "python"))
 
 from reclaim import cli  # noqa: E402
-from reclaim.prof import Unreadable, flame, layout, model, pprof, reading, report, symbols, view, writing  # noqa: E402,E501
+from reclaim.prof import Unreadable, flame, layout, model, pairs, pprof, reading  # noqa: E402
+from reclaim.prof import report, symbols, view, writing  # noqa: E402
 
 MAPS = """MAPPED_LIBRARIES:
 00400000-00500000 r-xp 00001000 fe:00 7                                  /no/such/program
@@ -294,6 +297,19 @@ class Model(unittest.TestCase):
         profile.add(parsed(HEAP), -1)
         self.assertAlmostEqual(profile.total(model.ALLOC_BYTES), 0)
 
+    def test_processes_of_one_number(self):
+        """Two containers have a process 1 each: what they run lies elsewhere."""
+        moved = HEAP.replace("0x40", "0x140").replace(
+            "00400000-00500000", "01400000-01500000").replace("0x7f", "0x7e").replace(
+            "7f0000000000-7f0000100000", "7e0000000000-7e0000100000")
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(moved)]), [])
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(moved), parsed(HEAP)]), ["12"])
+        # A library lies at the same address: that may be chance.
+        again = moved.replace("0x7e", "0x7f").replace("7e0000", "7f0000")
+        self.assertEqual(model.counted_twice([parsed(HEAP), parsed(again)]), ["12"])
+        merged = parsed("".join(line + "\n" for line in writing.heap_v2(parsed(moved))))
+        self.assertEqual(model.counted_twice([parsed(HEAP), merged]), ["12"])
+
     def test_what_is_said_of_a_sum(self):
         one = HEAP.replace("# reason", "# live 100\n# reason")
         two = one.replace("pid 12", "pid 13").replace("14:05:02Z", "14:05:01Z")
@@ -352,6 +368,32 @@ class Model(unittest.TestCase):
             self.assertLessEqual(one[1], next_one[0])
         self.assertEqual(len(spans), 3)
 
+    def test_two_builds_of_one_path(self):
+        """A merged dump says of each mapping which of them it is."""
+        new = HEAP.replace("aabbccdd", "00112233").replace("pid 12", "pid 13")
+        without = HEAP.replace("# build-id /no/such/program aabbccdd\n", "").replace(
+            "pid 12", "pid 14")
+
+        def counts_of(profile):
+            return {key: [round(count) for count in counts]
+                    for key, counts in profile.stacks.items()}
+
+        def builds(profile):
+            return {place.build_id for place in profile.places()
+                    if isinstance(place, model.Native) and "program" in place.path}
+        for texts in ((HEAP, new), (new, HEAP), (HEAP, new.replace("0x4", "0x14").replace(
+                "00400000-00500000", "01400000-01500000")), (HEAP, without, new)):
+            profile = model.summed([parsed(text) for text in texts])
+            again = parsed("".join(line + "\n" for line in writing.heap_v2(profile)))
+            self.assertEqual(counts_of(again), counts_of(profile))
+            self.assertEqual(set(again.binaries), set(profile.binaries))
+            self.assertEqual(len(builds(again)), len(texts))
+            third = parsed("".join(line + "\n" for line in writing.heap_v2(again)))
+            self.assertEqual(third.places(), again.places())
+        # Earlier merged dumps: which of the two a stack is of cannot be told.
+        both = HEAP.replace("MAPPED", "# build-id /no/such/program 00112233\nMAPPED", 1)
+        self.assertEqual(builds(parsed(both)), {reading.SEVERAL})
+
     def test_written_and_read_again(self):
         for profile in (parsed(HEAP), model.summed([parsed(HEAP), parsed(
                 HEAP.replace("/no/such/program", "/no/other/program").replace("pid 12", "pid 13"))])):
@@ -399,6 +441,8 @@ class Views(unittest.TestCase):
     def test_threads(self):
         self.assertEqual(self.functions(threads=["work*"]), {"inlined": 2000})
         tree = report.tree(shown(by_thread=True), INUSE, "function")
+        self.assertFalse([line for line in report.top(shown(), INUSE, "function", 9)
+                          if "thread" in line])
         self.assertTrue(any(line.endswith("thread worker") for line in tree))
 
     def test_what_is_no_file_has_one_pair_of_brackets(self):
@@ -434,6 +478,32 @@ class Reports(unittest.TestCase):
         lines = report.top(shown(), view.Counts(alloc=True, objects=True), "function", 9, True)
         self.assertEqual(lines[1].split()[3:], ["18", "90.0", "%", "main", "/src/a.c"])
 
+    def test_top_by_thread(self):
+        """A part for each thread, the largest first; -n counts the functions of all of them."""
+        def lines(limit, total=False):
+            found = report.top(shown(by_thread=True), INUSE, "function", limit, total)
+            return [" ".join(line.split()) for line in found[1:]]
+        main, worker = "6.8 kB 77.8 % thread main", "2.0 kB 22.2 % thread worker"
+        inlined = "2.9 kB 33.3 % 2.9 kB 33.3 % inlined /src/a.c"
+        parse = "2.9 kB 33.3 % 2.9 kB 33.3 % parse /src/b.c"
+        none = "1.0 kB 11.1 % 1.0 kB 11.1 % [no stack]"
+        other = "2.0 kB 22.2 % 2.0 kB 22.2 % inlined /src/a.c"
+        self.assertEqual(lines(9), [main, inlined, parse, none, worker, other])
+        self.assertEqual(lines(2), [main, inlined, parse, worker, "... and 2 more (-n)"])
+        self.assertEqual(lines(1), [main, inlined, "... and 3 more (-n)",
+                                    "... and 1 more threads (-n)"])
+        totals = lines(99, True)
+        self.assertEqual(totals[:2], [main, "0 B 0.0 % 5.9 kB 66.7 % main /src/a.c"])
+        self.assertIn("0 B 0.0 % 2.0 kB 22.2 % main /src/a.c", totals[totals.index(worker):])
+
+    def test_difference_by_thread(self):
+        after = HEAP.replace("  t2: 2: 2000 [4: 4000]", "  t2: 4: 4000 [4: 4000]").replace(
+            "t*: 5: 5000 [10: 10000]", "t*: 7: 7000 [10: 10000]")
+        (line,) = report.compare(shown(by_thread=True), shown(after, by_thread=True), INUSE,
+                                 "function", 9)[1:]
+        self.assertEqual(" ".join(line.split()),
+                         "+2.0 kB +2 2.0 kB 3.9 kB thread worker: inlined /src/a.c")
+
     def test_tree(self):
         lines = [line.split("  ", 1)[1] if "| " not in line else line[line.index("| "):]
                  for line in (line.lstrip() for line in report.tree(shown(), INUSE, "function"))]
@@ -461,12 +531,103 @@ class Reports(unittest.TestCase):
 
     def test_folded(self):
         self.assertEqual(report.folded_lines(report.folded_counts(shown(), INUSE)), [
-            "[no stack] 1000", "main;<module>;load <&\"'>;work;inlined 5000", "main;parse 3000"])
+            "[no stack] 1000",
+            "main;<module> (/srv/app/job.py);load <&\"'> (/srv/app/job.py);work;inlined 5000",
+            "main;parse 3000"])
+        self.assertIn("/src/a.c:9;/srv/app/job.py:20;/srv/app/job.py:7;/src/a.c:1;/src/a.c:1 5000",
+                      report.folded_lines(report.folded_counts(shown(), INUSE, "line")))
         self.assertEqual(report.plain("a;b\nc"), "a,b?c")
+
+    def test_python_functions_of_one_name_stay_apart_when_folded(self):
+        text = HEAP.replace(
+            "0x7f0000000020 0x400101", "0x8000000000000003 0x8000000000000002").replace(
+            "# frame", "# frame 0x8000000000000003 7 load <&\"'>\t/srv/other;job.py\n# frame", 1)
+        found = report.folded_counts(shown(text, python=True), INUSE)
+        self.assertEqual(found["<module> (/srv/app/job.py);load <&\"'> (/srv/app/job.py)"], 5000)
+        self.assertEqual(found["<module> (/srv/app/job.py);load <&\"'> (/srv/other,job.py)"], 3000)
 
     def test_sizes(self):
         self.assertEqual([view.size(n) for n in (0, 999, 1000, 1 << 20, 1 << 30, 1 << 44)],
                          ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.0 GB", "16.0 TB"])
+
+
+class Moved(unittest.TestCase):
+    """Two releases, each with folders of its own."""
+
+    def renamed(self, old, new, *binaries):
+        """[(file, object) that the old frames get]"""
+        old, new = ([symbols.Frame(function, file, 1, path, not path)
+                     for function, file, path in frames] for frames in (old, new))
+        found = pairs.renamed(old, new, *binaries)
+        return [found.get(frame, frame)[1:4:2] for frame in old]
+
+    def test_binaries(self):
+        """By their build id, else by the last parts of the path."""
+        one, two = ("f", "", "/rel1/app"), ("f", "", "/rel2/app")
+        self.assertEqual(self.renamed([one], [two]), [("", "/rel2/app")])
+        self.assertEqual(self.renamed([one], [one, two]), [("", "/rel1/app")])  # it is there still
+        self.assertEqual(self.renamed([one], [("f", "", "/rel2/other")]), [("", "/rel1/app")])
+        self.assertEqual(self.renamed([("f", "", "/a/app (deleted)")], [("f", "", "/a/app")]),
+                         [("", "/a/app")])
+        self.assertEqual(self.renamed([one], [("f", "", "/rel2/app"), ("f", "", "/rel3/app")]),
+                         [("", "/rel1/app")])  # which one?
+        self.assertEqual(self.renamed([one], [("f", "", "/rel2/app"), ("f", "", "/rel3/new")],
+                                      [("/rel1/app", "77")],
+                                      [("/rel2/app", "88"), ("/rel3/new", "77")]),
+                         [("", "/rel3/new")])
+        self.assertEqual(self.renamed([("f", "", "/r1/a/mod.so"), ("f", "", "/r1/b/mod.so")],
+                                      [("f", "", "/r2/b/mod.so")]),
+                         [("", "/r1/a/mod.so"), ("", "/r2/b/mod.so")])
+        self.assertEqual(self.renamed([("", "x+0x1", "[heap]")], [("", "x+0x1", "[anon:heap]")]),
+                         [("x+0x1", "[heap]")])
+
+    def test_files(self):
+        """Of one binary, with a function in common."""
+        self.assertEqual(self.renamed([("f", "/b1/src/a.c", "/rel1/app")],
+                                      [("f", "/b2/src/a.c", "/rel2/app")]),
+                         [("/b2/src/a.c", "/rel2/app")])
+        self.assertEqual(self.renamed([("g", "/b1/a.c", "/app"), ("f", "/b1/a.c", "/app")],
+                                      [("f", "/b2/a.c", "/app")]), [("/b2/a.c", "/app")] * 2)
+        self.assertEqual(self.renamed([("f", "/b1/a.c", "/app")], [("g", "/b2/a.c", "/app")]),
+                         [("/b1/a.c", "/app")])
+        self.assertEqual(self.renamed([("f", "/b1/a.c", "/app")], [("f", "/b2/a.c", "/other")]),
+                         [("/b1/a.c", "/app")])
+        self.assertEqual(self.renamed([("f", "/b1/x/a.c", "/app"), ("f", "/b1/y/a.c", "/app")],
+                                      [("f", "/b2/y/a.c", "/app")]),
+                         [("/b1/x/a.c", "/app"), ("/b2/y/a.c", "/app")])
+        # One of the two was stripped.
+        self.assertEqual(self.renamed([("f", "", "/r1/app")], [("f", "/a.c", "/r2/app")]),
+                         [("/a.c", "/r2/app")])
+        self.assertEqual(self.renamed([("f", "/a.c", "/r1/app")], [("f", "", "/r2/app")]),
+                         [("", "/r2/app")])
+
+    def test_python(self):
+        self.assertEqual(self.renamed([("load", "/r1/job.py", "")], [("load", "/r2/job.py", "")]),
+                         [("/r2/job.py", "")])
+        one = ("<module>", "/lib/pandas/__init__.py", "")
+        other = ("<module>", "/lib/numpy/__init__.py", "")
+        self.assertEqual(self.renamed([one], [other]), [one[1:]])
+        self.assertEqual(self.renamed([one], [("<module>", "/lib2/pandas/__init__.py", "")]),
+                         [("/lib2/pandas/__init__.py", "")])
+
+    def test_views(self):
+        """Everything cancels, however the later one adds up; and nothing else does."""
+        old, new = HEAP.replace("/no/such/", "/rel1/"), HEAP.replace("/no/such/", "/rel2/").replace(
+            "/srv/app", "/srv2/app")
+        more = new.replace("3: 3000 [8: 8000]", "5: 5000 [8: 8000]")
+        for by in ("function", "line", "file", "object"):
+            before, after = (view.View(parsed(text), symbols.Symbolizer()) for text in (old, new))
+            pairs.follow(before, after)
+            self.assertEqual(len(report.compare(before, after, INUSE, by, 9)), 1)
+            after.take_off(before)
+            self.assertEqual(report.top(after, INUSE, by, 9, True)[1:], [])
+            before, after = (view.View(parsed(text), symbols.Symbolizer()) for text in (old, more))
+            pairs.follow(before, after)
+            (line,) = report.compare(before, after, INUSE, by, 9)[1:]
+            self.assertEqual(line.split()[:2], ["+2.0", "kB"])
+            after.take_off(before)
+            (line,) = report.top(after, INUSE, by, 9)[1:]
+            self.assertEqual(line.split()[:4], ["2.0", "kB", "100.0", "%"])
 
 
 class Flame(unittest.TestCase):
@@ -568,6 +729,33 @@ class Pprof(unittest.TestCase):
         lines = [fields(body).get(4, []) for body in message[4]]
         self.assertEqual(max(map(len, lines)), 2)  # what was inlined and into what
         self.assertEqual(message[9], [1768658702 * 10 ** 9])
+
+    def test_names_that_are_not_the_systems(self):
+        """Names in angles vanish where pprof thinks that it has to shorten them."""
+        names = Names(dict(NAMES.known))
+        names.known[0x20] = (native("<T as Some>::rust"), native("fill<int>(int)"))
+        for names in (names, None):
+            data = pprof.encode(parsed(HEAP), names)
+            message = decode(data)
+            strings = [text.decode() for text in message[6]]
+            functions = [fields(body) for body in message[5]]
+            found = {strings[function[2][0]]: strings[function.get(3, [0])[0]]
+                     for function in functions}
+            self.assertEqual((found["<module>"], found["load <&\"'>"]), ("", ""))
+            if names:
+                self.assertEqual((found["<T as Some>::rust"], found["main"]), ("", "main"))
+            if shutil.which("go"):
+                with tempfile.TemporaryDirectory() as folder:
+                    with open(os.path.join(folder, "a.pb.gz"), "wb") as file:
+                        file.write(data)
+                    done = subprocess.run(["go", "tool", "pprof", "-top", file.name],
+                                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                          env=dict(os.environ, HOME=folder, PPROF_TMPDIR=folder))
+                said = done.stdout.decode()
+                self.assertIn(" <module>\n", said)
+                if names:
+                    self.assertIn(" <T as Some>::rust (inline)\n", said)
+                    self.assertIn(" fill\n", said)
 
     def test_negative_numbers(self):
         self.assertEqual(pprof.varint(300), b"\xac\x02")
@@ -782,6 +970,19 @@ class Command(unittest.TestCase):
                       ["--include", "nobody", self.heap]):
             self.assertNotIn(b"Nothing was sampled", self.reclaim("top", *words)[1])
 
+    def test_filters_that_nothing_fits(self):
+        for words in (["--include", "nobody", "--thread", "w*"], ["--exclude", "*"],
+                      ["--thread", "none"]):
+            said = ", ".join(" ".join(words[at:at + 2]) for at in range(0, len(words), 2))
+            said = "No stack fits: %s." % said
+            for action in (["top"], ["tree"], ["diff", self.heap], ["top", "--base", self.heap]):
+                out = self.reclaim(*action, *words, self.heap)[1]
+                self.assertEqual(out.decode().splitlines()[-1], said)
+            for action in ("folded", "flame"):
+                self.assertIn("reclaim: " + said + "\n", self.reclaim(action, *words, self.heap)[2])
+        for words in (["--include", "job.py"], ["--base", self.heap]):
+            self.assertNotIn(b"No stack fits", self.reclaim("top", *words, self.heap)[1])
+
     def test_a_process_with_most_of_its_memory_elsewhere(self):
         """One line, which names the way to see Python's own objects where there may be some."""
         def lines(resident, live, text=HEAP):
@@ -796,12 +997,54 @@ class Command(unittest.TestCase):
         self.assertEqual(lines(169, 7), [
             "The process has 169.0 MB resident, and 7.0 MB of malloc's in use: PYTHONMALLOC=malloc shows "
             "Python's own small objects, which do not come from malloc without it."])
+        peak = HEAP.replace("# reason final", "# profile peak\n# reason final")
+        self.assertEqual(len(lines(170, 7, peak)), 1)
         for resident, live in ((169, 90), (30, 1), (40, 9), (7, 169)):
             self.assertEqual(lines(resident, live), [])
         machine = re.sub("(?m)^# frame .*\n", "", HEAP.replace(
             " 0x8000000000000001 0x8000000000000002", ""))
         self.assertEqual(lines(169, 7, machine), [
             "The process has 169.0 MB resident, and 7.0 MB of malloc's in use."])
+
+    def test_what_was_allocated_while_profiling_was_off(self):
+        """malloc's count is clearly more than what the samples stand for: one line says so."""
+        said = ("malloc itself counts %s in use: the rest was allocated while profiling was off, "
+                "or before its samples were reset.")
+
+        def dump(live, megabytes, rate=524288, profile="live"):
+            size = megabytes << 20
+            weight = 1 - math.exp(-float(size) / 20 / rate)
+            return self.file("%s-%d-%d-%d" % (profile, live, megabytes, rate), (
+                "heap_v2/%d\n# profile %s\n# live %d\n@ 0x400010\n  t*: %d: %d [0: 0]\n" % (
+                    rate, profile, live << 20, round(20 * weight), round(size * weight))) + MAPS)
+
+        def top(*words):
+            return self.reclaim("top", *words)[1].decode().splitlines()
+        for kind in ("live", "peak"):
+            path = dump(545, 20, profile=kind)
+            self.assertEqual(top(path)[-1], said % "545.0 MB")
+        self.assertEqual(self.reclaim("tree", path)[1].decode().splitlines()[-1], said % "545.0 MB")
+        self.assertIn("in use; " + said % "545.0 MB", self.reclaim("flame", path)[1].decode())
+        self.assertIn("reclaim: " + said % "545.0 MB" + "\n", self.reclaim("folded", path)[2])
+        for words in (["--alloc"], ["--base", self.heap], ["--include", "*"], ["--exclude", "x"],
+                      ["--thread", "*"]):
+            self.assertNotIn("malloc itself", "".join(top(path, *words)))
+        # What sampling may be off by, what threads may have in caches, and more than was counted.
+        for live, megabytes, rate in ((545, 480, 524288), (100, 74, 524288), (18, 4, 4096),
+                                      (400, 360, 4096), (100, 120, 524288)):
+            self.assertNotIn("malloc itself", "".join(top(dump(live, megabytes, rate))))
+        self.assertIn(said % "100.0 MB", top(dump(100, 74, 4096)))
+        # A merged dump remembers how finely its own were sampled.
+        for rate, count in ((524288, 0), (4096, 1)):
+            dumps = dump(100, 84, rate), dump(101, 85, rate)
+            merged = self.file("merged", self.reclaim("merge", *dumps)[1].decode())
+            self.assertEqual(sum("malloc itself" in line for line in top(merged)), count)
+            self.assertIn("estimated from a sample every %s" % view.size(rate), top(merged)[0])
+            again = self.file("again", self.reclaim("merge", merged)[1].decode())
+            self.assertEqual([line.replace("again:", "merged:") for line in top(again)],
+                             top(merged))
+        none = self.file("none", "heap_v2/524288\n# live 99999999\n" + MAPS)
+        self.assertIn("malloc itself", "".join(top(none)))
 
     def test_a_single_row_that_hides_the_python_functions(self):
         """An interpreter without names, as distributions have it: one row, the program's."""
@@ -842,8 +1085,8 @@ class Command(unittest.TestCase):
         _, out, _ = self.reclaim("merge", self.heap, other)
         merged = self.file("m.heap", out.decode())
         self.assertNotIn("more than once", self.reclaim("top", merged)[2])
-        self.assertIn("of process 13: what it holds is counted more than once",
-                      self.reclaim("top", merged, other)[2])
+        self.assertIn("of process 13: if that is one process, what it holds is counted more than "
+                      "once", self.reclaim("top", merged, other)[2])
 
     def test_what_forked_processes_share_is_said_once(self):
         paths = [self.heap] + [self.file("%d.heap" % pid, HEAP.replace(
@@ -893,6 +1136,19 @@ class Command(unittest.TestCase):
     def test_base(self):
         _, out, _ = self.reclaim("top", self.heap, "--base", self.heap)
         self.assertIn(b"0 B in use", out)
+
+    def test_releases_in_folders_of_their_own(self):
+        old = self.file("old", HEAP.replace("/no/such/", "/rel1/"))
+        new = self.file("new", HEAP.replace("/no/such/", "/rel2/").replace("3: 3000 [8: 8000]",
+                                                                        "5: 5000 [8: 8000]"))
+        lines = self.reclaim("diff", old, new)[1].decode().splitlines()
+        self.assertEqual([line.split()[:5] for line in lines[2:]],
+                         [["+2.0", "kB", "+2", "2.9", "kB"]])
+        for action in ("tree", "flame", "folded"):
+            code, out, _ = self.reclaim(action, "--base", old, new)
+            self.assertEqual(code, 0)
+            self.assertNotIn(b"rel1", out)
+            self.assertNotRegex(out.decode(), r"-\d+\.\d %|[2-9]\d\d\.\d+ %")
 
     def test_one_line_for_whatever_is_wrong(self):
         for path, words in ((self.file("empty", ""), "empty"), (self.file("x", "x"), "not a heap"),

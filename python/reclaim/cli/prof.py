@@ -6,7 +6,8 @@ import re
 import sys
 
 from reclaim.cli import Failure, complain as note
-from reclaim.prof import Unreadable, flame, model, pprof, reading, report, symbols, view, writing
+from reclaim.prof import (Unreadable, flame, model, pairs, pprof, reading, report, symbols, view,
+                          writing)
 
 DESCRIPTION = """Look into heap profiles: those of libreclaim (RECLAIM_CONF=prof:true,prof_final:true) and
 jemalloc (heap_v2), and gperftools' legacy ones. Several files are added up."""
@@ -85,7 +86,9 @@ def looking(parser):
                         help="of stacks with Python frames show these alone")
     parser.add_argument("--thread", metavar="PATTERN", action="append", default=[],
                         help="only what threads of such names have allocated")
-    parser.add_argument("--by-thread", action="store_true", help="threads are the outermost frames")
+    parser.add_argument("--by-thread", action="store_true",
+                        help="tell threads apart: lists have a part for each; elsewhere threads "
+                             "are the outermost frames")
     parser.add_argument("--all-frames", action="store_true",
                         help="with the frames of the allocator and of wrappers around malloc, which are "
                              "left out at the inner end of stacks")
@@ -141,7 +144,8 @@ def load(options):
     profiles = [read(path) for path in options.files]
     # A reader has no use for half of a count.
     for pid in model.counted_twice(profiles):
-        note("several of these profiles are of process %s: what it holds is counted more than once" % pid)
+        note("several of these profiles are of process %s: if that is one process, what it holds "
+             "is counted more than once" % pid)
     often = model.inherited_twice(profiles)
     if often:
         known = sorted(count for count in often if count is not None)
@@ -151,15 +155,16 @@ def load(options):
              % (len(often), " (about %s each)" % " to ".join(sizes) if sizes else ""))
     profile = model.summed(profiles)
     tell(profile.notes)
-    if getattr(options, "base", None):
-        base = read(options.base)
-        tell(base.notes)
-        result = model.Profile()
-        result.add(profile)
-        result.add(base, -1)
-        result.info = profile.info
-        profile = result
     return profile
+
+
+def load_base(options):
+    """What is to be taken off; or None."""
+    if not options.base:
+        return None
+    base = read(options.base)
+    tell(base.notes)
+    return base
 
 
 def symbolizer(options):
@@ -176,9 +181,13 @@ def look(options, profile, names):
 
 def seen(options):
     """The one profile of most actions, and how it is counted."""
-    profile = load(options)
+    profile, base = load(options), load_base(options)
     names = symbolizer(options)
     shown = look(options, profile, names)
+    if base is not None:
+        before = look(options, base, names)
+        pairs.follow(before, shown)
+        shown.take_off(before)
     for text in names.notes:
         note(text)
     return profile, shown, view.Counts(options.alloc, options.objects)
@@ -236,7 +245,8 @@ def top(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
         + report.top(shown, counts, options.by, options.limit, options.total)
-        + nothing_sampled(options, profile)
+        + (nothing_sampled(options, profile) or nothing_fits(options, shown))
+        + more_in_use(options, profile)
         + ([] if options.base or options.alloc else report.elsewhere(profile))
         + hidden_python(options, shown, counts))
     return 0
@@ -249,6 +259,26 @@ def nothing_sampled(options, profile):
     every = " every %s" % view.size(profile.rate) if profile.rate > 1 else ""
     return ["Nothing was sampled: profiling was off, or less was allocated than a sample%s shows "
             "(lg_prof_sample)." % every]
+
+
+def nothing_fits(options, *views):
+    """What to add where the list is empty because of what was asked for."""
+    asked = [name for name in ("include", "exclude", "thread") if getattr(options, name)]
+    if not asked or any(shown.rows for shown in views):
+        return []
+    return ["No stack fits: %s." % ", ".join("--%s %s" % (name, pattern) for name in asked
+                                             for pattern in getattr(options, name))]
+
+
+def of_everything(options):
+    """Whether what is in use is shown, and all of it."""
+    return not (options.base or options.alloc or options.include or options.exclude
+                or options.thread)
+
+
+def more_in_use(options, profile):
+    """What to add where the samples stand for less than there is."""
+    return report.uncounted_line(profile) if of_everything(options) else []
 
 
 def hidden_python(options, shown, counts):
@@ -267,7 +297,9 @@ def hidden_python(options, shown, counts):
 def tree(options):
     profile, shown, counts = seen(options)
     say([headline(profile, shown, counts)]
-        + report.tree(shown, counts, options.by, options.min / 100, options.callers))
+        + report.tree(shown, counts, options.by, options.min / 100, options.callers)
+        + nothing_fits(options, shown)
+        + more_in_use(options, profile))
     return 0
 
 
@@ -276,6 +308,7 @@ def diff(options):
     tell(old.notes + new.notes)
     names = symbolizer(options)
     before, after = look(options, old, names), look(options, new, names)
+    pairs.follow(before, after)
     for text in names.notes:
         note(text)
     counts = view.Counts(options.alloc, options.objects)
@@ -283,12 +316,15 @@ def diff(options):
     say(["%s: %s, from %s to %s %s" % (
         subject(new), counts.signed(growth), counts.text(before.total(counts.place)),
         counts.text(after.total(counts.place)), counts.label)]
-        + report.compare(before, after, counts, options.by, options.limit, options.total))
+        + report.compare(before, after, counts, options.by, options.limit, options.total)
+        + nothing_fits(options, before, after))
     return 0
 
 
 def folded(options):
-    _, shown, counts = seen(options)
+    profile, shown, counts = seen(options)
+    for text in more_in_use(options, profile) + nothing_fits(options, shown):
+        note(text)
     stacks = report.folded_counts(shown, counts, options.by)
     shrunk = [value for value in stacks.values() if value < 0]
     if shrunk:
@@ -301,7 +337,10 @@ def folded(options):
 def flame_graph(options):
     profile, shown, counts = seen(options)
     title = options.title or subject(profile)
-    picture = flame.svg(shown, counts, title, options.by, bool(options.base))
+    for text in nothing_fits(options, shown):
+        note(text)
+    picture = flame.svg(shown, counts, title, options.by, bool(options.base),
+                        " ".join(more_in_use(options, profile)))
     if options.output and re.search(r"\.html?$", options.output):
         picture = flame.html(picture, title)
     write(options, picture)
@@ -311,7 +350,9 @@ def flame_graph(options):
 def to_pprof(options):
     if options.output is None and sys.stdout is not None and sys.stdout.isatty():
         raise Failure("a profile.proto is no text: name a file with -o, or redirect the output", 2)
-    profile = load(options)
+    profile, base = load(options), load_base(options)
+    if base is not None:
+        profile = profile.without(base)
     names = None if options.no_symbols else symbolizer(options)
     data = pprof.encode(profile, names)
     for text in names.notes if names else ():

@@ -4,6 +4,9 @@ import os
 import re
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+# In stat_words: flags; where code begins and where the stack does, 0 for who may not know.
+IMAGE = (6, 23, 25)
+FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC of those flags
 
 
 def text_of(path):
@@ -15,13 +18,18 @@ def text_of(path):
         return ""
 
 
+def stat_words(pid):
+    """Of /proc/PID/stat, from the state on, which is the third."""
+    # The name stands in parentheses and may hold anything, parentheses too.
+    return text_of("/proc/%s/stat" % pid).rpartition(")")[2].split()
+
+
 def parents():
     """{process: its parent}"""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            # The name stands in parentheses and may hold anything, parentheses too.
-            after = text_of("/proc/%s/stat" % name).rpartition(")")[2].split()
+            after = stat_words(name)
             if len(after) > 1:
                 found[int(name)] = int(after[1])
     return found
@@ -60,12 +68,35 @@ def family(pid):
     return found
 
 
-def program(pid):
-    """The file that it runs; None: not known."""
+class Image:
+    """What runs in a process.  forked: a copy of its parent, which has run nothing else since.  Two
+    that are equal are one."""
+
+    def __init__(self, pid):
+        words = stat_words(pid)
+        known = len(words) > max(IMAGE)
+        flags, code, stack = (int(words[at]) for at in IMAGE) if known else (0, 0, 0)
+        self.forked = flags & FORKED_NO_EXEC != 0
+        self.key = self.forked, code, stack
+
+    def __eq__(self, other):
+        return self.key == other.key
+
+
+def borrows(pid, parent):
+    """Whether it has its parent's memory, not a copy: between vfork and exec, as long as the parent
+    waits for that.  Python's subprocess starts programs so."""
+    if not Image(pid).forked or size(pid) != size(parent):
+        return False
     try:
-        return os.readlink("/proc/%d/exe" % pid)
+        threads = os.listdir("/proc/%d/task" % parent)
     except OSError:
-        return None
+        return False
+    return any(stat_words("%d/task/%s" % (parent, thread))[:1] == ["D"] for thread in threads)
+
+
+def size(pid):
+    return text_of("/proc/%d/statm" % pid).split()[:1]
 
 
 def resident(pid):

@@ -9,6 +9,7 @@ reports that libreclaim writes in each of its processes (stats_path).
     .processes        how many
 """
 import json
+import os
 import time
 from collections import namedtuple
 
@@ -29,16 +30,26 @@ def reported(path):
         return None
 
 
+def time_of(path):
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
 class Recorder:
     def __init__(self, pid, path_of=None):
         """path_of(pid): where that process writes its report; None: none does."""
         self.pid, self.path_of = pid, path_of
         self.start = time.monotonic()
         self.samples = []
+        self.images = {}  # process: what runs in it, when the report was written that was another's
 
     def look(self):
         at = time.monotonic() - self.start
-        pids = family.family(self.pid)
+        # What is about to run another program has no memory of its own yet.
+        pids = {pid: parent for pid, parent in family.family(self.pid).items()
+                if parent is None or not family.borrows(pid, parent)}
         parts = family.resident_parts(pids)
         resident = sum(part[0] for part in parts.values())
         if not resident:
@@ -56,12 +67,24 @@ class Recorder:
         inherited."""
         found = {}
         for pid, parent in pids.items() if self.path_of is not None else ():
-            report = reported(self.path_of(pid))
-            if report is None and parent in found and family.program(pid) == family.program(parent):
+            image = family.Image(pid)
+            report = self.report(pid, image)
+            if report is None and parent in found and image.forked:
                 report = found[parent]
             if report is not None:
                 found[pid] = report
         return found
+
+    def report(self, pid, image):
+        """Its own; None: there is none of what runs there now."""
+        path = self.path_of(pid)
+        written = time_of(path)
+        before, _ = self.images.get(pid, (image, None))
+        if before != image:  # another program: what is there is the last one's
+            self.images[pid] = image, written
+        else:
+            self.images.setdefault(pid, (image, None))
+        return None if written is None or written == self.images[pid][1] else reported(path)
 
     def follow(self, ended, interval):
         """Until ended(seconds) says so, which is called to wait."""

@@ -5,6 +5,7 @@
     model       stacks with their counts; sums and differences of profiles
     symbols     addresses -> functions, files, lines, by elfutils or binutils
     view        which stacks and frames are looked at, under which names
+    pairs       which binaries and files of two profiles are the same, though they have moved
     report      top, tree, difference: text
     flame       flame graph: SVG or HTML
     layout      one address space for the binaries of many processes

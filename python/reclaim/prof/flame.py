@@ -170,8 +170,8 @@ def tip(name, where, text, share):
     return "%s%s: %s, %.2f %%" % (name, " (%s)" % where if where else "", text, 100 * share)
 
 
-def svg(shown, counts, title, by="function", difference=False):
-    """The picture, as text."""
+def svg(shown, counts, title, by="function", difference=False, remark=""):
+    """The picture, as text.  remark: what a reader must know of its numbers."""
     root = report.build(shown, counts.place, by)
     if difference:
         only_growth(root)
@@ -186,9 +186,10 @@ def svg(shown, counts, title, by="function", difference=False):
            "<style>%s</style>" % STYLE,
            '<rect x="0" y="0" width="%d" height="%d" fill="#fdfcf8"/>' % (WIDTH, height),
            '<text class="title" x="%d" y="22">%s</text>' % (SIDE, escape(clean(title))),
-           '<text id="subtitle" x="%d" y="40">%s%s</text>' % (
-               SIDE, escape(view.size(shown.total(counts.bytes_place)) + " " + counts.label),
-               " (what has grown)" if difference else ""),
+           '<text id="subtitle" x="%d" y="40">%s</text>' % (
+               SIDE, escape(view.size(shown.total(counts.bytes_place)) + " " + counts.label
+                            + (" (what has grown)" if difference else "")
+                            + (remark and "; " + remark))),
            '<text id="search" class="button" x="%d" y="22" text-anchor="end" style="display:none">'
            "search</text>" % (WIDTH - SIDE),
            '<text id="reset" class="button" x="%d" y="22" text-anchor="end" style="display:none">'

@@ -8,6 +8,7 @@ A place in a stack is independent of the process it was seen in, so that profile
     Named    a function that the dump itself names: Python's
 """
 import calendar
+import itertools
 import time
 from collections import namedtuple
 
@@ -65,6 +66,14 @@ class Profile:
             self.parents += [pid for pid in other.parents if pid not in self.parents]
             self.notes += other.notes
             self.rate = max(self.rate, other.rate)
+
+    def without(self, base):
+        """What has come since another one, which the readers of places can tell."""
+        result = Profile()
+        result.add(self)
+        result.add(base, -1)
+        result.info = self.info
+        return result
 
     def total(self, place):
         return sum(counts[place] for counts in self.stacks.values())
@@ -125,9 +134,24 @@ def seconds_of(text):
 
 
 def counted_twice(profiles):
-    """Processes of which there is more than one dump: what they hold would be counted again."""
-    pids = [pid for profile in profiles for pid in set(profile.pids)]
-    return sorted({pid for pid in pids if pids.count(pid) > 1}, key=str)
+    """Processes of which there may be more than one dump: what they hold would be counted again."""
+    by_pid = {}
+    for profile in profiles:
+        for pid in set(profile.pids):
+            by_pid.setdefault(pid, []).append(profile)
+    found = [pid for pid, same in by_pid.items()
+             if any(may_be_one(*pair) for pair in itertools.combinations(same, 2))]
+    return sorted(found, key=str)
+
+
+def may_be_one(one, other):
+    """Whether two dumps of one number may be of one process: each container has a process 1.  What
+    a process runs stays where it is, and lies elsewhere in the next one.  A merged dump does not
+    say where it was."""
+    if "merged" in one.info or "merged" in other.info:
+        return True
+    shared = set(one.binaries) & set(other.binaries)
+    return not shared or any(one.binaries[key][0] == other.binaries[key][0] for key in shared)
 
 
 def inherited_twice(profiles):

@@ -10,6 +10,7 @@ import os
 
 from reclaim.prof.layout import Layout
 from reclaim.prof.model import MOST, Named, real_path, seconds_of
+from reclaim.prof.symbols import named
 
 SAMPLE_TYPES = (("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"),
                 ("inuse_space", "bytes"))
@@ -55,12 +56,16 @@ class Encoder:
         return data(field, number(1, self.string(kind[0])) + number(2, self.string(kind[1])))
 
     def function(self, frame):
-        key = frame.function, frame.file
+        key = frame.function, frame.file, frame.python
         found = self.functions.get(key)
         if found is None:
             found = self.functions[key] = len(self.functions) + 1
             name = self.string(frame.function)
-            self.out.append(data(5, number(1, found) + number(2, name) + number(3, name)
+            # pprof takes a name that is the system's too for one of C++, and leaves out what stands
+            # in angles: nothing would be left of <module>, nor of what Rust calls <T as Trait>::f.
+            plain = frame.python or frame.function.startswith("<")
+            self.out.append(data(5, number(1, found) + number(2, name)
+                                 + number(3, 0 if plain else name)
                                  + number(4, self.string(frame.file))))
         return found
 
@@ -85,7 +90,7 @@ class Encoder:
         found = self.locations[place] = len(self.locations) + 1
         frames = self.symbolizer.frames(place) if self.symbolizer else ()
         if isinstance(place, Named):
-            frames, mapping, address = frames or (place,), 0, 0
+            frames, mapping, address = (named(place),), 0, 0
         else:
             mapping, address = self.mapping(place), self.layout.address(place)
         lines = [data(4, number(1, self.function(frame)) + number(2, frame.line))

@@ -11,7 +11,7 @@ import re
 import stat
 
 from reclaim.prof import Unreadable
-from reclaim.prof.model import MOST, Named, Native, Profile, Segment, seconds_of
+from reclaim.prof.model import MOST, Named, Native, Profile, Segment, number_of, seconds_of
 
 NUMBER = r"(\d{1,20})"
 COUNTS = re.compile(r"^\s*t(\*|\d{1,9}):\s*%s:\s*%s\s*\[\s*%s:\s*%s\]$" % ((NUMBER,) * 4))
@@ -29,6 +29,9 @@ MAPPINGS = ("MAPPED_LIBRARIES:", "--- Memory map:")
 FRAME = re.compile(r"^# frame 0x%s (\d{1,12}) ([^\t]*)(?:\t(.*))?$" % HEX)
 NO_MAPPINGS = "# no mappings"  # in place of the list: the library could not read its own
 OURS = re.compile(r"^# reclaim (\d{1,9})$")
+BUILD_AT = re.compile(r"^0x%s (\S+)$" % HEX)
+NO_BUILD_ID = "-"
+SEVERAL = "several"  # no binary has such a build id
 END, WITH_END = "# end", 2  # the last line of the library's files, from this version on
 WORDS = ("program", "pid", "time", "reason", "profile", "live", "merged", "parent", "inherited",
          "resident")
@@ -68,12 +71,14 @@ class Reader:
         self.stacks = []  # (addresses, {thread number or "*": counts}, where: the line's number)
         self.named = {}
         self.threads = {}
-        self.builds = {}
+        self.builds = {}     # path: build id
+        self.builds_at = {}  # where a mapping starts: build id, where that of its path does not do
         self.mappings = []  # (start, end, offset, path, executable), sorted
         self.files = {}
         self.bare = False  # it says that it has no list of mapped files
         self.open = False  # its last line, which says so, is still to come
         self.info = {}
+        self.mean = None  # of a merged one: what its dumps were sampled at
         self.pids, self.parents = None, None  # of a merged one
 
     def fail(self, text):
@@ -153,7 +158,15 @@ class Reader:
             self.threads[number] = name
         elif words[1] == "build-id":
             path, _, build = words[2].rpartition(" ")
-            self.builds[path] = build
+            # Which of two a stack is of is not known then: no names are better than wrong ones.
+            self.builds[path] = SEVERAL if self.builds.get(path, build) != build else build
+        elif words[1] == "build-at":
+            at = BUILD_AT.match(words[2])
+            if at:
+                build = at.group(2)
+                self.builds_at[int(at.group(1), 16)] = "" if build == NO_BUILD_ID else build
+        elif words[1] == "mean":
+            self.mean = number_of(words[2])
         elif words[1] == "pids":
             self.pids = words[2].split()
         elif words[1] == "parents":
@@ -212,6 +225,11 @@ class Reader:
 
     # ---- what was read, as a profile ---------------------------------------------------------
 
+    def build_id(self, start, path):
+        """Of what is mapped there."""
+        found = self.builds_at.get(start)
+        return self.builds.get(path, "") if found is None else found
+
     def place(self, address, first):
         named = self.named.get(address)
         if named is not None:
@@ -228,15 +246,16 @@ class Reader:
         if at >= 0:
             start, end, offset, path, executable = self.mappings[at]
             if address < end and path:
-                self.used.add(path)
-                return Native(path, self.builds.get(path, ""), address - start + offset)
+                key = path, self.build_id(start, path)
+                self.used.add(key)
+                return Native(*key, address - start + offset)
         return Native("", "", address)
 
     def profile(self):
         self.starts = [mapping[0] for mapping in self.mappings]
         self.used = set()
         known = {}
-        result = Profile(self.name, self.rate)
+        result = Profile(self.name, self.mean or self.rate)
         result.info = self.info
         result.files = self.files
         result.written = self.written()
@@ -256,10 +275,12 @@ class Reader:
                     known[key] = self.place(*key)
                 places.append(known[key])
             self.add(result, tuple(places), by_thread, line)
-        for path in sorted(self.used):
-            result.binaries[path, self.builds.get(path, "")] = [
-                Segment(start, end, offset)
-                for start, end, offset, name, executable in self.mappings if name == path]
+        for key in sorted(self.used):
+            result.binaries[key] = []
+        for start, end, offset, path, _ in self.mappings:
+            segments = result.binaries.get((path, self.build_id(start, path)))
+            if segments is not None:
+                segments.append(Segment(start, end, offset))
         return result
 
     def written(self):

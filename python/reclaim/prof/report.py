@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Reports in text: the top of the list, the tree of calls, the difference of two profiles."""
+import math
 import os
 import re
+from collections import namedtuple
 
 from reclaim.prof import model, view
 
 LEAST_SHARE = 0.01  # of the whole: below it a branch of the tree is not worth a line
 ELSEWHERE_LEAST = 32 << 20  # bytes that are not malloc's: below it they are not worth one either
+# malloc's count has the free blocks in the caches of threads, too: 8 MiB or an eighth at most.
+UNCOUNTED_LEAST, UNCOUNTED_SHARE = 16 << 20, 0.125
 INTERPRETER = re.compile(r"^(lib)?python\d")
+
+Part = namedtuple("Part", "rows")  # of a view: what one thread has
 
 
 def sums(shown, by, place):
@@ -52,17 +58,43 @@ def rest(left, what="more"):
 
 def top(shown, counts, by, limit, by_total=False):
     """self: what the function asked for itself; total: with what it called."""
-    found = sums(shown, by, counts.place)
+    column = 1 if by_total else 0
     whole = shown.total(counts.place)
     _, text_of = view.label(by)
-    column = 1 if by_total else 0
-    order = sorted(((key, value) for key, value in found.items() if by_total or value[0]),
-                   key=lambda item: (-item[1][column], -item[1][1], str(item[0])))
+    rows, threads = [], []
+    for thread, part in parts(shown):
+        rows += [(thread, key, value) for key, value in sums(part, by, counts.place).items()
+                 if by_total or value[0]]
+        if thread:
+            threads.append((thread, sum(row.counts[counts.place] for row in part.rows)))
+    rows.sort(key=lambda row: (-row[2][column], -row[2][1], str(row[1]), row[0]))
+    threads.sort(key=lambda item: (-item[1], item[0]))
     lines = ["%12s          %12s           %s" % ("self", "total", by)]
-    for key, (mine, total) in order[:limit]:
-        lines.append("%12s %s  %12s %s  %s" % (counts.text(mine), share(mine, whole),
-                                               counts.text(total), share(total, whole), text_of(key)))
-    return lines + rest(len(order) - limit)
+
+    def list_of(thread, indent):
+        return ["%12s %s  %12s %s  %s%s" % (counts.text(value[0]), share(value[0], whole),
+                                            counts.text(value[1]), share(value[1], whole), indent,
+                                            text_of(key))
+                for name, key, value in rows[:limit] if name == thread]
+
+    if not shown.by_thread:
+        return lines + list_of("", "") + rest(len(rows) - limit)
+    for thread, value in threads[:limit]:
+        lines.append("%12s %7s  %12s %s  %s" % ("", "", counts.text(value), share(value, whole),
+                                                thread))
+        lines += list_of(thread, "  ")
+    return lines + rest(len(rows) - limit) + rest(len(threads) - limit, "more threads")
+
+
+def parts(shown):
+    """[(thread, what has its rows)], or one part where threads are not told apart."""
+    if not shown.by_thread:
+        return [("", shown)]
+    found = {}
+    for row in shown.rows:
+        # The outermost frame is the thread: the header of a list says so once.
+        found.setdefault(row.frames[-1].function, []).append(row._replace(frames=row.frames[:-1]))
+    return [(thread, Part(rows)) for thread, rows in found.items()]
 
 
 def runs_python(profile):
@@ -80,6 +112,25 @@ def elsewhere(profile):
         view.size(resident), view.size(live),
         ": PYTHONMALLOC=malloc shows Python's own small objects, which do not come from malloc without it"
         if runs_python(profile) else "")]
+
+
+def uncounted(profile):
+    """What malloc itself counts in use, where the samples stand for clearly less than that; else
+    None.  The samples know nothing of what was allocated before them."""
+    counted = model.number_of(profile.info.get("live"))
+    if counted is None:
+        return None
+    missing = counted - profile.total(model.INUSE_BYTES)
+    # Of small blocks; that of large ones is smaller.
+    sigma = math.sqrt(counted * max(profile.rate, 1))
+    return counted if missing > max(4 * sigma, counted * UNCOUNTED_SHARE, UNCOUNTED_LEAST) else None
+
+
+def uncounted_line(profile):
+    counted = uncounted(profile)
+    return [] if counted is None else [
+        "malloc itself counts %s in use: the rest was allocated while profiling was off, or before "
+        "its samples were reset." % view.size(counted)]
 
 
 # ---- tree ------------------------------------------------------------------------------------
@@ -143,14 +194,15 @@ def compare(old, new, counts, by, limit, by_total=False):
     """Grown most first, then what has shrunk most, as sizes go: the order of tracemalloc's
     compare_to."""
     column = 1 if by_total else 0
-    before, after = (sums(shown, by, counts.place) for shown in (old, new))
-    blocks_before, blocks_after = (sums(shown, by, counts.objects_place) for shown in (old, new))
+    before, after = (sums_of_threads(shown, by, counts.place) for shown in (old, new))
+    blocks_before, blocks_after = (sums_of_threads(shown, by, counts.objects_place)
+                                   for shown in (old, new))
     _, text_of = view.label(by)
     rows = []
     for key in set(before) | set(after):
         was, now = (found.get(key, (0, 0))[column] for found in (before, after))
         number = [found.get(key, (0, 0))[column] for found in (blocks_before, blocks_after)]
-        if was != now:
+        if abs(now - was) > view.ROUNDING * max(was, now):
             rows.append((now - was, now, was, number[1] - number[0], number[1], key))
     rows.sort(key=lambda row: (-abs(row[0]), -row[1], str(row[5])))
     lines = ["%12s  %12s  %12s  %12s  %s" % ("growth", "blocks", "before", "after", by)]
@@ -158,27 +210,43 @@ def compare(old, new, counts, by, limit, by_total=False):
         lines.append("%12s  %12s  %12s  %12s  %s" % (
             counts.signed(growth), "%+d" % round(more) if round(more) < 1000 and round(more) > -1000
             else ("+" if more > 0 else "-") + view.blocks(abs(more)),
-            counts.text(was), counts.text(now), text_of(key)))
+            counts.text(was), counts.text(now),
+            (key[0] + ": " if key[0] else "") + text_of(key[1])))
     return lines + rest(len(rows) - limit)
+
+
+def sums_of_threads(shown, by, place):
+    """sums with (thread, key) for key; the thread is "" where they are not told apart."""
+    return {(thread, key): value for thread, part in parts(shown)
+            for key, value in sums(part, by, place).items()}
 
 
 # ---- folded stacks ---------------------------------------------------------------------------
 
 def folded_counts(shown, counts, by="function"):
     """{root;...;leaf: count}; of a difference some are below 0."""
-    key_of, _ = view.label(by)
-    merged = {}
+    merged, known = {}, {}
     for row in shown.rows:
         value = int(round(row.counts[counts.place]))
         if value:
             names = []
             for frame in reversed(row.frames):
-                key = key_of(frame)
-                name = key[0] if isinstance(key, tuple) else key
-                names.append(plain(name))
+                name = known.get(frame)
+                if name is None:
+                    name = known[frame] = plain(folded_name(frame, by))
+                names.append(name)
             text = ";".join(names)
             merged[text] = merged.get(text, 0) + value
     return merged
+
+
+def folded_name(frame, by):
+    """With the file of Python's functions: each file has a <module>, and many have an __init__.
+    Always, as what is compared with another profile's must not depend on what else is in it."""
+    if by == "function" and frame.python:
+        return "%s (%s)" % (frame.function, frame.file)
+    key = view.label(by)[0](frame)
+    return key[0] if isinstance(key, tuple) else key
 
 
 def folded_lines(stacks):

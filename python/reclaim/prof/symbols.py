@@ -106,6 +106,11 @@ def identity_of(status):
     return os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
 
 
+def named(place):
+    """The frame of a function that the dump names."""
+    return Frame(place.function, place.file, place.line, "", bool(place.file))
+
+
 class Symbolizer:
     """notes: lines for the user about binaries whose functions have no names."""
 
@@ -128,8 +133,7 @@ class Symbolizer:
             if place in self.known:
                 continue
             if isinstance(place, Named):
-                self.known[place] = (Frame(place.function, place.file, place.line, "",
-                                           bool(place.file)),)
+                self.known[place] = (named(place),)
             else:
                 self.known[place] = (self.unnamed(place),)
                 if place.path.startswith("/"):

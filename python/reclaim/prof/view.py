@@ -24,6 +24,8 @@ WRAPPERS = re.compile(r"""^(
     )$""", re.X)
 ALLOCATORS = re.compile(r"^lib(reclaim|jemalloc|tcmalloc|mimalloc)[^/]*\.so")
 
+ROUNDING = 1e-9  # of a count: what is less is an error of arithmetics
+
 Row = namedtuple("Row", "frames counts")  # frames: leaf first
 
 
@@ -158,7 +160,30 @@ class View:
                 for place in range(model.COUNTS):
                     mine[place] += counts[place]
         del self.stacks_of
+        self.binaries = set(profile.binaries)
         self.rows = [Row(frames, counts) for frames, counts in merged.items()]
+
+    def rename(self, names):
+        """names: {frame: the one to take its place}"""
+        self.rows = [Row(tuple(names.get(frame, frame) for frame in row.frames), row.counts)
+                     for row in self.rows]
+
+    def take_off(self, base):
+        """Another view's counts: what is left has come since."""
+        left = {row.frames: list(row.counts) for row in self.rows}
+        taken = {}
+        for row in base.rows:
+            mine = taken.setdefault(row.frames, [0] * model.COUNTS)
+            for place in range(model.COUNTS):
+                mine[place] += row.counts[place]
+        for frames, counts in taken.items():
+            mine = left.setdefault(frames, [0] * model.COUNTS)
+            for place in range(model.COUNTS):
+                mine[place] -= counts[place]
+                # The same samples may have been added up in another order.
+                if abs(mine[place]) < counts[place] * ROUNDING:
+                    mine[place] = 0
+        self.rows = [Row(frames, counts) for frames, counts in left.items()]
 
     def frames(self, stack):
         frames = [frame for place in stack for frame in self.symbolizer.frames(place)]

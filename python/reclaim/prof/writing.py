@@ -6,7 +6,7 @@ which is 1 for every block that there is.
 """
 from reclaim.prof.layout import Layout
 from reclaim.prof.model import COUNTS, MOST, Named
-from reclaim.prof.reading import NAMED_FROM
+from reclaim.prof.reading import NAMED_FROM, NO_BUILD_ID
 
 # Readers scale by up to 1.6, where blocks have one byte, and refuse what is above MOST then.
 LARGEST = MOST // 2
@@ -29,6 +29,21 @@ def identity(profile, path):
     """Device and inode, where all agree on them."""
     known = profile.files.get(path, ())
     return "%02x:%02x %d" % (tuple(known)[0] if len(known) == 1 else (0, 0, 0))
+
+
+def build_ids(layout):
+    """A path names its binary, unless several builds were there: then each mapping does."""
+    builds = {}
+    for path, build_id in layout.binaries:
+        builds.setdefault(path, []).append(build_id)
+    lines = []
+    for (path, build_id), segments in layout.binaries.items():
+        if len(builds[path]) > 1:
+            lines += ["# build-at 0x%x %s" % (segment.start, build_id or NO_BUILD_ID)
+                      for segment in segments]
+        elif build_id:
+            lines.append("# build-id %s %s" % (path, build_id))
+    return lines
 
 
 def heap_v2(profile):
@@ -59,6 +74,8 @@ def heap_v2(profile):
                 body.append(line(threads.setdefault(thread, len(threads) + 1), mine))
     lines = ["heap_v2/1", "# merged %d dumps" % len(profile.sources)]
     lines += ["# %s %s" % item for item in sorted(profile.info.items()) if item[0] != "merged"]
+    if profile.rate > 1:  # how far the counts may be off
+        lines.append("# mean %d" % profile.rate)
     # Readers tell by them whether something is counted twice.
     if profile.pids and profile.pids != [profile.info.get("pid")]:
         lines.append("# pids " + " ".join(profile.pids))
@@ -69,7 +86,7 @@ def heap_v2(profile):
     lines += body
     lines += ["# frame 0x%x %d %s\t%s" % (address, place.line, place.function, place.file)
               for place, address in names.items()]
-    lines += ["# build-id %s %s" % key for key in layout.binaries if key[1]]
+    lines += build_ids(layout)
     lines.append("MAPPED_LIBRARIES:")
     segments = sorted((segment, key[0]) for key, mine in layout.binaries.items() for segment in mine)
     lines += ["%x-%x r-xp %08x %s %s" % (segment.start, segment.end, segment.offset,
