@@ -187,10 +187,12 @@ static void find_folder(void)
     dump.folder[whole ? n : 0] = '\0';
 }
 
+/* As far as it is counted: caches now and then, pages in steps (account.h). */
 static uint64_t live_bytes(void)
 {
     int64_t pages = rcl_account_get(&rcl_account.used_pages) << rcl_page_shift();
-    int64_t bytes = pages - rcl_account_get(&rcl_account.hole_bytes);
+    int64_t bytes = pages - rcl_account_get(&rcl_account.hole_bytes) -
+                    rcl_account_get(&rcl_account.cached_bytes);
     return bytes > 0 ? (uint64_t)bytes : 0;
 }
 

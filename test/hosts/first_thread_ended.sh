@@ -26,4 +26,10 @@ grep -q 'Resident' errors || fail 'no report'
 grep -Eq '^ +5[0-2]\.[0-9] MB .*% +hold_much( |$)' said || fail 'hold_much does not hold 50 MB'
 [ "$(find . -name 'p.*' | wc -l)" -eq "$(find . -name 'p.*.heap' | wc -l)" ] ||
     fail 'a file without its name'
+
+# A curve of it does not end with its first thread: rows of more than 50 MB for about a second.
+"$python" "$top/python/bin/reclaim" run --csv curve.csv ./program 1 \
+    >said 2>errors || fail "reclaim run: exit code $?"
+high=$(awk -F, 'NR > 1 && $2 > 50e6' curve.csv | wc -l)
+[ "$high" -ge 3 ] || { cat curve.csv; fail "only $high rows of 50 MB"; }
 echo 'PASS first-thread-ended'

@@ -24,6 +24,20 @@ def stat_words(pid):
     return text_of("/proc/%s/stat" % pid).rpartition(")")[2].split()
 
 
+def living(pid):
+    """Below /proc: of a process whose first thread has ended, one of the others, which tell what
+    the process has."""
+    if stat_words(pid)[:1] == ["Z"]:
+        try:
+            threads = os.listdir("/proc/%d/task" % pid)
+        except OSError:
+            threads = []
+        for thread in threads:
+            if int(thread) != pid:
+                return "%d/task/%s" % (pid, thread)
+    return str(pid)
+
+
 def parents():
     """{process: its parent}"""
     found = {}
@@ -73,7 +87,7 @@ class Image:
     that are equal are one."""
 
     def __init__(self, pid):
-        words = stat_words(pid)
+        words = stat_words(living(pid))
         known = len(words) > max(IMAGE)
         flags, code, stack = (int(words[at]) for at in IMAGE) if known else (0, 0, 0)
         self.forked = flags & FORKED_NO_EXEC != 0
@@ -100,14 +114,14 @@ def size(pid):
 
 
 def resident(pid):
-    words = text_of("/proc/%d/statm" % pid).split()
+    words = text_of("/proc/%s/statm" % living(pid)).split()
     return int(words[1]) * PAGE if len(words) > 1 else 0
 
 
 def proportional(pid):
     """Resident bytes with a page that n processes share counted as 1/n; and what part of its
     anonymous memory is its own by that count: (bytes, 0..1)."""
-    text = text_of("/proc/%d/smaps_rollup" % pid)
+    text = text_of("/proc/%s/smaps_rollup" % living(pid))
     found = {key: int(value) * 1024 for key, value in re.findall(r"^(\w+):\s*(\d+) kB$", text, re.M)}
     if "Pss" not in found:
         return resident(pid), 1.0
