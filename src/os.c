@@ -429,8 +429,11 @@ int rcl_os_open(const char *path, int *fd)
 const char *rcl_os_proc(char buf[RCL_OS_PROC_BYTES], const char *name)
 {
     bool new = sys4(SYS_faccessat, AT_FDCWD, "/proc/thread-self", F_OK, 0) == 0;
-    strcpy(buf, new ? "/proc/thread-self/" : "/proc/self/");
-    return strcat(buf, name);
+    const char *folder = new ? "/proc/thread-self/" : "/proc/self/";
+    size_t length = strlen(folder);
+    memcpy(buf, folder, length);
+    memcpy(buf + length, name, strlen(name) + 1);
+    return buf;
 }
 
 long rcl_os_read(int fd, char *buf, size_t size)
@@ -523,20 +526,14 @@ int rcl_os_unlink(const char *path)
 
 long rcl_os_read_file(const char *path, char *buf, size_t size)
 {
-    long fd = sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    if (sys_failed(fd))
+    int fd;
+    size_t total = 0;
+    if (rcl_os_open(path, &fd) != 0)
         return -1;
-    long total = 0;
-    while ((size_t)total < size) {
-        long n = sys3(SYS_read, fd, buf + total, size - (size_t)total);
-        if (n == -EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        total += n;
-    }
-    sys1(SYS_close, fd);
-    return total;
+    for (long n; total < size && (n = rcl_os_read(fd, buf + total, size - total)) > 0;)
+        total += (size_t)n;
+    rcl_os_close(fd);
+    return (long)total;
 }
 
 long rcl_os_read_link(const char *path, char *buf, size_t size)

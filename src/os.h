@@ -163,8 +163,9 @@ long rcl_os_read_file(const char *path, char *buf, size_t size);
 int rcl_os_open(const char *path, int *fd);
 
 /*
- * The name of a file of this process in /proc, into buf.  By the calling thread: what /proc/self
- * tells is empty once the first thread has ended (but for Linux before 3.17).
+ * The name, of up to 24 bytes, of a file of this process in /proc, into buf.  By the calling
+ * thread: what /proc/self tells is empty once the first thread has ended (but for Linux before
+ * 3.17).
  */
 #define RCL_OS_PROC_BYTES 48
 const char *rcl_os_proc(char buf[RCL_OS_PROC_BYTES], const char *name);
