@@ -281,10 +281,9 @@ struct put {
     struct rcl_span *slab; /* to which the last block belonged */
     uint64_t touched;      /* pages of its blocks in this batch */
     enum rcl_age age;
-    struct rcl_list empty; /* slabs to give up */
-    struct rcl_demand_note note;
-    size_t pages;    /* that came free */
-    const void *bad; /* the one that ends it all, and what is known of it */
+    struct rcl_list empty;       /* slabs to give up */
+    struct rcl_demand_note note; /* freed: the pages that came free */
+    const void *bad;             /* the one that ends it all, and what is known of it */
     const struct rcl_span *bad_slab;
     bool in_block;
 };
@@ -297,7 +296,6 @@ static void put_done(struct rcl_bin *b, struct put *put)
         return;
     if (rcl_slab_empty(s) && !keep_empty(b, s, put->age)) {
         struct rcl_span *spare = b->spare;
-        put->pages += slab_frees(s);
         give_up(b, s, &put->empty, &put->note);
         if (spare != NULL && !spare->purging)
             give_up(b, spare, &put->empty, &put->note);
@@ -307,7 +305,6 @@ static void put_done(struct rcl_bin *b, struct put *put)
     size_t found = rcl_slab_settle(s, put->touched, put->age == RCL_AGE_OLD);
     if (found != 0) {
         put->note.freed += found;
-        put->pages += found;
         enqueue(b, s);
         if (put->age == RCL_AGE_OLD) {
             rcl_list_remove(&s->queue);
@@ -367,7 +364,7 @@ size_t rcl_bin_put(struct rcl_bin *b, void **p, size_t n, enum rcl_age age, cons
     b->live -= back;
     rcl_unlock(&b->lock);
     bin_tell(b, &put.note, -(int64_t)back);
-    rcl_account_unpinned(back, back * rcl_classes[b->cls].size, put.pages, rcl_page_size());
+    rcl_account_unpinned(back, back * rcl_classes[b->cls].size, put.note.freed, rcl_page_size());
     if (unlikely(put.bad != NULL))
         put_failed(b, &put, caller);
     slabs_drop(b, &put.empty, age);

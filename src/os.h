@@ -161,6 +161,8 @@ long rcl_os_read_file(const char *path, char *buf, size_t size);
 
 /* The same piece by piece.  open: errno, and *fd is -1; read: bytes, 0 at the end, -1. */
 int rcl_os_open(const char *path, int *fd);
+long rcl_os_read(int fd, char *buf, size_t size);
+void rcl_os_rewind(int fd); /* what is read next is the start again */
 
 /*
  * The name, of up to 24 bytes, of a file of this process in /proc, into buf.  By the calling
@@ -169,8 +171,6 @@ int rcl_os_open(const char *path, int *fd);
  */
 #define RCL_OS_PROC_BYTES 48
 const char *rcl_os_proc(char buf[RCL_OS_PROC_BYTES], const char *name);
-long rcl_os_read(int fd, char *buf, size_t size);
-void rcl_os_rewind(int fd); /* what is read next is the start again */
 
 /*
  * A new file, which must not exist; one in a folder that has no name, and is gone with the process,

@@ -137,9 +137,9 @@ static void write_comments(struct rcl_out *o, const struct rcl_prof_head *head)
     rcl_out_print(o, "# samples %llu live, %llu in all\n", (unsigned long long)t.live_samples,
                   (unsigned long long)t.all_samples);
     /* What it was at the peak nobody knows: at most so much, and mostly just that. */
-    size_t most = head->peak ? rcl_look_most() : 0;
-    if (most != 0 || (!head->peak && rcl_look_estimate(&sum)))
-        rcl_out_print(o, "# resident %zu\n", most != 0 ? most : sum.resident);
+    size_t resident = head->peak ? rcl_look_most() : rcl_look_estimate(&sum) ? sum.resident : 0;
+    if (resident != 0)
+        rcl_out_print(o, "# resident %zu\n", resident);
 }
 
 static void write_threads(struct rcl_out *o, bool legacy)

@@ -9,7 +9,8 @@ from reclaim.prof import model, view
 
 LEAST_SHARE = 0.01  # of the whole: below it a branch of the tree is not worth a line
 ELSEWHERE_LEAST = 32 << 20  # bytes that are not malloc's: below it they are not worth one either
-# malloc's count has the free blocks in the caches of threads, too: 8 MiB or an eighth at most.
+# malloc's count is off by what the caches of threads took since each was last counted: 8 MiB, or an
+# eighth, at most.
 UNCOUNTED_LEAST, UNCOUNTED_SHARE = 16 << 20, 0.125
 INTERPRETER = re.compile(r"^(lib)?python\d")
 
@@ -108,8 +109,10 @@ def elsewhere(profile):
     live = max(profile.total(model.INUSE_BYTES), model.number_of(profile.info.get("live")) or 0)
     if resident is None or live >= resident / 2 or resident - live < ELSEWHERE_LEAST:
         return []
-    return ["The process has %s resident, and %s of malloc's in use%s." % (
-        view.size(resident), view.size(live),
+    # Of a peak it is the most there was, which need not have been just then.
+    had = "had at most" if profile.info.get("profile") == "peak" else "has"
+    return ["The process %s %s resident, and %s of malloc's in use%s." % (
+        had, view.size(resident), view.size(live),
         ": PYTHONMALLOC=malloc shows Python's own small objects, which do not come from malloc without it"
         if runs_python(profile) else "")]
 
