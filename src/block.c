@@ -96,7 +96,7 @@ size_t rcl_block_bytes(const void *p)
 unsigned rcl_block_class_for(size_t size, size_t align)
 {
     if (align > RCL_MIN_ALIGN) {
-        unsigned cls = rcl_class_of_aligned(size, align);
+        unsigned cls = rcl_class_of_aligned(rcl_max(size, 1), align);
         if (cls != RCL_CLASS_NONE)
             return cls;
         /* A medium block starts on a page. */

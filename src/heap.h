@@ -33,19 +33,23 @@ static inline void *rcl_heap_pop_medium(size_t size)
     return p;
 }
 
+/* The hit of the next.  NULL: no such class, which like one without a cache is empty, or a miss. */
+static inline void *rcl_heap_pop_aligned(size_t align, size_t size)
+{
+    struct rcl_tls *self = &rcl_tls;
+    void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_aligned(size, align));
+    if (likely(p != NULL))
+        rcl_thread_end(self);
+    return p;
+}
+
 /* As rcl_heap_alloc, aligned to `align`, a power of two; a hit is here, a miss behind it. */
 void *rcl_heap_alloc_aligned_slow(size_t align, size_t size);
 
 static inline void *rcl_heap_alloc_aligned(size_t align, size_t size)
 {
-    struct rcl_tls *self = &rcl_tls;
-    /* No such class, like one without a cache, is empty. */
-    void *p = rcl_tcache_pop(rcl_thread_begin_alloc(self), rcl_class_of_aligned(size, align));
-    if (likely(p != NULL)) {
-        rcl_thread_end(self);
-        return p;
-    }
-    return rcl_heap_alloc_aligned_slow(align, size);
+    void *p = rcl_heap_pop_aligned(align, size);
+    return likely(p != NULL) ? p : rcl_heap_alloc_aligned_slow(align, size);
 }
 
 /* The same, aligned to 16 and zero. */

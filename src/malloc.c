@@ -164,25 +164,27 @@ RCL_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
     do_free(p);
 }
 
-RCL_OWN static void *alloc_aligned(size_t align, size_t size)
+static RCL_NOINLINE RCL_OWN void *aligned_missed(size_t align, size_t size)
 {
-    return align <= RCL_MIN_ALIGN ? rcl_heap_alloc(size) : rcl_heap_alloc_aligned(align, size);
+    void *p = align <= RCL_MIN_ALIGN ? rcl_heap_alloc(size)
+                                     : rcl_heap_alloc_aligned_slow(align, size);
+    return likely(p != NULL) ? p : out_of_memory();
 }
 
 /* align: a power of two. */
-RCL_OWN static void *aligned_or_errno(size_t align, size_t size)
+static inline void *aligned_or_errno(size_t align, size_t size)
 {
-    void *p = alloc_aligned(align, size);
-    return likely(p != NULL) ? p : out_of_memory();
+    void *p = rcl_heap_pop_aligned(align, size);
+    return likely(p != NULL) ? p : aligned_missed(align, size);
 }
 
 RCL_OWN RCL_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
     if (!rcl_is_pow2(align) || align % sizeof(void *) != 0)
         return EINVAL;
-    void *p = alloc_aligned(align, size);
+    void *p = aligned_or_errno(align, size);
     if (p == NULL)
-        return errno = ENOMEM; /* POSIX leaves errno open; programs read what glibc sets */
+        return ENOMEM; /* POSIX leaves errno open; programs read what glibc sets */
     *out = p;
     return 0;
 }

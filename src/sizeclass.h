@@ -124,17 +124,15 @@ static inline bool rcl_class_is_small(unsigned cls)
 
 /*
  * The smallest small class of at least `size` whose blocks are all aligned to `align`, a power of
- * two, or NONE.
+ * two, or NONE (of size 0, too).  Slots stand at multiples of their size from a page boundary.
+ * Between two powers of two all classes are multiples of one step, a power of two as well: if it
+ * divides the alignment, the size rounded up is itself a class; if not, all classes there will do.
  */
 static inline unsigned rcl_class_of_aligned(size_t size, size_t align)
 {
-    if (unlikely(size > RCL_SMALL_MAX || align > RCL_GRANULE))
+    if (unlikely(size - 1 >= RCL_SMALL_MAX || align > RCL_GRANULE))
         return RCL_CLASS_NONE;
-    /* Slots stand at multiples of the size from a page boundary. */
-    unsigned cls = rcl_class_of_small((rcl_max(size, 1) + align - 1) & -align);
-    while (unlikely((rcl_classes[cls].size & (align - 1)) != 0))
-        cls++; /* RCL_SMALL_MAX is a multiple of every such alignment */
-    return cls;
+    return rcl_small_table[((size - 1) | (align - 1)) / 16 + 1];
 }
 
 /* The extent by which a block of so many bytes counts: the smallest that is no smaller. */

@@ -201,7 +201,7 @@ static void check_alignment(size_t page)
                  cls <= RCL_SMALL_LAST && expected == RCL_CLASS_NONE; cls++)
                 if (rcl_classes[cls].size >= size && rcl_classes[cls].size % align == 0)
                     expected = cls;
-            if (align > RCL_GRANULE)
+            if (align > RCL_GRANULE || size == 0)
                 expected = RCL_CLASS_NONE;
             assert_int_equal(found, expected);
         }
