@@ -6,25 +6,22 @@
 #include "sizeclass.h"
 
 enum { ROOM_SHARE = 8 };
-#define DIRTY_ROOM (64 * KIB) /* where the room is of pages that were in use */
+/* Where the room is of pages that may be resident, and of use to others: */
+#define RUN_ROOM (64 * KIB)   /* those of a chunk, */
+#define KEPT_ROOM (256 * KIB) /* and of kept blocks */
 
 size_t rcl_grow_room(size_t size)
 {
-    return size <= RCL_LARGE_MAX ? size : size + size / ROOM_SHARE;
-}
-
-bool rcl_grow_within(struct rcl_huge *h, size_t size)
-{
-    if (size > h->bytes || size < h->asked)
-        return false;
-    rcl_huge_note_asked(h, size);
-    return true;
+    size_t room = size / ROOM_SHARE;
+    if (size > RCL_LARGE_MAX)
+        return size + room;
+    return rcl_min(size + rcl_min(room, RUN_ROOM), RCL_LARGE_MAX);
 }
 
 void *rcl_grow_huge(struct rcl_huge *h, size_t size)
 {
     void *p = NULL;
-    size_t with_room = size + rcl_min(size / ROOM_SHARE, DIRTY_ROOM);
+    size_t with_room = size + rcl_min(size / ROOM_SHARE, KEPT_ROOM);
     if (rcl_grow_within(h, size))
         return h->base;
     if (size > h->bytes &&
@@ -42,9 +39,9 @@ bool rcl_grow_large(struct rcl_span *s, size_t size)
 {
     size_t bytes = rcl_large_bytes(s);
     if ((size <= bytes && size >= rcl_large_asked(s)) ||
-        (size > bytes && rcl_large_resize(s, rcl_grow_room(size)))) {
+        (size > bytes && rcl_large_resize(s, rcl_grow_room(size), RCL_CLASS_LARGE))) {
         rcl_large_note_asked(s, size);
         return true;
     }
-    return rcl_large_resize(s, size);
+    return rcl_large_resize(s, size, RCL_CLASS_LARGE);
 }

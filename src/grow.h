@@ -7,8 +7,8 @@
  * behind it: pages that nobody has touched, so they cost addresses only.  Growing by
  * equal steps then takes a number of moves that goes with the logarithm of the size,
  * and steps within the room take no system call.  Where freed blocks are kept, it
- * grows over one of those instead, with little room: those pages are resident.  (So
- * may be the pages behind a run, where others could use them: runs grow exactly.)
+ * grows over one of those instead, with little room: those pages are resident.  So
+ * may be the pages behind a run, where others could use them: there is less.
  * Shrinking is exact.  What was asked for is kept beside the descriptor's bytes, so
  * that both can be told apart.
  *
@@ -28,7 +28,13 @@ size_t rcl_grow_room(size_t size);
  * The block may be so large now as it stands, with the room behind it.  Outside the gate too: only
  * what is the owner's is looked at and changed.  False: it is unchanged.
  */
-bool rcl_grow_within(struct rcl_huge *h, size_t size);
+static inline bool rcl_grow_within(struct rcl_huge *h, size_t size)
+{
+    if (size > h->bytes || size < h->asked)
+        return false;
+    rcl_huge_note_asked(h, size);
+    return true;
+}
 
 /* size: above RCL_LARGE_MAX.  The block, perhaps elsewhere; NULL: it is unchanged. */
 void *rcl_grow_huge(struct rcl_huge *h, size_t size);

@@ -387,8 +387,7 @@ static bool resizable(unsigned cls, size_t size, enum how how)
 {
     if (cls == RCL_CLASS_HUGE)
         return size > (how == IN_PLACE ? RCL_SMALL_MAX : RCL_LARGE_MAX);
-    return cls == RCL_CLASS_LARGE && size <= RCL_LARGE_MAX &&
-           size > (how == IN_PLACE ? RCL_SMALL_MAX : RCL_MEDIUM_MAX);
+    return !rcl_class_is_small(cls) && size > RCL_SMALL_MAX && size <= RCL_LARGE_MAX;
 }
 
 static void *resize_huge(struct rcl_huge *h, size_t size, enum how how)
@@ -396,6 +395,16 @@ static void *resize_huge(struct rcl_huge *h, size_t size, enum how how)
     if (how == IN_PLACE)
         return rcl_huge_resize_in_place(h, size) ? h->base : NULL;
     return how == ROOMILY ? rcl_grow_huge(h, size) : rcl_huge_resize(h, size);
+}
+
+static bool resize_run(struct rcl_span *s, size_t size, enum how how)
+{
+    if (how != IN_PLACE && size <= RCL_MEDIUM_MAX) {
+        unsigned cls = rcl_class_of_medium(size);
+        rcl_asked_note(&s->arena->asked[cls], size);
+        return rcl_large_resize(s, rcl_classes[cls].size, cls);
+    }
+    return how == ROOMILY ? rcl_grow_large(s, size) : rcl_large_resize(s, size, RCL_CLASS_LARGE);
 }
 
 /* Where it stands, or by moving its pages.  NULL: a new block must be found. */
@@ -407,10 +416,6 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     void *q = NULL;
     if (!resizable(cls, size, how))
         return NULL;
-    /* Within its room, while nobody counts. */
-    if (how == ROOMILY && rcl_pagemap_class(p) == RCL_CLASS_HUGE && !rcl_thread_counting() &&
-        !self->tallies && rcl_grow_within(rcl_block_huge(p, caller), size))
-        return p;
     if (cls == RCL_CLASS_HUGE && size <= usable && usable - size < rcl_page_size())
         return p;
     if (!enter(self))
@@ -419,8 +424,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     if (cls == RCL_CLASS_HUGE) {
         q = resize_huge(rcl_block_huge(p, caller), size, how);
     } else {
-        struct rcl_span *s = rcl_block_run(p, caller);
-        q = (how == ROOMILY ? rcl_grow_large(s, size) : rcl_large_resize(s, size)) ? p : NULL;
+        q = resize_run(rcl_block_run(p, caller), size, how) ? p : NULL;
         rcl_purge_excess(self);
     }
     if (q != NULL)
@@ -472,6 +476,15 @@ RCL_OWN static void *move(void *p, size_t usable, struct request *r, enum how ho
     return q;
 }
 
+/* A huge block within its room, while nobody counts. */
+static inline bool may_stay(const void *p, size_t size)
+{
+    if (rcl_pagemap_class(p) != RCL_CLASS_HUGE || rcl_thread_counting() || rcl_tls.tallies)
+        return false;
+    struct rcl_huge *h = rcl_pagemap_desc(p);
+    return p == h->base && rcl_grow_within(h, size);
+}
+
 /* Neither a block that may stay nor two hits. */
 RCL_OWN __attribute__((noinline)) static void *realloc_slow(void *p, unsigned cls, size_t size)
 {
@@ -479,7 +492,7 @@ RCL_OWN __attribute__((noinline)) static void *realloc_slow(void *p, unsigned cl
     size_t usable = rcl_heap_usable(p, "realloc");
     if (size > PTRDIFF_MAX)
         return alloc(&r); /* refused like any other */
-    void *q = rcl_class_is_cached(cls) ? NULL : resize(p, cls, usable, size, ROOMILY, "realloc");
+    void *q = rcl_class_is_small(cls) ? NULL : resize(p, cls, usable, size, ROOMILY, "realloc");
     return q != NULL ? q : move(p, usable, &r, ROOMILY, "realloc");
 }
 
@@ -487,12 +500,14 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
 {
     unsigned cls = rcl_block_class(p);
     if (unlikely(!rcl_class_is_cached(cls) || size > RCL_MEDIUM_MAX))
-        return realloc_slow(p, cls, size);
+        return may_stay(p, size) ? p : realloc_slow(p, cls, size);
     rcl_block_check(p, cls, "realloc");
     size_t usable = rcl_classes[cls].size;
     unsigned wanted = size <= RCL_SMALL_MAX ? rcl_class_of_small(size) : rcl_class_of_medium(size);
     if (wanted == cls || fits(usable, size))
         return p;
+    if (unlikely(!rcl_class_is_small(cls)) && size > RCL_SMALL_MAX)
+        return realloc_slow(p, cls, size); /* the pages behind it may be free: no copy then */
 
     struct rcl_tls *self = &rcl_tls;
     void *q = rcl_tcache_pop(rcl_thread_begin_alloc(self), wanted);

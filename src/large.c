@@ -137,12 +137,12 @@ void rcl_large_note_asked(struct rcl_span *s, size_t bytes)
     s->tail = tail_of(s->cls, s->pages, bytes);
 }
 
-bool rcl_large_resize(struct rcl_span *s, size_t bytes)
+bool rcl_large_resize(struct rcl_span *s, size_t bytes, unsigned cls)
 {
     struct rcl_runs *r = s->chunk->runs;
     size_t page = rcl_page_size();
     size_t pages = (bytes + page - 1) / page, old = s->pages;
-    rcl_assert(s->cls == RCL_CLASS_LARGE);
+    rcl_assert(cls == RCL_CLASS_LARGE || bytes == rcl_classes[cls].size);
     if (pages > old) {
         struct rcl_run more;
         if (!rcl_runs_extend(r, s->chunk, s->first, old, pages - old, &more))
@@ -154,9 +154,13 @@ bool rcl_large_resize(struct rcl_span *s, size_t bytes)
     }
     unsigned before = kind_of(s);
     s->pages = (uint16_t)pages;
-    s->tail = tail_of(s->cls, pages, bytes);
+    s->tail = tail_of(cls, pages, bytes);
+    if (s->cls != cls) {
+        s->cls = (uint8_t)cls;
+        rcl_pagemap_set(s->base, 1, rcl_runs_mark(r, cls), s);
+    }
     unsigned now = kind_of(s);
-    if (pages == old)
+    if (pages == old && before == now)
         return true;
     rcl_lock(&r->lock);
     count_pages(r, (int64_t)pages - (int64_t)old);

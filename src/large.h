@@ -28,8 +28,11 @@ void rcl_large_zero(void *p, size_t size, const struct rcl_run *run);
 /* Give a block back.  The caller knows that the descriptor is live. */
 void rcl_large_give(struct rcl_span *s, enum rcl_age age);
 
-/* Make a block without a class `bytes` (at least 1) long where it stands.  False: unchanged. */
-bool rcl_large_resize(struct rcl_span *s, size_t bytes);
+/*
+ * Make a block `bytes` (at least 1) long where it stands, of a medium class (then they are its
+ * size) or of LARGE from now on.  False: unchanged.
+ */
+bool rcl_large_resize(struct rcl_span *s, size_t bytes, unsigned cls);
 
 /* A block without a class: so much of it is what the program asked for; at most its bytes. */
 void rcl_large_note_asked(struct rcl_span *s, size_t bytes);

@@ -24,7 +24,9 @@ static void start(void)
 
 TEST(room_is_an_eighth_and_does_not_change_the_kind)
 {
-    assert_int_equal(rcl_grow_room(64 * KIB), 64 * KIB);
+    assert_int_equal(rcl_grow_room(400 * KIB), 450 * KIB);
+    assert_int_equal(rcl_grow_room(800 * KIB), 864 * KIB); /* of a run not more than that */
+    assert_int_equal(rcl_grow_room(1000 * KIB), RCL_LARGE_MAX);
     assert_int_equal(rcl_grow_room(80 * MIB), 90 * MIB);
     assert_int_equal(rcl_grow_room(RCL_LARGE_MAX), RCL_LARGE_MAX);
     assert_true(rcl_grow_room(RCL_LARGE_MAX + 1) > RCL_LARGE_MAX + 1);
@@ -93,7 +95,7 @@ TEST(where_there_is_no_room_the_size_is_exact)
     char *p = rcl_large_take(&runs, (struct rcl_arena *)&arena, size + 2 * page, 1, RCL_CLASS_LARGE,
                              &run);
     struct rcl_span *s = rcl_pagemap_desc(p);
-    assert_true(rcl_large_resize(s, size));
+    assert_true(rcl_large_resize(s, size, RCL_CLASS_LARGE));
     char *gap = rcl_large_take(&runs, (struct rcl_arena *)&arena, page, 1, RCL_CLASS_LARGE,
                                &behind);
     char *q = rcl_large_take(&runs, (struct rcl_arena *)&arena, page, 1, RCL_CLASS_LARGE, &behind);
@@ -107,10 +109,12 @@ TEST(where_there_is_no_room_the_size_is_exact)
     assert_int_equal(rcl_large_asked(s), size + 1);
     /* With the neighbour gone there is. */
     rcl_large_give(rcl_pagemap_desc(q), RCL_AGE_NEW);
+    size_t with_room = rcl_align_up(rcl_grow_room(size + page + 1), page);
     assert_true(rcl_grow_large(s, size + page + 1));
-    assert_int_equal(rcl_large_bytes(s), size + 2 * page);
-    assert_true(rcl_grow_large(s, size + 2 * page));
-    assert_int_equal(rcl_large_bytes(s), size + 2 * page);
+    assert_int_equal(rcl_large_bytes(s), with_room);
+    assert_int_equal(rcl_large_asked(s), size + page + 1);
+    assert_true(rcl_grow_large(s, with_room));
+    assert_int_equal(rcl_large_bytes(s), with_room);
     assert_true(rcl_grow_large(s, size));
     assert_int_equal(rcl_large_bytes(s), size);
     rcl_large_give(s, RCL_AGE_NEW);

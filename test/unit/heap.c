@@ -292,6 +292,24 @@ TEST(realloc_gives_back_what_is_much_too_large)
     }
 }
 
+TEST(a_growing_run_seldom_moves)
+{
+    size_t moves = 0, size = RCL_SMALL_MAX + 1;
+    char *p = rcl_heap_alloc(size);
+
+    unit_stamp(p, size, 3);
+    for (; size <= RCL_LARGE_MAX; size += 4 * KIB) {
+        char *q = rcl_heap_realloc(p, size);
+        moves += q != p;
+        p = q;
+        assert_block(p, size);
+    }
+    assert_true(unit_stamped(p, RCL_SMALL_MAX + 1, 3));
+    /* A class after the other would be 24 moves. */
+    assert_in_range(moves, 0, 6);
+    rcl_heap_free(p, "free");
+}
+
 TEST(a_growing_block_keeps_its_content)
 {
     char *p = rcl_heap_alloc(1);
@@ -857,6 +875,7 @@ int main(void)
         TESTED(realloc_from_every_size_to_every_other),
         TESTED(realloc_to_what_fits_stays),
         TESTED(realloc_gives_back_what_is_much_too_large),
+        TESTED(a_growing_run_seldom_moves),
         TESTED(a_growing_block_keeps_its_content),
         TESTED(what_a_large_block_has_grown_into_can_be_zeroed),
         TESTED(random_use),

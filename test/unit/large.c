@@ -163,7 +163,7 @@ TEST(shrinking_returns_the_tail)
     memset(p, 5, RCL_LARGE_MAX);
     for (size_t bytes = RCL_LARGE_MAX; bytes > page; bytes = bytes / 2 + 100) {
         struct rcl_span *s = rcl_pagemap_desc(p);
-        assert_true(rcl_large_resize(s, bytes));
+        assert_true(rcl_large_resize(s, bytes, RCL_CLASS_LARGE));
         assert_block(p, bytes, RCL_CLASS_LARGE);
         assert_true(p[0] == 5 && memcmp(p, p + 1, bytes - 1) == 0);
         assert_int_equal(runs.large.pages, pages_for(bytes));
@@ -189,7 +189,7 @@ TEST(growing_where_the_neighbour_is_free)
     /* The first chunk may be smaller than the largest run. */
     size_t most = rcl_min(RCL_LARGE_MAX / page, run.chunk->pages);
     for (size_t pages = 2; pages <= most; pages += 1 + pages / 3) {
-        assert_true(rcl_large_resize(s, pages * page));
+        assert_true(rcl_large_resize(s, pages * page, RCL_CLASS_LARGE));
         assert_block(p, pages * page, RCL_CLASS_LARGE);
         assert_int_equal(rcl_account_get(&rcl_account.used_pages), pages);
         assert_int_equal(rcl_account_get(&rcl_account.grown_pages), pages); /* all are new */
@@ -212,17 +212,48 @@ TEST(growing_is_refused_where_the_neighbour_is_used)
     memcpy(&before, s, rcl_span_bytes(1));
     struct rcl_account counts = rcl_account;
     unit_stamp(q, page, 3);
-    assert_false(rcl_large_resize(s, 4 * page));
-    assert_false(rcl_large_resize(s, RCL_LARGE_MAX));
+    assert_false(rcl_large_resize(s, 4 * page, RCL_CLASS_LARGE));
+    assert_false(rcl_large_resize(s, RCL_LARGE_MAX, RCL_CLASS_LARGE));
     assert_memory_equal(s, &before, rcl_span_bytes(1));
     assert_memory_equal(&rcl_account, &counts, sizeof counts);
     assert_true(unit_stamped(q, page, 3));
     /* Down and up again within its own pages is always possible. */
-    assert_true(rcl_large_resize(s, 2 * page));
-    assert_true(rcl_large_resize(s, 3 * page));
-    assert_true(rcl_large_resize(s, 3 * page - 1));
+    assert_true(rcl_large_resize(s, 2 * page, RCL_CLASS_LARGE));
+    assert_true(rcl_large_resize(s, 3 * page, RCL_CLASS_LARGE));
+    assert_true(rcl_large_resize(s, 3 * page - 1, RCL_CLASS_LARGE));
     rcl_large_give(s, RCL_AGE_NEW);
     rcl_large_give(rcl_pagemap_desc(q), RCL_AGE_NEW);
+    finish();
+}
+
+TEST(a_block_changes_its_class_where_it_stands)
+{
+    struct rcl_run run;
+    unsigned from = RCL_SMALL_LAST + 1;
+
+    start();
+    char *p = take(rcl_classes[from].size, 1, from, &run);
+    struct rcl_span *s = assert_block(p, rcl_classes[from].size, from);
+    unit_stamp(p, rcl_classes[from].size, 9);
+    /* Up through all medium classes and beyond, and down again. */
+    for (unsigned cls = from + 1; cls <= RCL_MEDIUM_LAST; cls++) {
+        assert_true(rcl_large_resize(s, rcl_classes[cls].size, cls));
+        assert_block(p, rcl_classes[cls].size, cls);
+        assert_int_equal(runs.large.kind[cls - from].taken, 1);
+        assert_int_equal(runs.large.kind[cls - from - 1].given, 1);
+    }
+    size_t large = RCL_MEDIUM_MAX + 100;
+    assert_true(rcl_large_resize(s, large, RCL_CLASS_LARGE));
+    assert_block(p, large, RCL_CLASS_LARGE);
+    assert_int_equal(rcl_large_asked(s), large);
+    for (unsigned cls = RCL_MEDIUM_LAST; cls >= from; cls--) {
+        assert_true(rcl_large_resize(s, rcl_classes[cls].size, cls));
+        assert_block(p, rcl_classes[cls].size, cls);
+        assert_int_equal(runs.large.pages, pages_for(rcl_classes[cls].size));
+    }
+    assert_int_equal(blocks_out(), 1);
+    assert_true(unit_stamped(p, rcl_classes[from].size, 9));
+    rcl_large_give(s, RCL_AGE_NEW);
     finish();
 }
 
@@ -255,7 +286,7 @@ TEST(random_operations)
             struct rcl_span *s = rcl_pagemap_desc(block[i].p);
             pages -= s->pages;
             if (unit_below(&random, 2) == 0) {
-                if (rcl_large_resize(s, bytes))
+                if (rcl_large_resize(s, bytes, RCL_CLASS_LARGE))
                     block[i].bytes = bytes;
                 pages += s->pages;
             } else {
@@ -328,6 +359,7 @@ int main(void)
         cmocka_unit_test(shrinking_returns_the_tail),
         cmocka_unit_test(growing_where_the_neighbour_is_free),
         cmocka_unit_test(growing_is_refused_where_the_neighbour_is_used),
+        cmocka_unit_test(a_block_changes_its_class_where_it_stands),
         cmocka_unit_test(random_operations),
         cmocka_unit_test(out_of_memory_is_null),
     };
