@@ -18,7 +18,9 @@ enum {
     EXCESS_NS = 80000,
     EXCESS_PAGES_MIN = 64,
     EXCESS_PAGES_MAX = 256,
-    EXCESS_SHARE = 4,      /* and a quarter of what there is, if a program frees faster than that */
+    EXCESS_SHARE = 4,      /* or a quarter of what there is, if a program frees faster than that, */
+    FASTER_NS = 110000,    /* but not more than take so long: */
+    EXCESS_SLICE = 64,     /* pages from one look at the clock to the next */
     PACE_SHARE = 4,        /* each call counts for a quarter in the pace */
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
@@ -86,7 +88,8 @@ static size_t excess_budget(size_t over, uint64_t spent_ns)
 {
     size_t each = rcl_max(__atomic_load_n(&pace, __ATOMIC_RELAXED), 1);
     size_t most = spent_ns < EXCESS_NS ? (EXCESS_NS - spent_ns) / each : 0;
-    most = rcl_max(rcl_max(most, EXCESS_PAGES_MIN), over / EXCESS_SHARE);
+    size_t faster = spent_ns < FASTER_NS ? (FASTER_NS - spent_ns) / each : 0;
+    most = rcl_max(rcl_max(most, EXCESS_PAGES_MIN), rcl_min(over / EXCESS_SHARE, faster));
     return rcl_min(rcl_min(most, EXCESS_PAGES_MAX), over);
 }
 
@@ -110,9 +113,17 @@ static void purge_down_to(int64_t target, uint64_t began)
     if (over <= 0)
         return;
     uint64_t start = rcl_os_now_ns();
-    size_t pages = purge_any(excess_budget((size_t)over, start - began));
+    size_t left = excess_budget((size_t)over, start - began), pages = 0, some;
+    uint64_t now = start;
+    /* The pace is that of late: the next pages may take longer. */
+    while (left != 0 && now - began < FASTER_NS &&
+           (some = purge_any(rcl_min(left, EXCESS_SLICE))) != 0) {
+        pages += some;
+        left -= rcl_min(left, some);
+        now = rcl_os_now_ns();
+    }
     if (pages != 0)
-        note_pace(rcl_os_now_ns() - start, pages);
+        note_pace(now - start, pages);
 }
 
 /*
