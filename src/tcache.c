@@ -18,13 +18,14 @@ enum {
     REFILL_SHARE = 2,    /* a refill takes half of what may still come, at most */
     SHOWN_SHARE = 16,    /* of what is used: what all, or the only one, may show beside that */
     PLACES_SHARE = 2,    /* there may be places for twice what may be held */
+    PLACES_DRIFT = 8,    /* changes by up to 1/8 of them are not told to the process, */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
     FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
     YOUNG_EVENTS = 256,  /* slow paths until a cache of many is treated as one in use */
     MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
     MEASURE_FREES = 8,   /* or overflows with no refill between them, */
-    MEASURE_REFILLS = 2, /* or refills when there seems to be little room */
+    MEASURE_REFILLS = 4, /* or refills when there seems to be little room */
 };
 #define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
 #define CACHES_BYTES_MIN (4 * MIB)   /* likewise */
@@ -32,9 +33,10 @@ enum {
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
 #define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
 #define ALONE_SHOWN_MAX \
-    (2 * MIB)                   /* what the only one may show, where that is more than the share, */
+    (3 * MIB)                   /* what the only one may show, where that is more than the share, */
 #define ONE_SHOWN_MAX (1 * MIB) /* one of several, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together, likewise */
+#define PLACES_DRIFT_MAX (64 * KIB)  /* unless they come to more than this */
 #define FLUSH_BYTES_MAX (320 * KIB)  /* at an overflow: no free is to take long */
 #define SHRINK_BYTES_MAX (256 * KIB) /* and at a count */
 
@@ -115,7 +117,20 @@ static void tell_contents(struct rcl_tcache *tc, size_t bytes, size_t blocks)
     rcl_account_add(&rcl_account.cached_bytes, (int64_t)bytes - (int64_t)tc->told_bytes);
     rcl_account_add(&rcl_account.cached_blocks, (int64_t)blocks - (int64_t)tc->told_blocks);
     __atomic_store_n(&tc->told_bytes, bytes, __ATOMIC_RELAXED); /* others look */
-    __atomic_store_n(&tc->told_blocks, blocks, __ATOMIC_RELAXED);
+    __atomic_store_n(&tc->told_blocks, (uint32_t)blocks, __ATOMIC_RELAXED);
+}
+
+/* The same for its places, where they have changed by more than `most` bytes. */
+static void tell_places(struct rcl_tcache *tc, int64_t most)
+{
+    int64_t more = (int64_t)tc->places - tc->told_places;
+    int64_t blocks = tc->places_blocks - tc->told_places_blocks;
+    if (more <= most && -more <= most && (most != 0 || blocks == 0))
+        return;
+    rcl_account_add(&rcl_account.cache_bytes, more);
+    rcl_account_add(&rcl_account.cache_blocks, blocks);
+    tc->told_places = (int32_t)tc->places;
+    tc->told_places_blocks = tc->places_blocks;
 }
 
 /* What it may hold, class by class. */
@@ -124,9 +139,9 @@ static void set_cap(struct rcl_tcache *tc, unsigned cls, size_t cap)
     int64_t more = (int64_t)cap - tc->cap[cls], bytes = more * rcl_classes[cls].size;
     tc->bin[cls].limit = array_end(tc, cls) - cap;
     tc->cap[cls] = (uint16_t)cap;
+    tc->places_blocks += (int32_t)more;
     __atomic_store_n(&tc->places, tc->places + (size_t)bytes, __ATOMIC_RELAXED); /* others look */
-    rcl_account_add(&rcl_account.cache_blocks, more);
-    rcl_account_add(&rcl_account.cache_bytes, bytes);
+    tell_places(tc, (int64_t)rcl_min((size_t)tc->told_places / PLACES_DRIFT, PLACES_DRIFT_MAX));
     /* Now, not when it is counted: a thread that makes a few large blocks never comes to that. */
     if (by_places(cls))
         tell_contents(tc, tc->told_bytes + (size_t)bytes, tc->told_blocks + (size_t)more);
@@ -156,11 +171,12 @@ void rcl_tcache_measure(struct rcl_tcache *tc)
         }
     }
     tell_contents(tc, bytes, blocks);
+    tell_places(tc, 0);
     rcl_account_add(&rcl_account.cached_small_bytes, (int64_t)small_bytes - tc->told_small_bytes);
     rcl_account_add(&rcl_account.cached_small_blocks,
                     (int64_t)small_blocks - tc->told_small_blocks);
     tc->bytes = bytes;
-    tc->blocks = blocks;
+    tc->blocks = (uint32_t)blocks;
     tc->told_small_bytes = (uint32_t)small_bytes; /* a few MiB at most */
     tc->told_small_blocks = (uint32_t)small_blocks;
     rcl_account_spread(rcl_page_size());
@@ -257,7 +273,7 @@ static void flush_oldest(struct rcl_tcache *tc, unsigned cls, size_t give, const
     b->top += give;
     tc->flushed[cls] = (uint16_t)rcl_min(tc->flushed[cls] + give, rcl_classes[cls].cache_max);
     tc->bytes -= rcl_min(tc->bytes, give * rcl_classes[cls].size);
-    tc->blocks -= rcl_min(tc->blocks, give);
+    tc->blocks -= (uint32_t)rcl_min(tc->blocks, give);
 }
 
 /*
@@ -273,7 +289,7 @@ void rcl_tcache_shrink(struct rcl_tcache *tc, size_t bytes, size_t pages)
         if ((tc->bytes <= bytes && rcl_tcache_pages(tc) <= pages) || tc->bytes < enough)
             break;
         unsigned cls = RCL_CLASS_FIRST + tc->victim;
-        tc->victim = (tc->victim + 1) % RCL_MEDIUM_LAST;
+        tc->victim = (uint16_t)((tc->victim + 1) % RCL_MEDIUM_LAST);
         if (tc->cap[cls] == 0)
             continue;
         size_t count = rcl_tcache_count(tc, cls), left = count / 2;
@@ -291,7 +307,7 @@ static void close_places(struct rcl_tcache *tc, size_t bytes, unsigned looks)
 {
     for (unsigned i = 0; i < looks && tc->places > bytes; i++) {
         unsigned cls = RCL_CLASS_FIRST + tc->victim;
-        tc->victim = (tc->victim + 1) % RCL_MEDIUM_LAST;
+        tc->victim = (uint16_t)((tc->victim + 1) % RCL_MEDIUM_LAST);
         size_t cap = tc->cap[cls], count = rcl_tcache_count(tc, cls);
         if (cap > rcl_max(count, places_least(cls)))
             set_cap(tc, cls, rcl_max(cap - (cap - count + 1) / 2, places_least(cls)));
@@ -431,7 +447,7 @@ void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigne
     b->top = end - got + 1;
     note_refill(tc, cls, got);
     tc->bytes += (got - 1) * size;
-    tc->blocks += got - 1;
+    tc->blocks += (uint32_t)got - 1;
     return end[-(ptrdiff_t)got];
 }
 

@@ -49,13 +49,16 @@ struct rcl_tcache {
     uint16_t flushed[RCL_NCLASSES]; /* blocks given back and not fetched since */
     struct rcl_arena *arena;        /* where misses go; NULL: an explicit cache, told each time */
     /* What it held when counted, changed by refills and flushes since; what account.h knows. */
-    size_t bytes, blocks, told_bytes, told_blocks;
-    uint32_t told_small_bytes, told_small_blocks;
-    size_t shown;    /* bytes given back and fetched again */
-    size_t places;   /* bytes that the caps come to */
-    uint32_t events; /* refills and overflows */
-    uint32_t frees;  /* overflows since the last refill */
-    uint32_t victim; /* the class that gives next, less the first */
+    size_t bytes, told_bytes;
+    uint32_t blocks, told_blocks, told_small_bytes, told_small_blocks;
+    size_t shown; /* bytes given back and fetched again */
+    /* Bytes and blocks that the caps come to; what account.h knows. */
+    size_t places;
+    int32_t told_places, places_blocks, told_places_blocks;
+    uint32_t events;     /* refills and overflows */
+    uint32_t frees;      /* overflows since the last refill */
+    uint16_t victim;     /* the class that gives next, less the first */
+    uint16_t idle_steps; /* thread.c */
     struct rcl_counted counted;
     uint32_t number;       /* xcache.c: of an explicit cache, from 1 on; 0: a thread's */
     uint32_t mode;         /* thread.c: of rcl_thread_mode, when `counted` was decided */
@@ -63,7 +66,6 @@ struct rcl_tcache {
     struct rcl_tls *owner; /* thread.c; NULL: its thread has ended */
     uintptr_t seen;        /* thread.c: all tops as of the last decay step, to see idleness, */
     uintptr_t looked;      /* and of the last look for large ones that rest */
-    uint32_t idle_steps;   /* thread.c */
     uint32_t generation;   /* thread.c: forks its process has come through */
     uint64_t misses, overflows;
 };

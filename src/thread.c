@@ -352,7 +352,8 @@ static bool unchanged(const struct rcl_tcache *tc, uintptr_t *since)
 
 static bool step_idle(struct rcl_tcache *tc)
 {
-    tc->idle_steps = unchanged(tc, &tc->seen) ? tc->idle_steps + 1 : 0;
+    size_t steps = unchanged(tc, &tc->seen) ? rcl_min(tc->idle_steps + 1u, IDLE_STEPS) : 0;
+    tc->idle_steps = (uint16_t)steps;
     return tc->idle_steps >= IDLE_STEPS;
 }
 
