@@ -21,6 +21,16 @@
 #include "huge.h"
 #include "span.h"
 
+/*
+ * A block of a class that is somewhat too large may stay: copying would cost more than it saves.
+ * But whole pages behind it are soon a large part of what lives.
+ */
+static inline bool rcl_grow_fits(size_t usable, size_t size)
+{
+    size_t spare = usable <= 16 * KIB ? usable / 4 : usable / 16;
+    return size <= usable && size >= usable - spare;
+}
+
 /* Bytes to take for a block that has grown to `size`, above RCL_SMALL_MAX. */
 size_t rcl_grow_room(size_t size);
 

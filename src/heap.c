@@ -424,7 +424,11 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     if (cls == RCL_CLASS_HUGE) {
         q = resize_huge(rcl_block_huge(p, caller), size, how);
     } else {
-        q = resize_run(rcl_block_run(p, caller), size, how) ? p : NULL;
+        struct rcl_span *s = rcl_block_run(p, caller);
+        /* What waits in a cache is not to change its class there. */
+        if (unlikely(rcl_class_is_cached(cls) && rcl_tcache_holds(rcl_thread_cache(self), cls, p)))
+            rcl_bad_block(caller, s, p, false);
+        q = resize_run(s, size, how) ? p : NULL;
         rcl_purge_excess(self);
     }
     if (q != NULL)
@@ -440,16 +444,6 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
     if (rcl_fills_new() && q != NULL && size > usable)
         rcl_fill_new(q, usable, rcl_heap_usable(q, caller));
     return q;
-}
-
-/*
- * A block somewhat too large may stay: copying would cost more than it saves.  But whole pages
- * behind it are soon a large part of what lives.
- */
-static bool fits(size_t usable, size_t size)
-{
-    size_t spare = usable <= 16 * KIB ? usable / 4 : usable / 16;
-    return size <= usable && size >= usable - spare;
 }
 
 /* Into a new block. */
@@ -504,7 +498,7 @@ RCL_OWN void *rcl_heap_realloc(void *p, size_t size)
     rcl_block_check(p, cls, "realloc");
     size_t usable = rcl_classes[cls].size;
     unsigned wanted = size <= RCL_SMALL_MAX ? rcl_class_of_small(size) : rcl_class_of_medium(size);
-    if (wanted == cls || fits(usable, size))
+    if (wanted == cls || rcl_grow_fits(usable, size))
         return p;
     if (unlikely(!rcl_class_is_small(cls)) && size > RCL_SMALL_MAX)
         return realloc_slow(p, cls, size); /* the pages behind it may be free: no copy then */

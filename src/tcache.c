@@ -21,6 +21,7 @@ enum {
     PLACES_DRIFT = 8,    /* changes by up to 1/8 of them are not told to the process, */
     PLACES_LOOKS = 16,   /* classes asked for unused places by one that wants more */
     SHRINK_SHARE = 16,   /* a cache that holds too much goes 1/16 below */
+    FLUSH_PINNED = 40,   /* pages that blocks of a flush may free beside their bytes */
     FADE = 16,           /* what it has shown loses 1/16 from one count to the next */
     YOUNG_EVENTS = 256,  /* slow paths until a cache of many is treated as one in use */
     MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
@@ -68,6 +69,14 @@ static void **array_end(const struct rcl_tcache *tc, unsigned cls)
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls)
 {
     return (size_t)(array_end(tc, cls) - tc->bin[cls].top);
+}
+
+bool rcl_tcache_holds(const struct rcl_tcache *tc, unsigned cls, const void *p)
+{
+    for (void **b = tc->bin[cls].top; b < array_end(tc, cls); b++)
+        if (*b == p)
+            return true;
+    return false;
 }
 
 static void tcache_init(struct rcl_tcache *tc, struct rcl_arena *arena)
@@ -451,6 +460,19 @@ void *rcl_tcache_refill_from(struct rcl_tcache *tc, struct rcl_arena *a, unsigne
     return end[-(ptrdiff_t)got];
 }
 
+/*
+ * Blocks that may go at once: no free is to take long.  Towards the end of a random free a page
+ * comes free with nearly each of them, however small, and is to be returned in the same call.
+ */
+static size_t flush_most(unsigned cls)
+{
+    size_t each = __atomic_load_n(&rcl_account.pinned_each, __ATOMIC_RELAXED);
+    size_t most = FLUSH_BYTES_MAX / rcl_classes[cls].size;
+    if (each != 0)
+        most = rcl_min(most, FLUSH_PINNED * RCL_PINNED_ONE / each);
+    return rcl_max(most, 1);
+}
+
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller)
 {
     tc->overflows++;
@@ -461,8 +483,7 @@ void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const cha
             rcl_blocks_put(cls, &p, 1, RCL_AGE_NEW, caller);
             return;
         }
-        size_t most = rcl_max(FLUSH_BYTES_MAX / rcl_classes[cls].size, 1);
-        flush_oldest(tc, cls, rcl_min(cap - cap / 2, most), caller);
+        flush_oldest(tc, cls, rcl_min(cap - cap / 2, flush_most(cls)), caller);
     }
     rcl_tcache_push(tc, cls, p);
 }

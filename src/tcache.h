@@ -116,8 +116,9 @@ static inline void *rcl_tcache_refill(struct rcl_tcache *tc, unsigned cls, bool 
 /* Make room by growing or by giving the oldest half back, then push. */
 void rcl_tcache_overflow(struct rcl_tcache *tc, unsigned cls, void *p, const char *caller);
 
-/* Blocks of a class it holds now. */
+/* Blocks of a class it holds now; is this one of them? */
 size_t rcl_tcache_count(const struct rcl_tcache *tc, unsigned cls);
+bool rcl_tcache_holds(const struct rcl_tcache *tc, unsigned cls, const void *p);
 
 /* Count what it holds, and tell account.h. */
 void rcl_tcache_measure(struct rcl_tcache *tc);
