@@ -76,7 +76,7 @@ RCL_EXPORT RCL_OWN void *mallocx(size_t size, int flags)
     if (!decode(flags, &a))
         return NULL;
     if (a.via.arena == NULL && a.via.cache == RCL_VIA_THREAD && !a.zero)
-        return rcl_heap_alloc_aligned(a.align, size);
+        return rcl_heap_alloc_aligned(rcl_max(a.align, RCL_MIN_ALIGN), size);
     return rcl_heap_alloc_via(size, a.align, a.zero, &a.via);
 }
 

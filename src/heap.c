@@ -401,8 +401,10 @@ static bool resize_run(struct rcl_span *s, size_t size, enum how how)
 {
     if (how != IN_PLACE && size <= RCL_MEDIUM_MAX) {
         unsigned cls = rcl_class_of_medium(size);
-        rcl_asked_note(&s->arena->asked[cls], size);
-        return rcl_large_resize(s, rcl_classes[cls].size, cls);
+        bool done = rcl_large_resize(s, rcl_classes[cls].size, cls);
+        if (done)
+            rcl_asked_note(&s->arena->asked[cls], size);
+        return done;
     }
     return how == ROOMILY ? rcl_grow_large(s, size) : rcl_large_resize(s, size, RCL_CLASS_LARGE);
 }
@@ -441,7 +443,7 @@ RCL_OWN static void *resize(void *p, unsigned cls, size_t usable, size_t size, e
         rcl_thread_tally_out(self, usable);
         rcl_thread_tally_in(self, rcl_heap_usable(q, caller));
     }
-    if (rcl_fills_new() && q != NULL && size > usable)
+    if (rcl_fills_new() && q != NULL && rcl_heap_usable(q, caller) > usable)
         rcl_fill_new(q, usable, rcl_heap_usable(q, caller));
     return q;
 }

@@ -18,9 +18,8 @@ enum {
     EXCESS_NS = 80000,
     EXCESS_PAGES_MIN = 64,
     EXCESS_PAGES_MAX = 256,
-    EXCESS_SHARE = 4,      /* or a quarter of what there is, if a program frees faster than that, */
-    FASTER_NS = 110000,    /* but not more than take so long: */
-    EXCESS_SLICE = 64,     /* pages from one look at the clock to the next */
+    EXCESS_SHARE = 4,      /* and a quarter of what there is, if a program frees faster than that */
+    EXCESS_SLICE = 64,     /* beyond that, pages from one look at the clock to the next */
     PACE_SHARE = 4,        /* each call counts for a quarter in the pace */
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
@@ -83,13 +82,17 @@ static size_t unmap_empty(size_t keep, bool dirty_too)
 
 static uint32_t pace; /* ns for a page; threads may overwrite each other's */
 
-/* Pages that may be returned in a free which has taken so long, of so many that are too much. */
-static size_t excess_budget(size_t over, uint64_t spent_ns)
+/* Pages that a free returns in any case, of so many that are too much; nobody frees faster. */
+static size_t excess_least(size_t over)
+{
+    return rcl_min(rcl_min(rcl_max(EXCESS_PAGES_MIN, over / EXCESS_SHARE), EXCESS_PAGES_MAX), over);
+}
+
+/* And that one may which has taken so long. */
+static size_t excess_most(size_t over, uint64_t spent_ns)
 {
     size_t each = rcl_max(__atomic_load_n(&pace, __ATOMIC_RELAXED), 1);
     size_t most = spent_ns < EXCESS_NS ? (EXCESS_NS - spent_ns) / each : 0;
-    size_t faster = spent_ns < FASTER_NS ? (FASTER_NS - spent_ns) / each : 0;
-    most = rcl_max(rcl_max(most, EXCESS_PAGES_MIN), rcl_min(over / EXCESS_SHARE, faster));
     return rcl_min(rcl_min(most, EXCESS_PAGES_MAX), over);
 }
 
@@ -112,16 +115,16 @@ static void purge_down_to(int64_t target, uint64_t began)
     int64_t over = rcl_purge_dirty() - target;
     if (over <= 0)
         return;
-    uint64_t start = rcl_os_now_ns();
-    size_t left = excess_budget((size_t)over, start - began), pages = 0, some;
-    uint64_t now = start;
-    /* The pace is that of late: the next pages may take longer. */
-    while (left != 0 && now - began < FASTER_NS &&
-           (some = purge_any(rcl_min(left, EXCESS_SLICE))) != 0) {
+    uint64_t start = rcl_os_now_ns(), now;
+    size_t most = excess_most((size_t)over, start - began), pages = 0;
+    size_t slice = excess_least((size_t)over), some;
+    do {
+        some = purge_any(slice);
         pages += some;
-        left -= rcl_min(left, some);
         now = rcl_os_now_ns();
-    }
+        /* The pace is that of late: the next pages may take longer. */
+        slice = rcl_min(most - rcl_min(most, pages), EXCESS_SLICE);
+    } while (some != 0 && slice != 0 && now - began < EXCESS_NS);
     if (pages != 0)
         note_pace(now - start, pages);
 }

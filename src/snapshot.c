@@ -61,15 +61,26 @@ static size_t resident_range(const struct walk *w, size_t first, size_t pages)
     return bytes;
 }
 
-/* Of any number of pages; *last: of the last one. */
-static size_t resident_mapping(struct walk *w, const char *addr, size_t bytes, size_t *last)
+/* The part of that which lies behind the first `asked` bytes. */
+static size_t resident_behind(const struct walk *w, size_t first, size_t pages, size_t asked)
+{
+    size_t page = rcl_page_size(), at = rcl_min(asked / page, pages), bytes = 0;
+    if (asked % page != 0 && at < pages)
+        bytes = rcl_min(resident_bytes(w, first + at++), page - asked % page);
+    return bytes + resident_range(w, first + at, pages - at);
+}
+
+/* Of any number of pages; *behind: as above. */
+static size_t resident_mapping(struct walk *w, const char *addr, size_t bytes, size_t asked,
+                               size_t *behind)
 {
     size_t sum = 0, step;
+    *behind = 0;
     for (size_t at = 0; at < bytes; at += step) {
         step = rcl_min(bytes - at, (size_t)RCL_CHUNK_PAGES_MAX << rcl_page_shift());
         look_at(w, addr + at, step >> rcl_page_shift());
         sum += resident_range(w, 0, step >> rcl_page_shift());
-        *last = resident_bytes(w, (step >> rcl_page_shift()) - 1);
+        *behind += resident_behind(w, 0, step >> rcl_page_shift(), asked - rcl_min(asked, at));
     }
     return sum;
 }
@@ -77,8 +88,8 @@ static size_t resident_mapping(struct walk *w, const char *addr, size_t bytes, s
 static void add_metadata(void *arg, const void *addr, size_t bytes)
 {
     struct walk *w = arg;
-    size_t last;
-    w->s->part[RCL_PART_metadata] += resident_mapping(w, addr, bytes, &last);
+    size_t behind;
+    w->s->part[RCL_PART_metadata] += resident_mapping(w, addr, bytes, bytes, &behind);
 }
 
 /* --- chunks ------------------------------------------------------------------------------- */
@@ -136,7 +147,7 @@ static void add_run(struct walk *w, const struct rcl_span *run)
         c->absent += all - bytes;
         return;
     }
-    size_t tail = rcl_min(run->tail, resident_bytes(w, run->first + run->pages - 1u));
+    size_t tail = resident_behind(w, run->first, run->pages, all - run->tail);
     w->s->large_blocks++;
     w->s->large_resident += bytes;
     w->s->untouched += all - bytes;
@@ -198,12 +209,12 @@ static void add_arena_pages(struct walk *w, struct rcl_arena *a)
 static void add_huge(void *arg, const struct rcl_huge *h)
 {
     struct walk *w = arg;
-    size_t last = 0, bytes = resident_mapping(w, h->base, h->bytes, &last);
+    size_t asked = __atomic_load_n(&h->asked, __ATOMIC_RELAXED), tail;
+    size_t bytes = resident_mapping(w, h->base, h->bytes, asked, &tail);
     if (h->kept) {
         add_dirty(w, bytes, h->age < RCL_AGE_MAX ? h->age : RCL_AGE_MAX);
         return;
     }
-    size_t tail = rcl_min(h->bytes - __atomic_load_n(&h->asked, __ATOMIC_RELAXED), last);
     w->s->huge_blocks++;
     w->s->huge_resident += bytes;
     w->s->untouched += h->bytes - bytes;

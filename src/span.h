@@ -68,8 +68,9 @@ struct rcl_chunk {
 
 /*
  * Pages in use: a slab (many blocks of a class) or a run (one block).
- * base .. slots are constant for the span's life; the rest belongs to the lock
- * of its bin.  A run uses nothing behind `tail`.
+ * base .. slots are constant for a slab's life; the rest belongs to the lock
+ * of its bin.  A run uses nothing behind `tail`, and its owner may make it longer
+ * or shorter, of another class then (large.h).
  */
 struct rcl_span {
     char *base;

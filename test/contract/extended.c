@@ -88,6 +88,18 @@ static void test_what_cannot_be_had_is_null_and_errno_stays(void **state)
     dallocx(p, 0);
 }
 
+/* jemalloc ignores it. */
+static void test_a_flag_without_a_meaning(void **state)
+{
+    (void)state;
+    for (size_t size = 1; size < 100000; size = size * 2 + 1) {
+        char *p = mallocx(size, 0x80);
+        assert_non_null(p);
+        memset(p, 1, size);
+        dallocx(p, 0x80);
+    }
+}
+
 static void test_rallocx_keeps_content_and_alignment(void **state)
 {
     struct test_random random = {7};
@@ -545,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_version_is_that_of_the_header),
         cmocka_unit_test(test_what_nallocx_says_is_what_there_is),
         cmocka_unit_test(test_what_cannot_be_had_is_null_and_errno_stays),
+        cmocka_unit_test(test_a_flag_without_a_meaning),
         cmocka_unit_test(test_rallocx_keeps_content_and_alignment),
         cmocka_unit_test(test_blocks_come_from_the_arena_named),
         cmocka_unit_test(test_reset_returns_everything),

@@ -231,15 +231,14 @@ static int part_threads(char **arguments)
     enum { THREADS = 4 };
     struct list list[THREADS];
     pthread_t thread[THREADS];
-    size_t before = 0;
-    (void)arguments;
+    size_t before = 0, size = (size_t)strtoull(arguments[0], NULL, 10);
 
     REQUIRE(pthread_barrier_init(&all_taken, NULL, THREADS) == 0);
     for (size_t i = 0; i < THREADS; i++)
-        list[i] = (struct list){map_list(burst / THREADS / 5000), 0, 5000};
+        list[i] = (struct list){map_list(burst / THREADS / size), 0, size};
     for (size_t round = 0; round < 2; round++) { /* the first starts the threads' set-up only */
         for (size_t i = 0; i < THREADS; i++) {
-            list[i].count = round == 0 ? 1 : burst / THREADS / 5000;
+            list[i].count = round == 0 ? 1 : burst / THREADS / size;
             REQUIRE(pthread_create(&thread[i], NULL, take_and_give, &list[i]) == 0);
         }
         for (size_t i = 0; i < THREADS; i++)
@@ -497,8 +496,17 @@ static void test_freed_by_another_thread(void **state)
 
 static void test_four_threads(void **state)
 {
+    static const char *const sizes[] = {"64", "5000", "1000000"};
     (void)state;
-    check_part("threads");
+
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        test_watch(100, "four threads");
+        int status = test_run_part("threads", sizes[i], NULL);
+        test_unwatch();
+        if (!test_exited_well(status))
+            print_error("four threads, blocks of %s B\n", sizes[i]);
+        assert_true(test_exited_well(status));
+    }
 }
 
 static void test_survivors_hold_only_their_pages(void **state)

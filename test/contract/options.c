@@ -66,11 +66,30 @@ static void *thread_fills_zero(void *arg)
     return arg;
 }
 
+/* Where it stands, a block may become longer than before though less is asked for. */
+static void zero_after_a_change_of_class(void)
+{
+    static const size_t sizes[] = {66000, 73000, 40000, 300000, 250000, 262000};
+    void *p = malloc(1000000);
+
+    memset(p, 1, 1000000); /* what the next blocks find */
+    free(p);
+    REQUIRE(posix_memalign(&p, 8192, 67000) == 0);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        p = realloc(p, sizes[i]);
+        const char *bytes = p;
+        for (size_t at = 0; at < malloc_usable_size(p); at++)
+            REQUIRE(bytes[at] == 0);
+    }
+    free(p);
+}
+
 static void scene_zero(void)
 {
     pthread_t thread;
 
     fills_new_with(0);
+    zero_after_a_change_of_class();
     REQUIRE(pthread_create(&thread, NULL, thread_fills_zero, NULL) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
     REQUIRE(ctl_bool("opt.zero"));

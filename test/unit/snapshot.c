@@ -131,6 +131,26 @@ TEST(what_is_not_touched_is_not_resident)
     rcl_heap_free(large, "free");
 }
 
+TEST(room_for_growth_is_rounding)
+{
+    size_t size = 400 * KIB;
+    struct rcl_snapshot *before = take();
+    /* Over pages that are resident, so that the room behind it is. */
+    void *first = rcl_heap_alloc(RCL_LARGE_MAX);
+    memset(first, 1, RCL_LARGE_MAX);
+    char *p = rcl_heap_realloc(first, size - rcl_page_size());
+    p = rcl_heap_realloc(p, size);
+    memset(p, 1, size);
+    size_t room = rcl_heap_usable(p, "test") - size;
+    struct rcl_snapshot *after = take();
+
+    assert_grown(before, after, RCL_PART_asked, size, 8 * KIB);
+    assert_grown(before, after, RCL_PART_rounding, room, 8 * KIB);
+    rcl_snapshot_free(before);
+    rcl_snapshot_free(after);
+    rcl_heap_free(p, "free");
+}
+
 /* Read, never written: the kernel shows the same page of zeros everywhere. */
 TEST(pages_of_zeros_are_not_resident)
 {
@@ -164,6 +184,7 @@ int main(void)
         cmocka_unit_test_setup(blocks_of_every_kind, set_up),
         cmocka_unit_test_setup(memory_of_others_is_not_ours, set_up),
         cmocka_unit_test_setup(what_is_not_touched_is_not_resident, set_up),
+        cmocka_unit_test_setup(room_for_growth_is_rounding, set_up),
         cmocka_unit_test_setup(pages_of_zeros_are_not_resident, set_up),
     };
 
