@@ -19,7 +19,7 @@ enum {
     EXCESS_PAGES_MIN = 64,
     EXCESS_PAGES_MAX = 256,
     EXCESS_SHARE = 4,      /* and a quarter of what there is, if a program frees faster than that */
-    EXCESS_SLICE = 64,     /* beyond that, pages from one look at the clock to the next */
+    EXCESS_SLICE = 64,     /* pages of slabs from one look at the clock to the next */
     PACE_SHARE = 4,        /* each call counts for a quarter in the pace */
     CEILING_SLACK = 8,     /* go below the ceiling by 1/8, so as not to come back for each page */
     CACHE_SHARE = 2,       /* caches may pin half of the ceiling, an equal part each, */
@@ -102,7 +102,6 @@ static void note_pace(uint64_t ns, size_t pages)
     __atomic_store_n(&pace, old - old / PACE_SHARE + now / PACE_SHARE, __ATOMIC_RELAXED);
 }
 
-/* Runs first: long ranges are the cheapest to return, and to do without. */
 static size_t purge_any(size_t budget)
 {
     size_t spent = purge_runs(RCL_PURGE_ANY, budget);
@@ -116,15 +115,18 @@ static void purge_down_to(int64_t target, uint64_t began)
     if (over <= 0)
         return;
     uint64_t start = rcl_os_now_ns(), now;
-    size_t most = excess_most((size_t)over, start - began), pages = 0;
-    size_t slice = excess_least((size_t)over), some;
+    size_t least = excess_least((size_t)over);
+    size_t most = rcl_max(excess_most((size_t)over, start - began), least), some;
+    /* Runs first: long ranges are the cheapest to return, and to do without. */
+    size_t pages = purge_runs(RCL_PURGE_ANY, most);
     do {
-        some = purge_any(slice);
-        pages += some;
-        now = rcl_os_now_ns();
         /* The pace is that of late: the next pages may take longer. */
-        slice = rcl_min(most - rcl_min(most, pages), EXCESS_SLICE);
-    } while (some != 0 && slice != 0 && now - began < EXCESS_NS);
+        now = rcl_os_now_ns();
+        size_t left = now - began < EXCESS_NS ? most : least;
+        left -= rcl_min(left, pages);
+        some = left == 0 ? 0 : purge_slabs(RCL_PURGE_ANY, rcl_min(left, EXCESS_SLICE));
+        pages += some;
+    } while (some != 0);
     if (pages != 0)
         note_pace(now - start, pages);
 }
