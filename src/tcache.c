@@ -26,7 +26,7 @@ enum {
     YOUNG_EVENTS = 256,  /* slow paths until a cache of many is treated as one in use */
     MEASURE_EVENTS = 64, /* slow paths from one count to the next, */
     MEASURE_FREES = 8,   /* or overflows with no refill between them, */
-    MEASURE_REFILLS = 4, /* or refills when there seems to be little room */
+    MEASURE_REFILLS = 2, /* or refills when there seems to be little room */
 };
 #define ALONE_BYTES_MIN (1 * MIB)    /* where that is more than the share */
 #define CACHES_BYTES_MIN (4 * MIB)   /* likewise */
@@ -34,7 +34,7 @@ enum {
 #define CACHE_BYTES_LEAST (32 * KIB) /* so much is not grudged to any of them, */
 #define YOUNG_BYTES_LEAST (8 * KIB)  /* and to those of many that begin */
 #define ALONE_SHOWN_MAX \
-    (3 * MIB)                   /* what the only one may show, where that is more than the share, */
+    (5 * MIB / 2)               /* what the only one may show, where that is more than the share, */
 #define ONE_SHOWN_MAX (1 * MIB) /* one of several, */
 #define CACHES_SHOWN_MAX (8 * MIB)   /* and all together, likewise */
 #define PLACES_DRIFT_MAX (64 * KIB)  /* unless they come to more than this */
